@@ -1,0 +1,61 @@
+#pragma once
+// What goes in and out of anything that completes text, local or remote.
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace tern {
+
+struct Message {
+  std::string role;  // "system", "user", "assistant"
+  std::string content;
+};
+
+// Names and defaults follow llama.cpp where it has them.
+struct SamplingParams {
+  float temperature = 0.8F;  // 0 = greedy
+  int32_t top_k = 40;        // 0 = off
+  float top_p = 0.95F;       // 1 = off
+  float min_p = 0.05F;       // 0 = off
+  float repeat_penalty = 1.0F;
+  float presence_penalty = 0.0F;
+  float frequency_penalty = 0.0F;
+  int32_t repeat_last_n = 64;  // how many recent tokens the penalties look at; -1 = all
+  uint64_t seed = 0;
+  std::vector<std::pair<int32_t, float>> logit_bias;  // token, addend
+};
+
+struct Request {
+  std::vector<Message> messages;  // a conversation: goes through the chat template
+  std::string prompt;             // used as it is if `messages` is empty
+  SamplingParams sampling;
+  int32_t max_tokens = -1;  // -1 = until the end of the text or of the context
+  std::vector<std::string> stop;
+  bool ignore_eos = false;
+};
+
+enum class StopReason : uint8_t {
+  kEndOfText,    // the model ended its turn
+  kStopString,   // one of Request::stop came; it is not part of the text
+  kLength,       // max_tokens reached
+  kContextFull,  // no room for another token
+  kCancelled,    // the caller's sink said stop
+};
+
+struct Usage {
+  int32_t prompt_tokens = 0;
+  int32_t completion_tokens = 0;
+  double prompt_seconds = 0;       // reading the prompt
+  double generation_seconds = 0;   // all tokens after the first
+  double first_token_seconds = 0;  // from the call to the first token
+};
+
+struct Completion {
+  std::string text;
+  StopReason reason = StopReason::kEndOfText;
+  Usage usage;
+};
+
+}  // namespace tern

@@ -1,0 +1,137 @@
+#include "engine/base/file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <utility>
+
+namespace tern {
+namespace {
+
+Error system_error(const std::filesystem::path& path, const std::string& what) {
+  return Error{path.string() + ": " + what + ": " + std::strerror(errno) + "."};
+}
+
+// A file descriptor that closes itself.
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  ~Descriptor() {
+    if (fd_ >= 0) {
+      ::close(fd_);
+    }
+  }
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+}  // namespace
+
+Result<MappedFile> MappedFile::open(const std::filesystem::path& path) {
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (file.get() < 0) {
+    return system_error(path, "cannot open this file");
+  }
+  struct stat status {};
+  if (::fstat(file.get(), &status) != 0) {
+    return system_error(path, "cannot read this file's size");
+  }
+  if (!S_ISREG(status.st_mode)) {
+    return Error{
+        path.string() + ": expected a file, found " +
+        (S_ISDIR(status.st_mode) ? "a directory." : "something that is not a regular file.")};
+  }
+  MappedFile mapped;
+  mapped.path_ = path;
+  mapped.size_ = static_cast<size_t>(status.st_size);
+  if (mapped.size_ > 0) {
+    void* data = ::mmap(nullptr, mapped.size_, PROT_READ, MAP_PRIVATE, file.get(), 0);
+    if (data == MAP_FAILED) {
+      mapped.size_ = 0;
+      return system_error(path, "cannot map this file");
+    }
+    mapped.data_ = static_cast<std::byte*>(data);
+  }
+  return mapped;
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept
+    : path_(std::move(other.path_)),
+      data_(std::exchange(other.data_, nullptr)),
+      size_(std::exchange(other.size_, 0)) {}
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  std::swap(path_, other.path_);
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) {
+    ::munmap(data_, size_);
+  }
+}
+
+void MappedFile::drop(std::span<const std::byte> range) const noexcept {
+  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  // Only whole pages inside the range: its edges may share a page with a neighbour that is still needed.
+  const uintptr_t begin = (reinterpret_cast<uintptr_t>(range.data()) + page - 1) / page * page;
+  const uintptr_t end = reinterpret_cast<uintptr_t>(range.data() + range.size()) / page * page;
+  if (begin < end) {
+    ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+  }
+}
+
+Result<std::string> read_text_file(const std::filesystem::path& path, size_t limit) {
+  ASSIGN_OR_RETURN(const MappedFile file, MappedFile::open(path));
+  if (file.bytes().size() > limit) {
+    return Error{path.string() + ": expected at most " + std::to_string(limit) + " bytes, found " +
+                 std::to_string(file.bytes().size()) + "."};
+  }
+  return std::string(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
+}
+
+Result<void> write_file_atomically(const std::filesystem::path& path, std::string_view content) {
+  std::string temporary = path.string() + ".XXXXXX";
+  const Descriptor file(::mkostemp(temporary.data(), O_CLOEXEC));
+  if (file.get() < 0) {
+    return system_error(path, "cannot write here");
+  }
+  const auto fail = [&](const char* what) {
+    const Error error = system_error(path, what);
+    ::unlink(temporary.c_str());
+    return error;
+  };
+  while (!content.empty()) {
+    const ssize_t written = ::write(file.get(), content.data(), content.size());
+    if (written < 0 && errno == EINTR) {
+      continue;
+    }
+    if (written < 0) {
+      return fail("cannot write");
+    }
+    content.remove_prefix(static_cast<size_t>(written));
+  }
+  const mode_t mask = ::umask(0);
+  ::umask(mask);
+  if (::fchmod(file.get(), 0666 & ~mask) != 0 || ::fsync(file.get()) != 0) {
+    return fail("cannot finish writing");
+  }
+  if (::rename(temporary.c_str(), path.c_str()) != 0) {
+    return fail("cannot replace");
+  }
+  return {};
+}
+
+}  // namespace tern

@@ -1,0 +1,1 @@
+#include "engine/io/weight_format.h"

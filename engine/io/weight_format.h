@@ -1,0 +1,41 @@
+#pragma once
+// The weight formats that Tern reads: one entry a format, one file a family (format_*.cpp).
+//
+// A format knows its geometry (so that the container can check sizes) and, if ternary, how to turn its bytes into trits and
+// scales. Dense formats are read by the kernels in the order they lie in the file, so they need no decoder here.
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+namespace tern {
+
+// The three byte orders that bitnet.cpp has written under the one type id of I2_S; nothing in a file tells them apart.
+enum class I2sLayout : uint8_t { k128, kArm64, k1x4 };
+
+struct WeightFormat {
+  std::string_view name;  // as llama.cpp spells it: "TQ2_0"
+  uint32_t ggml_type;     // id in a GGUF file
+  int32_t block_weights;  // weights in a block
+  int32_t block_bytes;    // bytes of a block
+  int32_t extra_bytes;    // bytes after the last block (I2_S keeps its scale there)
+  bool rows_are_blocks;   // a row is a whole number of blocks (all but I2_S)
+  bool ternary;
+
+  // Ternary only. Columns that share a scale: a divisor of the row length, or 0 for one scale per tensor.
+  int32_t cols_per_scale = 0;
+  // Ternary only. Writes rows [first_row, first_row + row_count) of a rows x cols tensor as trits (-1, 0, 1), row-major, and
+  // their scales, row_count x (cols / cols_per_scale) floats, or just one if cols_per_scale is 0.
+  // Returns false if a code stands for no trit. `data` holds the whole tensor.
+  bool (*unpack)(std::span<const std::byte> data, int64_t rows, int64_t cols, int64_t first_row,
+                 int64_t row_count, int8_t* trits, float* scales) = nullptr;
+};
+
+// Bytes of a rows x cols tensor; 0 if the shape does not fit the format (or overflows).
+uint64_t tensor_bytes(const WeightFormat& format, int64_t rows, int64_t cols);
+
+// All formats; the order is that of the documentation.
+std::span<const WeightFormat* const> all_weight_formats();
+
+}  // namespace tern

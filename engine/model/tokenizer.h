@@ -1,0 +1,69 @@
+#pragma once
+// Text to token ids and back.
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/base/result.h"
+#include "engine/io/tensor_file.h"
+
+namespace tern {
+
+using TokenId = int32_t;
+
+struct EncodeOptions {
+  bool add_special = true;  // add BOS (and EOS) as the model's file says
+  bool parse_special =
+      true;  // "<|eot_id|>" in the text becomes that token; false: it is plain text
+};
+
+// Immutable after creation; safe to share between threads.
+class Tokenizer {
+ public:
+  // Reads tokenizer.ggml.*: byte-level BPE ("gpt2") and SentencePiece ("llama"). Errors name the key.
+  static Result<Tokenizer> from_file(const TensorFile& file);
+
+  Tokenizer(Tokenizer&&) noexcept;
+  Tokenizer& operator=(Tokenizer&&) noexcept;
+  ~Tokenizer();
+
+  std::vector<TokenId> encode(std::string_view text, const EncodeOptions& options = {}) const;
+
+  // The exact bytes that a token stands for; control tokens give their name ("<|eot_id|>") only if `special`, else nothing.
+  std::string_view bytes_of(TokenId id, bool special = false) const;
+  // For display: the vocabulary's own spelling ("Ġonce", "▁once", "<0x0A>").
+  std::string_view spelling(TokenId id) const;
+  std::string decode(const std::vector<TokenId>& ids, bool special = false) const;
+
+  int32_t size() const;  // tokens in the vocabulary
+  TokenId bos() const;   // -1 if there is none
+  TokenId eos() const;   // -1 if there is none
+  bool is_control(TokenId id) const;
+  TokenId find(std::string_view spelling) const;  // -1 if there is none
+  std::string_view family() const;                // "bpe (llama-bpe)", "spm": for people
+  const std::vector<std::string>& notices()
+      const;  // e.g. "no pre-tokenizer named: llama3's is used"
+
+ private:
+  struct Impl;
+  explicit Tokenizer(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+// Puts bytes together until they are whole UTF-8 characters: tokens may end in the middle of one.
+class StreamDecoder {
+ public:
+  // Bytes that are complete now: valid UTF-8 sequences pass, invalid bytes come out as U+FFFD, an unfinished sequence at the
+  // end waits.
+  std::string push(std::string_view bytes);
+  // What is left at the end of the text: an unfinished sequence becomes U+FFFD.
+  std::string finish();
+
+ private:
+  std::string pending_;  // at most 3 bytes
+};
+
+}  // namespace tern

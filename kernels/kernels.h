@@ -1,0 +1,137 @@
+#pragma once
+// The whole interface between the runtime and the instruction sets: views of data, and a table of functions.
+//
+// All functions are noexcept, allocate nothing, keep no state, and may run on several threads at once on disjoint outputs.
+// Shapes are checked by the caller (engine/run); kernels trust them. Buffers need no alignment unless said so.
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/layout.h"
+
+namespace tern {
+
+// A packed ternary matrix, rows x cols (y = W x). A view; never owns.
+// weight(r, c) = trit(r, c) * scales[(r / rows_per_scale) * scale_cols + c / cols_per_scale],
+// with scale_cols = ceil(cols / cols_per_scale). One scale for all: rows_per_scale = rows, cols_per_scale = cols.
+// cols_per_scale is cols or a multiple of kQ8SumBlock.
+struct TernaryMatrix {
+  const uint8_t* codes = nullptr;  // packed_bytes(layout, rows, cols), 64-byte aligned
+  const float* scales = nullptr;
+  int32_t rows = 0;
+  int32_t cols = 0;
+  int32_t rows_per_scale = 0;
+  int32_t cols_per_scale = 0;
+  PackedLayout layout;
+};
+
+inline constexpr int32_t kQ8SumBlock = 64;  // columns summed together in Q8Rows::sums
+inline constexpr int32_t kQ8ColsAlign =
+    256;  // Q8Rows rows are padded with zeros to a multiple of this
+
+// Activations as the BitNet models were trained: one int8 row a token, x(t, c) = q(t, c) * scale[t].
+struct Q8Rows {
+  const int8_t* q =
+      nullptr;  // rows x stride, -128..127; columns from cols to stride are 0; 64-byte aligned
+  const float* scale = nullptr;  // rows: max|x| / 127
+  const int32_t* sums =
+      nullptr;  // rows x (stride / kQ8SumBlock): sum of each block of kQ8SumBlock q, which turns products
+                // with codes 0..2 into products with weights -1..1
+  int32_t rows = 0;
+  int32_t cols = 0;
+  int32_t stride = 0;  // round_up(cols, kQ8ColsAlign)
+};
+
+struct RowRange {
+  int32_t begin = 0;
+  int32_t end = 0;
+};
+
+// A layout and the only function that reads it.
+struct TernaryKernel {
+  PackedLayout layout;
+
+  // y[t * y_stride + r] = x(t, :) . W(r, :) for all t < x.rows and r in `rows`, whose ends are multiples of
+  // layout.tile_rows or equal w.rows. The integer sums are exact; each is scaled once per column group:
+  // y = x.scale[t] * sum over groups of (float(int sum of the group) * scale of the group), added in order of columns.
+  // One token (decode) and many (prefill) come through the same entry. `scratch`: scratch_bytes(...) bytes of this
+  // thread's own, 64-byte aligned.
+  void (*matmul)(const TernaryMatrix& w, const Q8Rows& x, RowRange rows, float* y, int64_t y_stride,
+                 uint8_t* scratch) noexcept = nullptr;
+  size_t (*scratch_bytes)(int32_t cols, int32_t tokens) noexcept = nullptr;
+};
+
+// Weight types that are multiplied as they lie in the file, in float: embeddings, output heads, and fp16 baselines.
+enum class DenseType : uint8_t { kF32, kF16, kBF16, kQ8_0, kQ4_0, kQ4_K, kQ6_K };
+inline constexpr int kDenseTypeCount = 7;
+
+struct DenseTypeInfo {
+  int32_t block_weights;
+  int32_t block_bytes;
+};
+constexpr DenseTypeInfo dense_type_info(DenseType type) {
+  constexpr DenseTypeInfo kInfo[kDenseTypeCount] = {{1, 4},   {1, 2},     {1, 2},    {32, 34},
+                                                    {32, 18}, {256, 144}, {256, 210}};
+  return kInfo[static_cast<int>(type)];
+}
+
+// rows x cols weights in file order: row-major blocks of the type. A view; `data` may lie at any address.
+struct DenseMatrix {
+  const uint8_t* data = nullptr;
+  int32_t rows = 0;
+  int32_t cols = 0;  // a multiple of the type's block_weights
+  DenseType type = DenseType::kF32;
+
+  size_t row_bytes() const {
+    const DenseTypeInfo info = dense_type_info(type);
+    return static_cast<size_t>(cols / info.block_weights) * static_cast<size_t>(info.block_bytes);
+  }
+};
+
+// One token's key/value rows are stored as IEEE halves.
+using Half = uint16_t;
+
+// Everything the runtime asks of an instruction set. A null entry is filled from the table below (select.cpp).
+struct KernelTable {
+  const char* name = nullptr;
+  uint32_t needs = 0;  // CpuFeature bits (cpu.h)
+
+  TernaryKernel two_bit;
+
+  // y[t * y_stride + r] = x(t, :) . W(r, :) for r in `rows`, t < tokens; x: tokens x w.cols, row-major floats.
+  void (*dense_matmul)(const DenseMatrix& w, const float* x, int32_t tokens, RowRange rows,
+                       float* y, int64_t y_stride, uint8_t* scratch) noexcept = nullptr;
+  size_t (*dense_scratch_bytes)(int32_t cols, int32_t tokens) noexcept = nullptr;
+  // out[0..cols) = row `row` of w, exactly.
+  void (*dense_row)(const DenseMatrix& w, int32_t row, float* out) noexcept = nullptr;
+
+  // out = x / sqrt(mean(x^2) + eps) * weight, all of length n. out may be x.
+  void (*rms_norm)(const float* x, const float* weight, int32_t n, float eps,
+                   float* out) noexcept = nullptr;
+  // One row of Q8Rows from n floats: scale = max(1e-5, max|x|) / 127, q = clamp(half_even(x * (127 / max)), -128, 127).
+  // Writes q[0..stride), *scale and sums[0..stride / kQ8SumBlock).
+  void (*quantize_q8)(const float* x, int32_t n, int32_t stride, int8_t* q, float* scale,
+                      int32_t* sums) noexcept = nullptr;
+  // x = softmax(x) over n >= 1 values, by subtracting the maximum.
+  void (*softmax)(float* x, int32_t n) noexcept = nullptr;
+  // gate = silu(gate) * up; gate = max(gate, 0)^2 * up.
+  void (*silu_mul)(float* gate, const float* up, int32_t n) noexcept = nullptr;
+  void (*relu2_mul)(float* gate, const float* up, int32_t n) noexcept = nullptr;
+  // x += y.
+  void (*add)(float* x, const float* y, int32_t n) noexcept = nullptr;
+  // Rotates pairs of one head of `dims` values by angles given as cos/sin[dims / 2]. rotate_half pairs (i, i + dims / 2)
+  // (the NeoX order); otherwise pairs (2i, 2i + 1).
+  void (*rope)(float* head, const float* cos, const float* sin, int32_t dims,
+               bool rotate_half) noexcept = nullptr;
+
+  // Attention over an F16 cache, one query head: scores[p] = scale * (q . k_p) for p < count, k_p = k + p * stride;
+  // then out = sum over p of weights[p] * v_p.
+  void (*attention_scores)(const float* q, const Half* k, int64_t stride, int32_t dims,
+                           int32_t count, float scale, float* scores) noexcept = nullptr;
+  void (*attention_values)(const float* weights, const Half* v, int64_t stride, int32_t dims,
+                           int32_t count, float* out) noexcept = nullptr;
+  // out = x rounded to half precision (nearest even), n values.
+  void (*to_half)(const float* x, int32_t n, Half* out) noexcept = nullptr;
+};
+
+}  // namespace tern

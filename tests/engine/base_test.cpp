@@ -1,0 +1,106 @@
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <filesystem>
+#include <fstream>
+#include <vector>
+
+#include "engine/base/buffer.h"
+#include "engine/base/file.h"
+#include "engine/base/parallel.h"
+#include "engine/base/result.h"
+
+namespace tern {
+namespace {
+
+Result<int> half_of(int value) {
+  if (value % 2 != 0) {
+    return Error{std::to_string(value) + " is odd"};
+  }
+  return value / 2;
+}
+
+Result<int> quarter_of(int value) {
+  ASSIGN_OR_RETURN(const int half, half_of(value));
+  return half_of(half);
+}
+
+TEST(Result, CarriesValuesAndErrorsThroughCallers) {
+  EXPECT_EQ(*quarter_of(12), 3);
+  const Result<int> failed = quarter_of(6);
+  ASSERT_FALSE(failed);
+  EXPECT_EQ(failed.error().in("a.txt").message, "a.txt: 3 is odd");
+}
+
+TEST(ResultDeathTest, ReadingAMissingValueStops) {
+  EXPECT_DEATH((void)half_of(3).value(), "check failed");
+}
+
+TEST(ParallelFor, CoversEveryIndexOnceOnGrainBorders) {
+  for (const int threads : {1, 2, 3, 7}) {
+    for (const int64_t count : {0, 1, 31, 32, 33, 1000}) {
+      for (const int64_t grain : {1, 32}) {
+        std::vector<std::atomic<int>> seen(static_cast<size_t>(count));
+        parallel_for(threads, count, grain, [&](int64_t begin, int64_t end, int thread) {
+          EXPECT_GE(thread, 0);
+          EXPECT_LT(thread, threads);
+          EXPECT_EQ(begin % grain, 0);
+          EXPECT_TRUE(end % grain == 0 || end == count);
+          for (int64_t i = begin; i < end; ++i) {
+            ++seen[static_cast<size_t>(i)];
+          }
+        });
+        for (const auto& times : seen) {
+          EXPECT_EQ(times, 1);
+        }
+      }
+    }
+  }
+}
+
+TEST(AlignedBuffer, IsAlignedAndZeroed) {
+  for (const size_t size : {size_t{1}, size_t{100}, size_t{3} << 20}) {
+    const AlignedBuffer buffer(size);
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(buffer.data()) % 64, 0U);
+    EXPECT_EQ(buffer.size(), size);
+    for (size_t i = 0; i < size; ++i) {
+      ASSERT_EQ(buffer.data()[i], std::byte{0});
+    }
+  }
+}
+
+class FileTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    directory_ =
+        std::filesystem::temp_directory_path() /
+        ("tern-file-test-" + std::to_string(::testing::UnitTest::GetInstance()->random_seed()) +
+         "-" + testing::UnitTest::GetInstance()->current_test_info()->name());
+    std::filesystem::create_directories(directory_);
+  }
+  void TearDown() override { std::filesystem::remove_all(directory_); }
+  std::filesystem::path directory_;
+};
+
+TEST_F(FileTest, WritesAtomicallyAndReadsBack) {
+  const auto path = directory_ / "note.txt";
+  ASSERT_TRUE(write_file_atomically(path, "first"));
+  ASSERT_TRUE(write_file_atomically(path, "second"));
+  EXPECT_EQ(*read_text_file(path), "second");
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(directory_), {}),
+            1);  // no temporary file left
+}
+
+TEST_F(FileTest, NamesWhatIsWrong) {
+  const Result<MappedFile> missing = MappedFile::open(directory_ / "none");
+  ASSERT_FALSE(missing);
+  EXPECT_NE(missing.error().message.find("No such file"), std::string::npos)
+      << missing.error().message;
+  const Result<MappedFile> folder = MappedFile::open(directory_);
+  ASSERT_FALSE(folder);
+  EXPECT_NE(folder.error().message.find("found a directory"), std::string::npos);
+  EXPECT_FALSE(write_file_atomically(directory_ / "no" / "such" / "folder", "x"));
+}
+
+}  // namespace
+}  // namespace tern
