@@ -10,6 +10,13 @@ function(tern_options target)
       -fno-sanitize-recover=all)
     target_link_options(${target} PUBLIC -fsanitize=${TERN_SANITIZE})
   endif()
+  if(TERN_BUILD_FUZZERS)
+    target_compile_options(${target} PRIVATE -fsanitize=fuzzer-no-link)
+  endif()
+  if(TERN_COVERAGE)
+    target_compile_options(${target} PRIVATE --coverage -O0)
+    target_link_options(${target} PUBLIC --coverage)
+  endif()
 endfunction()
 
 # tern_library(name SOURCES ... USES ...): one layer as a static library, so that the linker checks the layers too.
