@@ -16,30 +16,53 @@ constexpr size_t round_up(size_t value, size_t step) {
   return (value + step - 1) / step * step;
 }
 
+// Anonymous pages: zeroed by the system at the first touch, so memory that is never used (the far end of a long context)
+// costs nothing, and each thread's part lands on its own NUMA node.
+std::byte* map_huge(size_t bytes) {
+  // Map one huge page more and give back what lies outside the aligned range.
+  void* raw = ::mmap(nullptr, bytes + kHugePage, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (raw == MAP_FAILED) {
+    throw std::bad_alloc();
+  }
+  auto* begin = static_cast<std::byte*>(raw);
+  const size_t lead =
+      round_up(reinterpret_cast<uintptr_t>(begin), kHugePage) - reinterpret_cast<uintptr_t>(begin);
+  if (lead > 0) {
+    ::munmap(begin, lead);
+  }
+  if (lead < kHugePage) {
+    ::munmap(begin + lead + bytes, kHugePage - lead);
+  }
+  ::madvise(begin + lead, bytes,
+            MADV_HUGEPAGE);  // advice only: without it the buffer is just slower
+  return begin + lead;
+}
+
 }  // namespace
 
 AlignedBuffer::AlignedBuffer(size_t size) : size_(size) {
-  if (size == 0) {
-    return;
-  }
-  const size_t alignment = size >= kHugePage ? kHugePage : kCacheLine;
-  if (size > SIZE_MAX - alignment) {
+  if (size > SIZE_MAX - 2 * kHugePage) {
     throw std::bad_alloc();
   }
-  const size_t bytes = round_up(size, alignment);
-  data_ = static_cast<std::byte*>(std::aligned_alloc(alignment, bytes));
-  if (data_ == nullptr) {
-    throw std::bad_alloc();
+  if (size >= kHugePage) {
+    data_ = map_huge(round_up(size, kHugePage));
+  } else if (size > 0) {
+    const size_t bytes = round_up(size, kCacheLine);
+    data_ = static_cast<std::byte*>(std::aligned_alloc(kCacheLine, bytes));
+    if (data_ == nullptr) {
+      throw std::bad_alloc();
+    }
+    std::memset(data_, 0, bytes);
   }
-  if (alignment == kHugePage) {
-    ::madvise(data_, bytes,
-              MADV_HUGEPAGE);  // advice only: without huge pages the buffer is just slower
-  }
-  std::memset(data_, 0, bytes);
 }
 
 AlignedBuffer::~AlignedBuffer() {
-  std::free(data_);
+  if (size_ >= kHugePage) {
+    ::munmap(data_, round_up(size_, kHugePage));
+  } else {
+    std::free(data_);
+  }
 }
 
 }  // namespace tern

@@ -1,0 +1,26 @@
+#pragma once
+// What distinguishes each architecture; see ArchSpec::configure.
+
+#include <string>
+#include <vector>
+
+#include "engine/base/result.h"
+#include "engine/io/tensor_file.h"
+#include "engine/model/config.h"
+
+namespace tern {
+
+// "bitnet": the 1bitLLM models (SiLU), and conversions of newer ones that name their activation.
+Result<void> configure_bitnet(const TensorFile& file, ModelConfig& config,
+                              std::vector<std::string>& notices);
+// "bitnet-25", "bitnet-b1.58": the 2B-4T generation (squared ReLU).
+Result<void> configure_bitnet_2b(const TensorFile& file, ModelConfig& config,
+                                 std::vector<std::string>& notices);
+// "llama": Llama, Falcon3, Falcon-E, TriLM.
+Result<void> configure_llama(const TensorFile& file, ModelConfig& config,
+                             std::vector<std::string>& notices);
+// "qwen3": Qwen3 and Bonsai.
+Result<void> configure_qwen3(const TensorFile& file, ModelConfig& config,
+                             std::vector<std::string>& notices);
+
+}  // namespace tern

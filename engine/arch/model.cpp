@@ -1,0 +1,91 @@
+#include "engine/arch/model.h"
+
+#include <algorithm>
+
+namespace tern {
+namespace {
+
+// Spelling of a token, or nothing where there is no such token.
+std::string_view spelling_of(const Tokenizer& tokenizer, TokenId id) {
+  return id < 0 ? std::string_view() : tokenizer.spelling(id);
+}
+
+}  // namespace
+
+Result<std::shared_ptr<const Model>> Model::load(const std::filesystem::path& path,
+                                                 const LoadOptions& options) {
+  ASSIGN_OR_RETURN(TensorFile file, TensorFile::open(path, OpenOptions{options.i2s_layout}));
+  std::shared_ptr<Model> model(new Model(std::move(file)));
+  if (const Result<void> read = model->read(options); !read) {
+    return read.error().in(path.string());
+  }
+  return std::shared_ptr<const Model>(std::move(model));
+}
+
+Result<void> Model::read(const LoadOptions& options) {
+  kernels_ = options.compute.kernels;
+  notices_.assign(file_.notices().begin(), file_.notices().end());
+  ASSIGN_OR_RETURN(config_, read_config(file_, notices_));
+  // What is cheap to check comes before the packing of gigabytes.
+  RETURN_IF_ERROR(read_text_side(options));
+  weights_ = std::make_unique<Weights>(file_, *kernels_, options.compute.threads, options.progress);
+  ASSIGN_OR_RETURN(decoder_, bind_decoder(config_, *weights_));
+  return {};
+}
+
+Result<void> Model::read_text_side(const LoadOptions& options) {
+  ASSIGN_OR_RETURN(tokenizer_, Tokenizer::from_file(file_));
+  if (tokenizer_->size() > config_.vocab) {
+    return Error{"key tokenizer.ggml.tokens: expected at most " + std::to_string(config_.vocab) +
+                 " tokens (the rows of token_embd.weight), found " +
+                 std::to_string(tokenizer_->size()) + "."};
+  }
+  ASSIGN_OR_RETURN(const std::optional<std::string_view> source,
+                   file_.get_string("tokenizer.chat_template"));
+  const TemplateContext context{config_.architecture, config_.name, source.value_or(""),
+                                spelling_of(*tokenizer_, tokenizer_->bos()),
+                                spelling_of(*tokenizer_, tokenizer_->eos())};
+  ASSIGN_OR_RETURN(chat_template_, options.chat_template.empty()
+                                       ? ChatTemplate::choose(context)
+                                       : ChatTemplate::named(options.chat_template, context));
+  for (const std::vector<std::string>& more : {tokenizer_->notices(), chat_template_->notices()}) {
+    notices_.insert(notices_.end(), more.begin(), more.end());
+  }
+  find_stop_tokens();
+  return {};
+}
+
+void Model::find_stop_tokens() {
+  const auto add = [&](TokenId id) {
+    if (id >= 0 && std::find(stop_tokens_.begin(), stop_tokens_.end(), id) == stop_tokens_.end()) {
+      stop_tokens_.push_back(id);
+    }
+  };
+  add(tokenizer_->eos());
+  for (const std::string& spelling : chat_template_->stop_tokens()) {
+    add(tokenizer_->find(spelling));
+  }
+  // Files often name only the token that ends a document as their EOS; a control token of one of these names ends a turn
+  // in every model that has it.
+  for (const std::string_view spelling :
+       {"<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>",
+        "<|eom_id|>", "<|eot|>"}) {
+    const TokenId id = tokenizer_->find(spelling);
+    if (id >= 0 && tokenizer_->is_control(id)) {
+      add(id);
+    }
+  }
+}
+
+size_t Model::bytes_per_token() const {
+  size_t bytes = decoder_.head.bytes();
+  for (const LayerWeights& layer : decoder_.layers) {
+    for (const Linear* w :
+         {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) {
+      bytes += w->bytes();
+    }
+  }
+  return bytes;
+}
+
+}  // namespace tern

@@ -1,0 +1,11 @@
+#include "engine/arch/families.h"
+
+namespace tern {
+
+Result<void> configure_qwen3(const TensorFile&, ModelConfig& config, std::vector<std::string>&) {
+  config.qk_norms = true;
+  config.rope.rotate_half = true;
+  return {};
+}
+
+}  // namespace tern

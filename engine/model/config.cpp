@@ -1,0 +1,198 @@
+#include "engine/model/config.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <numbers>
+#include <optional>
+
+namespace tern {
+namespace {
+
+// Far above every real model, and low enough that products of two of them stay within int64.
+constexpr int64_t kLargestDimension = int64_t{1} << 24;
+
+// Keys of one architecture: "<architecture>.<name>".
+class Keys {
+ public:
+  Keys(const TensorFile& file, std::string_view prefix) : file_(file), prefix_(prefix) {}
+
+  // An integer from 1 to kLargestDimension; `fallback` 0 means that the key must be there.
+  Result<int32_t> dimension(std::string_view name, int64_t fallback = 0) const {
+    const std::string key = full(name);
+    ASSIGN_OR_RETURN(const std::optional<int64_t> found, file_.get_int(key));
+    const int64_t value = found.value_or(fallback);
+    if (!found && fallback == 0) {
+      return Error{"key " + key + ": expected a number, found no such key."};
+    }
+    if (value < 1 || value > kLargestDimension) {
+      return Error{"key " + key + ": expected 1 to " + std::to_string(kLargestDimension) +
+                   ", found " + std::to_string(value) + "."};
+    }
+    return static_cast<int32_t>(value);
+  }
+
+  Result<std::optional<float>> positive(std::string_view name) const {
+    const std::string key = full(name);
+    ASSIGN_OR_RETURN(const std::optional<double> found, file_.get_float(key));
+    if (found && !(*found > 0 && std::isfinite(*found))) {
+      return Error{"key " + key + ": expected a positive number, found " + std::to_string(*found) +
+                   "."};
+    }
+    return found ? std::optional<float>(static_cast<float>(*found)) : std::nullopt;
+  }
+
+  Result<std::optional<std::string_view>> text(std::string_view name) const {
+    return file_.get_string(full(name));
+  }
+
+  std::string full(std::string_view name) const { return prefix_ + "." + std::string(name); }
+
+ private:
+  const TensorFile& file_;
+  std::string prefix_;
+};
+
+std::vector<float> plain_frequencies(int32_t dims, float base) {
+  std::vector<float> inverse(static_cast<size_t>(dims / 2));
+  for (size_t i = 0; i < inverse.size(); ++i) {
+    inverse[i] = static_cast<float>(std::pow(
+        static_cast<double>(base), -2.0 * static_cast<double>(i) / static_cast<double>(dims)));
+  }
+  return inverse;
+}
+
+// YaRN ("YaRN: Efficient Context Window Extension", arXiv 2309.00071, section 3.4): slow pairs are interpolated by the
+// factor, fast pairs stay, a linear ramp lies between; attention is sharpened by a factor on cos and sin.
+void apply_yarn(Rope& rope, float base, float factor, float original_context, float beta_fast,
+                float beta_slow) {
+  const double dims = rope.dims;
+  const auto pair_of_rotations = [&](double rotations) {
+    return dims * std::log(original_context / (rotations * 2.0 * std::numbers::pi)) /
+           (2.0 * std::log(base));
+  };
+  const double low = std::max(0.0, std::floor(pair_of_rotations(beta_fast)));
+  const double high = std::min(dims - 1.0, std::ceil(pair_of_rotations(beta_slow)));
+  for (size_t i = 0; i < rope.inverse_frequencies.size(); ++i) {
+    const double ramp =
+        std::clamp((static_cast<double>(i) - low) / std::max(0.001, high - low), 0.0, 1.0);
+    const double frequency = rope.inverse_frequencies[i];
+    rope.inverse_frequencies[i] =
+        static_cast<float>(frequency / factor * ramp + frequency * (1.0 - ramp));
+  }
+  rope.magnitude = 1.0F + 0.1F * std::log(factor);
+}
+
+// Llama 3.x files carry their scaling as one divisor per pair.
+Result<void> apply_frequency_factors(const TensorFile& file, Rope& rope) {
+  const Tensor* factors = file.find("rope_freqs.weight");
+  if (factors == nullptr) {
+    return {};
+  }
+  const size_t pairs = rope.inverse_frequencies.size();
+  if (factors->format->name != "F32" || factors->count() != static_cast<int64_t>(pairs)) {
+    return Error{"tensor rope_freqs.weight: expected " + std::to_string(pairs) + " F32, found " +
+                 std::to_string(factors->count()) + " " + std::string(factors->format->name) + "."};
+  }
+  for (size_t i = 0; i < pairs; ++i) {
+    float factor = 0;
+    std::memcpy(&factor, factors->data.data() + i * sizeof factor, sizeof factor);
+    if (!(factor > 0)) {
+      return Error{"tensor rope_freqs.weight: expected positive numbers, found " +
+                   std::to_string(factor) + " at " + std::to_string(i) + "."};
+    }
+    rope.inverse_frequencies[i] /= factor;
+  }
+  return {};
+}
+
+Result<void> read_rope(const TensorFile& file, const Keys& keys, ModelConfig& config) {
+  Rope& rope = config.rope;
+  ASSIGN_OR_RETURN(rope.dims, keys.dimension("rope.dimension_count", config.head_dim));
+  if (rope.dims > config.head_dim || rope.dims % 2 != 0) {
+    return Error{"key " + keys.full("rope.dimension_count") +
+                 ": expected an even number up to the head size " +
+                 std::to_string(config.head_dim) + ", found " + std::to_string(rope.dims) + "."};
+  }
+  ASSIGN_OR_RETURN(const std::optional<float> given_base, keys.positive("rope.freq_base"));
+  const float base = given_base.value_or(10000.0F);
+  rope.inverse_frequencies = plain_frequencies(rope.dims, base);
+
+  ASSIGN_OR_RETURN(const std::optional<std::string_view> type, keys.text("rope.scaling.type"));
+  ASSIGN_OR_RETURN(const std::optional<float> given_factor, keys.positive("rope.scaling.factor"));
+  const float factor = given_factor.value_or(1.0F);
+  const std::string_view kind = type.value_or(given_factor ? "linear" : "none");
+  if (kind == "linear") {
+    for (float& frequency : rope.inverse_frequencies) {
+      frequency /= factor;
+    }
+  } else if (kind == "yarn") {
+    ASSIGN_OR_RETURN(const int32_t original,
+                     keys.dimension("rope.scaling.original_context_length", config.context));
+    ASSIGN_OR_RETURN(const std::optional<float> fast, keys.positive("rope.scaling.yarn_beta_fast"));
+    ASSIGN_OR_RETURN(const std::optional<float> slow, keys.positive("rope.scaling.yarn_beta_slow"));
+    apply_yarn(rope, base, factor, static_cast<float>(original), fast.value_or(32.0F),
+               slow.value_or(1.0F));
+  } else if (kind != "none") {
+    return Error{"key " + keys.full("rope.scaling.type") +
+                 ": expected none, linear or yarn, found " + std::string(kind) +
+                 "; the model would be run wrongly."};
+  }
+  return apply_frequency_factors(file, rope);
+}
+
+}  // namespace
+
+Result<ModelConfig> read_model_config(const TensorFile& file) {
+  ModelConfig config;
+  ASSIGN_OR_RETURN(const std::optional<std::string_view> architecture,
+                   file.get_string("general.architecture"));
+  if (!architecture) {
+    return Error{"key general.architecture: expected the model's architecture, found no such key."};
+  }
+  config.architecture = std::string(*architecture);
+  ASSIGN_OR_RETURN(const std::optional<std::string_view> name, file.get_string("general.name"));
+  config.name = std::string(name.value_or(""));
+
+  const Keys keys(file, config.architecture);
+  ASSIGN_OR_RETURN(config.layers, keys.dimension("block_count"));
+  ASSIGN_OR_RETURN(config.width, keys.dimension("embedding_length"));
+  ASSIGN_OR_RETURN(config.ffn, keys.dimension("feed_forward_length"));
+  ASSIGN_OR_RETURN(config.heads, keys.dimension("attention.head_count"));
+  ASSIGN_OR_RETURN(config.kv_heads, keys.dimension("attention.head_count_kv", config.heads));
+  ASSIGN_OR_RETURN(config.head_dim,
+                   keys.dimension("attention.key_length", config.width / config.heads));
+  ASSIGN_OR_RETURN(const int32_t value_dim,
+                   keys.dimension("attention.value_length", config.head_dim));
+  ASSIGN_OR_RETURN(config.context, keys.dimension("context_length"));
+  if (config.heads % config.kv_heads != 0) {
+    return Error{"key " + keys.full("attention.head_count_kv") + ": expected a divisor of the " +
+                 std::to_string(config.heads) + " query heads, found " +
+                 std::to_string(config.kv_heads) + "."};
+  }
+  if (value_dim != config.head_dim) {
+    return Error{"key " + keys.full("attention.value_length") + ": expected the key length " +
+                 std::to_string(config.head_dim) + ", found " + std::to_string(value_dim) + "."};
+  }
+  ASSIGN_OR_RETURN(const std::optional<float> eps,
+                   keys.positive("attention.layer_norm_rms_epsilon"));
+  if (!eps) {
+    return Error{"key " + keys.full("attention.layer_norm_rms_epsilon") +
+                 ": expected a number, found no such key."};
+  }
+  config.norm_eps = *eps;
+
+  const Tensor* embedding = file.find("token_embd.weight");
+  if (embedding == nullptr) {
+    return Error{"tensor token_embd.weight: expected the token embedding, found no such tensor."};
+  }
+  if (embedding->rows() > kLargestDimension) {
+    return Error{"tensor token_embd.weight: expected at most " + std::to_string(kLargestDimension) +
+                 " rows, found " + std::to_string(embedding->rows()) + "."};
+  }
+  config.vocab = static_cast<int32_t>(embedding->rows());
+  RETURN_IF_ERROR(read_rope(file, keys, config));
+  return config;
+}
+
+}  // namespace tern

@@ -1,0 +1,257 @@
+#include "engine/model/weights.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <optional>
+
+#include "engine/base/parallel.h"
+#include "kernels/pack.h"
+
+namespace tern {
+namespace {
+
+std::string shape_text(const std::vector<int64_t>& shape) {
+  std::string text;
+  for (const int64_t size : shape) {
+    text += (text.empty() ? "" : " x ") + std::to_string(size);
+  }
+  return text;
+}
+
+std::optional<DenseType> dense_type_of(const WeightFormat& format) {
+  constexpr std::pair<std::string_view, DenseType> kTypes[] = {
+      {"F32", DenseType::kF32},   {"F16", DenseType::kF16},   {"BF16", DenseType::kBF16},
+      {"Q8_0", DenseType::kQ8_0}, {"Q4_0", DenseType::kQ4_0}, {"Q4_K", DenseType::kQ4_K},
+      {"Q6_K", DenseType::kQ6_K}};
+  for (const auto& [name, type] : kTypes) {
+    if (format.name == name) {
+      return type;
+    }
+  }
+  return std::nullopt;
+}
+
+DenseMatrix view_dense(const Tensor& tensor, DenseType type) {
+  return DenseMatrix{reinterpret_cast<const uint8_t*>(tensor.data.data()),
+                     static_cast<int32_t>(tensor.rows()), static_cast<int32_t>(tensor.cols()),
+                     type};
+}
+
+Error bad_code(const Tensor& tensor) {
+  return Error{"tensor " + tensor.name +
+               ": expected ternary codes, found one that stands for no weight; " +
+               "the file is damaged or was written in another layout of " +
+               std::string(tensor.format->name) + "."};
+}
+
+// Scales of a matrix as a grid of (rows / rows_per_scale) x (cols / cols_per_scale).
+struct ScaleGrid {
+  std::vector<float> values;
+  int32_t rows_per_scale = 0;
+  int32_t cols_per_scale = 0;
+};
+
+// One scale if all are equal, one per row if they differ between rows only: exact, and less for the kernels to do.
+ScaleGrid simplify(std::vector<float> scales, int32_t rows, int32_t cols, int32_t cols_per_scale) {
+  const auto groups = static_cast<size_t>(cols / cols_per_scale);
+  if (std::all_of(scales.begin(), scales.end(), [&](float s) { return s == scales.front(); })) {
+    return {{scales.front()}, rows, cols};
+  }
+  bool rows_are_uniform = true;
+  for (size_t i = 0; i < scales.size() && rows_are_uniform; ++i) {
+    rows_are_uniform = scales[i] == scales[i / groups * groups];
+  }
+  if (!rows_are_uniform) {
+    return {std::move(scales), 1, cols_per_scale};
+  }
+  std::vector<float> per_row;
+  for (size_t i = 0; i < scales.size(); i += groups) {
+    per_row.push_back(scales[i]);
+  }
+  return {std::move(per_row), 1, cols};
+}
+
+}  // namespace
+
+int32_t Linear::rows() const {
+  return std::visit([](const auto& m) { return m.rows; }, matrix);
+}
+
+int32_t Linear::cols() const {
+  return std::visit([](const auto& m) { return m.cols; }, matrix);
+}
+
+size_t Linear::bytes() const {
+  if (const auto* ternary = std::get_if<TernaryMatrix>(&matrix)) {
+    return tern::packed_bytes(ternary->layout, ternary->rows, ternary->cols);
+  }
+  const auto& dense = std::get<DenseMatrix>(matrix);
+  return dense.row_bytes() * static_cast<size_t>(dense.rows);
+}
+
+void Embedding::row(const KernelTable& kernels, int32_t token, float* out, int8_t* trits) const {
+  if (ternary_ == nullptr) {
+    kernels.dense_row(matrix_, token, out);
+    return;
+  }
+  const int64_t cols = ternary_->cols();
+  const int32_t group = ternary_->format->cols_per_scale;
+  const int64_t per_scale = group == 0 ? cols : group;
+  // The scales of one row are decoded into the end of `out`, before the values overwrite them from the front: value i reads
+  // scale i / per_scale, which lies at or after position i as long as groups hold at least one value.
+  float* scales = out + (cols - cols / per_scale);
+  ternary_->format->unpack(ternary_->data, ternary_->rows(), cols, token, 1, trits, scales);
+  for (int64_t group_index = 0; group_index < cols / per_scale; ++group_index) {
+    const float scale = scales[group_index];
+    for (int64_t i = group_index * per_scale; i < (group_index + 1) * per_scale; ++i) {
+      out[i] = static_cast<float>(trits[i]) * scale;
+    }
+  }
+}
+
+Weights::Weights(const TensorFile& file, const KernelTable& kernels, int threads, Progress progress)
+    : file_(file), kernels_(kernels), threads_(threads), progress_(std::move(progress)) {
+  for (const Tensor& tensor : file.tensors()) {
+    bytes_total_ += tensor.format->ternary ? tensor.data.size() : 0;
+  }
+}
+
+Result<const Tensor*> Weights::require(std::string_view name, const std::vector<int64_t>& shape) {
+  const Tensor* tensor = file_.find(name);
+  if (tensor == nullptr) {
+    return Error{"tensor " + std::string(name) + ": expected " + shape_text(shape) +
+                 ", found no such tensor."};
+  }
+  if (!std::equal(shape.begin(), shape.end(), tensor->shape.begin(), tensor->shape.end())) {
+    return Error{"tensor " + std::string(name) + ": expected " + shape_text(shape) + ", found " +
+                 shape_text(tensor->shape) + " " + std::string(tensor->format->name) + "."};
+  }
+  taken_.emplace(name);
+  return tensor;
+}
+
+Result<std::span<const float>> Weights::vector(std::string_view name, int64_t size) {
+  ASSIGN_OR_RETURN(const Tensor* tensor, require(name, {size}));
+  const std::optional<DenseType> type = dense_type_of(*tensor->format);
+  if (!type) {
+    return Error{"tensor " + std::string(name) + ": expected F32, F16 or BF16, found " +
+                 std::string(tensor->format->name) + "."};
+  }
+  AlignedBuffer buffer(static_cast<size_t>(size) * sizeof(float));
+  auto* values = reinterpret_cast<float*>(buffer.data());
+  kernels_.dense_row(view_dense(*tensor, *type), 0, values);
+  buffers_.push_back(std::move(buffer));
+  return std::span<const float>(values, static_cast<size_t>(size));
+}
+
+Result<Linear> Weights::linear(std::string_view name, int32_t rows, int32_t cols) {
+  ASSIGN_OR_RETURN(const Tensor* tensor, require(name, {cols, rows}));
+  ASSIGN_OR_RETURN(const float scale, separate_scale(name));
+  if (tensor->format->ternary) {
+    ASSIGN_OR_RETURN(TernaryMatrix matrix, pack(*tensor));
+    return Linear{matrix, scale};
+  }
+  const std::optional<DenseType> type = dense_type_of(*tensor->format);
+  TERN_CHECK(type.has_value(), "a weight format is neither ternary nor known to the kernels");
+  return Linear{view_dense(*tensor, *type), scale};
+}
+
+Result<Embedding> Weights::embedding(std::string_view name, int32_t rows, int32_t cols) {
+  ASSIGN_OR_RETURN(const Tensor* tensor, require(name, {cols, rows}));
+  if (tensor->format->ternary) {
+    return Embedding(*tensor);
+  }
+  return Embedding(view_dense(*tensor, *dense_type_of(*tensor->format)));
+}
+
+Result<float> Weights::separate_scale(std::string_view name) {
+  const std::string_view stem = name.substr(0, name.rfind('.'));
+  for (const std::string& candidate :
+       {std::string(stem) + ".scale", std::string(name) + "_scale"}) {
+    if (has(candidate)) {
+      ASSIGN_OR_RETURN(const std::span<const float> scale, vector(candidate, 1));
+      if (!std::isfinite(scale[0])) {
+        return Error{"tensor " + candidate + ": expected a number, found " +
+                     std::to_string(scale[0]) + "."};
+      }
+      return scale[0];
+    }
+  }
+  return 1.0F;
+}
+
+// Panel by panel on all threads: unpack its rows to trits, pack them in the kernel's order, keep their scales.
+Result<TernaryMatrix> Weights::pack(const Tensor& tensor) {
+  const PackedLayout layout = kernels_.two_bit.layout;
+  const auto rows = static_cast<int32_t>(tensor.rows());
+  const auto cols = static_cast<int32_t>(tensor.cols());
+  const WeightFormat& format = *tensor.format;
+  const int32_t cols_per_scale = format.cols_per_scale == 0 ? cols : format.cols_per_scale;
+  const auto groups = static_cast<size_t>(cols / cols_per_scale);
+  AlignedBuffer codes(tern::packed_bytes(layout, rows, cols));
+  std::vector<float> scales(static_cast<size_t>(rows) * groups);
+  std::atomic<bool> valid = true;
+
+  parallel_for(threads_, rows, layout.tile_rows, [&](int64_t begin, int64_t end, int) {
+    std::vector<int8_t> trits(static_cast<size_t>(layout.tile_rows) * static_cast<size_t>(cols));
+    for (int64_t row = begin; row < end && valid; row += layout.tile_rows) {
+      const int64_t count = std::min<int64_t>(layout.tile_rows, end - row);
+      float tensor_scale = 0;
+      float* row_scales =
+          format.cols_per_scale == 0 ? &tensor_scale : &scales[static_cast<size_t>(row) * groups];
+      if (!format.unpack(tensor.data, rows, cols, row, count, trits.data(), row_scales)) {
+        valid = false;
+        break;
+      }
+      if (format.cols_per_scale == 0) {
+        std::fill_n(scales.begin() + row, count, tensor_scale);
+      }
+      const auto panel = static_cast<size_t>(row / layout.tile_rows);
+      pack_panel(layout, trits.data(), static_cast<int32_t>(count), cols,
+                 reinterpret_cast<uint8_t*>(codes.data()) + panel * panel_bytes(layout, cols));
+    }
+  });
+  if (!valid) {
+    return bad_code(tensor);
+  }
+  if (!std::all_of(scales.begin(), scales.end(), [](float s) { return std::isfinite(s); })) {
+    return Error{"tensor " + tensor.name +
+                 ": expected finite scales, found one that is not a number; " +
+                 "the file is damaged."};
+  }
+
+  const ScaleGrid grid = simplify(std::move(scales), rows, cols, cols_per_scale);
+  AlignedBuffer grid_values(grid.values.size() * sizeof(float));
+  std::copy(grid.values.begin(), grid.values.end(), reinterpret_cast<float*>(grid_values.data()));
+  const TernaryMatrix matrix{reinterpret_cast<const uint8_t*>(codes.data()),
+                             reinterpret_cast<const float*>(grid_values.data()),
+                             rows,
+                             cols,
+                             grid.rows_per_scale,
+                             grid.cols_per_scale,
+                             layout};
+  packed_bytes_ += codes.size();
+  buffers_.push_back(std::move(codes));
+  buffers_.push_back(std::move(grid_values));
+  file_.files()[static_cast<size_t>(tensor.file)].drop(tensor.data);
+  bytes_read_ += tensor.data.size();
+  if (progress_) {
+    progress_(static_cast<double>(bytes_read_) / static_cast<double>(bytes_total_));
+  }
+  return matrix;
+}
+
+Result<void> Weights::require_all_taken() const {
+  for (const Tensor& tensor : file_.tensors()) {
+    if (!taken_.contains(tensor.name)) {
+      return Error{
+          "tensor " + tensor.name +
+          ": expected only tensors of a plain decoder, found this one, which " +
+          "Tern does not know for this architecture; ignoring it would run the model wrongly."};
+    }
+  }
+  return {};
+}
+
+}  // namespace tern

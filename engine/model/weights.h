@@ -1,0 +1,88 @@
+#pragma once
+// Tensors of a file made ready for the kernels: ternary ones packed, dense ones mapped as they are.
+
+#include <functional>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "engine/base/buffer.h"
+#include "engine/base/result.h"
+#include "engine/io/tensor_file.h"
+#include "kernels/kernels.h"
+
+namespace tern {
+
+// y = W x, with W rows x cols. A view into Weights or into the mapped file.
+struct Linear {
+  std::variant<TernaryMatrix, DenseMatrix> matrix;
+  float scale =
+      1.0F;  // multiplies y; only files that keep a dense matrix beside a scale of its own have another value
+
+  bool ternary() const { return std::holds_alternative<TernaryMatrix>(matrix); }
+  int32_t rows() const;
+  int32_t cols() const;
+  // Bytes that one product with one token reads.
+  size_t bytes() const;
+};
+
+// Rows of the token embedding, as floats.
+class Embedding {
+ public:
+  Embedding() = default;
+  explicit Embedding(const DenseMatrix& matrix) : matrix_(matrix) {}
+  explicit Embedding(const Tensor& ternary) : ternary_(&ternary) {}
+
+  // out[0, width) = the vector of `token`; `trits`: scratch of `width` bytes.
+  void row(const KernelTable& kernels, int32_t token, float* out, int8_t* trits) const;
+
+ private:
+  DenseMatrix matrix_;
+  const Tensor* ternary_ =
+      nullptr;  // set instead of the matrix when the file's embedding is ternary
+};
+
+// Called with the share of the work done, 0 to 1.
+using Progress = std::function<void(double done)>;
+
+// Takes tensors out of a file, by name, with the shape that the architecture expects, and remembers which were taken.
+// Owns all memory that the views it hands out point to, other than the file's own.
+class Weights {
+ public:
+  Weights(const TensorFile& file, const KernelTable& kernels, int threads, Progress progress = {});
+
+  // A vector of `size` floats (stored as F32, F16 or BF16).
+  Result<std::span<const float>> vector(std::string_view name, int64_t size);
+  // A matrix: ternary types are packed for the kernels and their pages in the file dropped; dense types stay mapped.
+  // A scale of its own beside it ("blk.0.attn_q.scale", "blk.0.attn_q.weight_scale") is multiplied in.
+  Result<Linear> linear(std::string_view name, int32_t rows, int32_t cols);
+  Result<Embedding> embedding(std::string_view name, int32_t rows, int32_t cols);
+
+  bool has(std::string_view name) const { return file_.find(name) != nullptr; }
+  // Marks a tensor as known although nothing here needs it.
+  void ignore(std::string_view name) { taken_.emplace(name); }
+  // Errors if the file holds tensors that nobody asked for: a model with parts that Tern does not know would be run wrongly.
+  Result<void> require_all_taken() const;
+
+  size_t packed_bytes() const { return packed_bytes_; }
+
+ private:
+  Result<const Tensor*> require(std::string_view name, const std::vector<int64_t>& shape);
+  Result<TernaryMatrix> pack(const Tensor& tensor);
+  Result<float> separate_scale(std::string_view name);
+
+  const TensorFile& file_;
+  const KernelTable& kernels_;
+  int threads_;
+  Progress progress_;
+  std::set<std::string, std::less<>> taken_;
+  std::vector<AlignedBuffer> buffers_;
+  size_t packed_bytes_ = 0;
+  size_t bytes_read_ = 0;
+  size_t bytes_total_ = 0;
+};
+
+}  // namespace tern

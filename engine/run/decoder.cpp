@@ -1,0 +1,247 @@
+#include "engine/run/decoder.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace tern {
+namespace {
+
+// One pass: what every step below needs.
+struct Pass {
+  const ModelConfig& config;
+  const Compute& compute;
+  KvCache& cache;
+  Workspace& ws;
+  int32_t tokens;
+  int32_t first_position;
+
+  const KernelTable& kernels() const { return *compute.kernels; }
+};
+
+float* row(AlignedArray<float>& array, int64_t token, int64_t width) {
+  return array.data() + token * width;
+}
+
+template <class Body>
+void for_each_token(const Pass& pass, Body body) {
+  parallel_for(pass.compute.threads, pass.tokens, 1, [&](int64_t begin, int64_t end, int) {
+    for (int64_t t = begin; t < end; ++t) {
+      body(static_cast<int32_t>(t));
+    }
+  });
+}
+
+// out = rms_norm(x) * weight (or x itself where there is no such norm), quantised for the products that follow.
+LinearInput norm_and_quantize(const Pass& pass, AlignedArray<float>& x,
+                              std::span<const float> weight, AlignedArray<float>& out,
+                              int32_t width) {
+  AlignedArray<float>& result = weight.empty() ? x : out;
+  for_each_token(pass, [&](int32_t t) {
+    if (!weight.empty()) {
+      pass.kernels().rms_norm(row(x, t, width), weight.data(), width, pass.config.norm_eps,
+                              row(out, t, width));
+    }
+    pass.ws.quantized.quantize(pass.kernels(), row(result, t, width), t, width);
+  });
+  return LinearInput{result.data(), pass.ws.quantized.view(pass.tokens, width), pass.tokens};
+}
+
+void compute_angles(const Pass& pass) {
+  const Rope& rope = pass.config.rope;
+  const auto pairs = static_cast<int64_t>(rope.inverse_frequencies.size());
+  for_each_token(pass, [&](int32_t t) {
+    for (int64_t i = 0; i < pairs; ++i) {
+      const float angle = static_cast<float>(pass.first_position + t) *
+                          rope.inverse_frequencies[static_cast<size_t>(i)];
+      row(pass.ws.cos, t, pairs)[i] = std::cos(angle) * rope.magnitude;
+      row(pass.ws.sin, t, pairs)[i] = std::sin(angle) * rope.magnitude;
+    }
+  });
+}
+
+// Per-head norm (where the architecture has one) and rotation, in place.
+void rotate_heads(const Pass& pass, int32_t t, float* heads, int32_t count,
+                  std::span<const float> norm) {
+  const ModelConfig& config = pass.config;
+  const Rope& rope = config.rope;
+  for (int32_t h = 0; h < count; ++h) {
+    float* head = heads + static_cast<int64_t>(h) * config.head_dim;
+    if (!norm.empty()) {
+      pass.kernels().rms_norm(head, norm.data(), config.head_dim, config.norm_eps, head);
+    }
+    pass.kernels().rope(head, row(pass.ws.cos, t, rope.dims / 2),
+                        row(pass.ws.sin, t, rope.dims / 2), rope.dims, rope.rotate_half);
+  }
+}
+
+void rotate_and_store(const Pass& pass, const LayerWeights& layer, int32_t index) {
+  const ModelConfig& config = pass.config;
+  for_each_token(pass, [&](int32_t t) {
+    float* k = row(pass.ws.k, t, config.kv_width());
+    rotate_heads(pass, t, row(pass.ws.q, t, config.q_width()), config.heads, layer.q_norm);
+    rotate_heads(pass, t, k, config.kv_heads, layer.k_norm);
+    const float* v = row(pass.ws.v, t, config.kv_width());
+    for (int32_t h = 0; h < config.kv_heads; ++h) {
+      const int32_t position = pass.first_position + t;
+      const int64_t offset = static_cast<int64_t>(h) * config.head_dim;
+      pass.kernels().to_half(k + offset, config.head_dim, pass.cache.keys(index, h, position));
+      pass.kernels().to_half(v + offset, config.head_dim, pass.cache.values(index, h, position));
+    }
+  });
+}
+
+// softmax(q k^T / sqrt(head_dim)) v, causal. Split by (head, token), heads first: pieces of equal length are then of equal
+// work, for later tokens look at more positions.
+void attend(const Pass& pass, int32_t index) {
+  const ModelConfig& config = pass.config;
+  const int32_t group = config.heads / config.kv_heads;
+  const float scale = 1.0F / std::sqrt(static_cast<float>(config.head_dim));
+  const int64_t stride = pass.cache.stride();
+  const int64_t work = static_cast<int64_t>(config.heads) * pass.tokens;
+  parallel_for(pass.compute.threads, work, 1, [&](int64_t begin, int64_t end, int thread) {
+    float* scores = row(pass.ws.scores, thread, pass.cache.capacity());
+    for (int64_t i = begin; i < end; ++i) {
+      const auto h = static_cast<int32_t>(i / pass.tokens);
+      const auto t = static_cast<int32_t>(i % pass.tokens);
+      const int32_t count = pass.first_position + t + 1;
+      const int64_t offset = static_cast<int64_t>(h) * config.head_dim;
+      pass.kernels().attention_scores(row(pass.ws.q, t, config.q_width()) + offset,
+                                      pass.cache.keys(index, h / group, 0), stride, config.head_dim,
+                                      count, scale, scores);
+      pass.kernels().softmax(scores, count);
+      pass.kernels().attention_values(scores, pass.cache.values(index, h / group, 0), stride,
+                                      config.head_dim, count,
+                                      row(pass.ws.attention, t, config.q_width()) + offset);
+    }
+  });
+}
+
+void add_to_residual(const Pass& pass) {
+  const int32_t width = pass.config.width;
+  for_each_token(pass, [&](int32_t t) {
+    pass.kernels().add(row(pass.ws.x, t, width), row(pass.ws.out, t, width), width);
+  });
+}
+
+// x += Wo sub_norm(attention(rope(Wq n), rope(Wk n), Wv n)), n = norm(x).
+void attention_block(const Pass& pass, const LayerWeights& layer, int32_t index) {
+  Workspace& ws = pass.ws;
+  const LinearInput n = norm_and_quantize(pass, ws.x, layer.attn_norm, ws.norm, pass.config.width);
+  const Product qkv[] = {{&layer.q, ws.q.data()}, {&layer.k, ws.k.data()}, {&layer.v, ws.v.data()}};
+  multiply(pass.compute, n, qkv, ws.scratch);
+  rotate_and_store(pass, layer, index);
+  attend(pass, index);
+  const LinearInput a =
+      norm_and_quantize(pass, ws.attention, layer.attn_sub_norm, ws.q, pass.config.q_width());
+  const Product output[] = {{&layer.o, ws.out.data()}};
+  multiply(pass.compute, a, output, ws.scratch);
+  add_to_residual(pass);
+}
+
+// x += Wdown sub_norm(activation(Wgate n) * Wup n), n = norm(x).
+void feed_forward_block(const Pass& pass, const LayerWeights& layer) {
+  Workspace& ws = pass.ws;
+  const int32_t ffn = pass.config.ffn;
+  const LinearInput n = norm_and_quantize(pass, ws.x, layer.ffn_norm, ws.norm, pass.config.width);
+  const Product gate_up[] = {{&layer.gate, ws.gate.data()}, {&layer.up, ws.up.data()}};
+  multiply(pass.compute, n, gate_up, ws.scratch);
+  const auto activate = pass.config.activation == Activation::kRelu2 ? pass.kernels().relu2_mul
+                                                                     : pass.kernels().silu_mul;
+  for_each_token(pass, [&](int32_t t) { activate(row(ws.gate, t, ffn), row(ws.up, t, ffn), ffn); });
+  const LinearInput h = norm_and_quantize(pass, ws.gate, layer.ffn_sub_norm, ws.up, ffn);
+  const Product down[] = {{&layer.down, ws.out.data()}};
+  multiply(pass.compute, h, down, ws.scratch);
+  add_to_residual(pass);
+}
+
+size_t scratch_bytes(const KernelTable& kernels, const DecoderWeights& weights, int32_t batch) {
+  size_t most = linear_scratch_bytes(kernels, weights.head, std::min(batch, kLogitsBatch));
+  for (const LayerWeights& layer : weights.layers) {
+    for (const Linear* w :
+         {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) {
+      most = std::max(most, linear_scratch_bytes(kernels, *w, batch));
+    }
+  }
+  return most;
+}
+
+}  // namespace
+
+Workspace::Workspace(const ModelConfig& config, const DecoderWeights& weights,
+                     const Compute& compute, int32_t batch_tokens, int32_t context)
+    : batch(batch_tokens) {
+  const auto floats = [&](int32_t width) {
+    return AlignedArray<float>(static_cast<size_t>(batch) * static_cast<size_t>(width));
+  };
+  x = floats(config.width);
+  norm = floats(config.width);
+  out = floats(config.width);
+  q = floats(config.q_width());
+  k = floats(config.kv_width());
+  v = floats(config.kv_width());
+  attention = floats(config.q_width());
+  gate = floats(config.ffn);
+  up = floats(config.ffn);
+  cos = floats(config.rope.dims / 2);
+  sin = floats(config.rope.dims / 2);
+  scores = AlignedArray<float>(static_cast<size_t>(compute.threads) * static_cast<size_t>(context));
+  trits = AlignedArray<int8_t>(static_cast<size_t>(config.width));
+  logits =
+      AlignedArray<float>(static_cast<size_t>(kLogitsBatch) * static_cast<size_t>(config.vocab));
+  quantized = QuantizedRows(batch, std::max({config.width, config.q_width(), config.ffn}));
+  scratch = ThreadScratch(compute.threads, scratch_bytes(*compute.kernels, weights, batch));
+}
+
+size_t Workspace::bytes(const ModelConfig& config, int64_t batch, int64_t context, int threads) {
+  const int64_t widest = std::max({config.width, config.q_width(), config.ffn});
+  const int64_t per_token = 3 * int64_t{config.width} + 2 * config.q_width() +
+                            2 * config.kv_width() + 2 * int64_t{config.ffn} + config.rope.dims +
+                            widest / 4;
+  return static_cast<size_t>(batch * per_token + context * threads +
+                             kLogitsBatch * int64_t{config.vocab}) *
+         sizeof(float);
+}
+
+bool decoder_forward(const ModelConfig& config, const DecoderWeights& weights,
+                     const Compute& compute, KvCache& cache, Workspace& ws,
+                     std::span<const int32_t> tokens, int32_t first_position,
+                     FunctionRef<bool()> keep_going) {
+  const auto count = static_cast<int32_t>(tokens.size());
+  TERN_CHECK(count >= 1 && count <= ws.batch, "a forward pass takes 1 to batch tokens");
+  TERN_CHECK(first_position >= 0 && first_position + count <= cache.capacity(),
+             "no room in the KV cache");
+  const Pass pass{config, compute, cache, ws, count, first_position};
+  for (int32_t t = 0; t < count; ++t) {
+    weights.embedding.row(*compute.kernels, tokens[static_cast<size_t>(t)],
+                          row(ws.x, t, config.width), ws.trits.data());
+  }
+  compute_angles(pass);
+  for (int32_t index = 0; index < config.layers; ++index) {
+    if (!keep_going()) {
+      return false;
+    }
+    const LayerWeights& layer = weights.layers[static_cast<size_t>(index)];
+    attention_block(pass, layer, index);
+    feed_forward_block(pass, layer);
+  }
+  return true;
+}
+
+std::span<const float> decoder_logits(const ModelConfig& config, const DecoderWeights& weights,
+                                      const Compute& compute, Workspace& ws, int32_t first,
+                                      int32_t count) {
+  TERN_CHECK(count >= 1 && count <= kLogitsBatch && first >= 0 && first + count <= ws.batch,
+             "logits are asked for a few tokens of the last pass");
+  for (int32_t i = 0; i < count; ++i) {
+    float* n = row(ws.norm, i, config.width);
+    compute.kernels->rms_norm(row(ws.x, first + i, config.width), weights.output_norm.data(),
+                              config.width, config.norm_eps, n);
+    ws.quantized.quantize(*compute.kernels, n, i, config.width);
+  }
+  const LinearInput in{ws.norm.data(), ws.quantized.view(count, config.width), count};
+  const Product head[] = {{&weights.head, ws.logits.data()}};
+  multiply(compute, in, head, ws.scratch);
+  return ws.logits.span().first(static_cast<size_t>(count) * static_cast<size_t>(config.vocab));
+}
+
+}  // namespace tern

@@ -1,0 +1,71 @@
+#pragma once
+// The forward pass of a decoder-only transformer: the page to read first.
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "engine/base/buffer.h"
+#include "engine/base/parallel.h"
+#include "engine/model/config.h"
+#include "engine/model/weights.h"
+#include "engine/run/compute.h"
+#include "engine/run/kv_cache.h"
+#include "engine/run/linear.h"
+
+namespace tern {
+
+// Norm vectors that an architecture lacks are empty.
+struct LayerWeights {
+  std::span<const float> attn_norm, q_norm, k_norm, attn_sub_norm, ffn_norm, ffn_sub_norm;
+  Linear q, k, v, o, gate, up, down;
+};
+
+struct DecoderWeights {
+  Embedding embedding;
+  std::vector<LayerWeights> layers;
+  std::span<const float> output_norm;
+  Linear head;
+};
+
+// Memory of one forward pass over up to `batch` tokens. Nothing is allocated after its creation.
+class Workspace {
+ public:
+  Workspace() = default;
+  Workspace(const ModelConfig& config, const DecoderWeights& weights, const Compute& compute,
+            int32_t batch, int32_t context);
+  static size_t bytes(const ModelConfig& config, int64_t batch, int64_t context, int threads);
+
+  int32_t batch = 0;
+  AlignedArray<float> x;          // batch x width: the residual stream
+  AlignedArray<float> norm;       // batch x width
+  AlignedArray<float> q, k, v;    // batch x q_width, kv_width, kv_width
+  AlignedArray<float> attention;  // batch x q_width
+  AlignedArray<float> out;        // batch x width: what a block adds to x
+  AlignedArray<float> gate, up;   // batch x ffn
+  AlignedArray<float> cos, sin;   // batch x rope.dims / 2
+  AlignedArray<float> scores;     // threads x context
+  AlignedArray<int8_t> trits;     // width: one row of a ternary embedding
+  AlignedArray<float> logits;     // kLogitsBatch x vocab
+  QuantizedRows quantized;
+  ThreadScratch scratch;
+};
+
+// Positions whose logits are computed together.
+inline constexpr int32_t kLogitsBatch = 8;
+
+// Runs `tokens` (1 to workspace.batch ids within the vocabulary) at positions first_position and on; there must be room for
+// them in `cache`. Afterwards workspace.x holds the last layer's output of each token. Asks `keep_going` between layers;
+// returns false, with the cache's new positions undefined, as soon as that does.
+bool decoder_forward(const ModelConfig& config, const DecoderWeights& weights,
+                     const Compute& compute, KvCache& cache, Workspace& workspace,
+                     std::span<const int32_t> tokens, int32_t first_position,
+                     FunctionRef<bool()> keep_going);
+
+// Logits of `count` (up to kLogitsBatch) tokens of the last forward pass, from its `first` on: count x vocab floats in
+// workspace.logits.
+std::span<const float> decoder_logits(const ModelConfig& config, const DecoderWeights& weights,
+                                      const Compute& compute, Workspace& workspace, int32_t first,
+                                      int32_t count);
+
+}  // namespace tern

@@ -1,0 +1,60 @@
+#pragma once
+// Matrix products of a layer: the input is quantised once, however many matrices it meets.
+
+#include <cstdint>
+#include <span>
+
+#include "engine/base/buffer.h"
+#include "engine/model/weights.h"
+#include "engine/run/compute.h"
+
+namespace tern {
+
+// int8 rows of up to `tokens` x `cols` activations, and the memory for them.
+class QuantizedRows {
+ public:
+  QuantizedRows() = default;
+  QuantizedRows(int32_t tokens, int32_t cols);
+
+  // Where the kernels write row `token` of a `cols` wide input.
+  void quantize(const KernelTable& kernels, const float* x, int32_t token, int32_t cols);
+  Q8Rows view(int32_t tokens, int32_t cols) const;
+
+ private:
+  AlignedArray<int8_t> q_;
+  AlignedArray<float> scale_;
+  AlignedArray<int32_t> sums_;
+};
+
+// `tokens` rows of `cols` floats, and the same rows quantised (if any of the matrices is ternary).
+struct LinearInput {
+  const float* x = nullptr;
+  Q8Rows q8;
+  int32_t tokens = 0;
+};
+
+// y[t * rows + r], t < tokens: the product with one matrix.
+struct Product {
+  const Linear* w = nullptr;
+  float* y = nullptr;
+};
+
+// Scratch memory of each thread.
+class ThreadScratch {
+ public:
+  ThreadScratch() = default;
+  ThreadScratch(int threads, size_t bytes_each);
+  uint8_t* of(int thread);
+
+ private:
+  AlignedBuffer buffer_;
+  size_t stride_ = 0;
+};
+
+size_t linear_scratch_bytes(const KernelTable& kernels, const Linear& w, int32_t tokens);
+
+// All products in one parallel region, rows split evenly by bytes read.
+void multiply(const Compute& compute, const LinearInput& in, std::span<const Product> products,
+              ThreadScratch& scratch);
+
+}  // namespace tern

@@ -1,0 +1,53 @@
+#pragma once
+// Completes requests with a model on this machine.
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/api/completer.h"
+#include "engine/run/sampler.h"
+#include "engine/session/session.h"
+
+namespace tern {
+
+class LocalCompleter final : public Completer {
+ public:
+  explicit LocalCompleter(Session session) : session_(std::move(session)) {}
+
+  // Besides text the sink gets empty pieces while a prompt is read, so that it can cancel then too.
+  // What the request shares with the one before it at its beginning is not computed again.
+  Result<Completion> complete(const Request& request, const Sink& sink) override;
+
+  const Session& session() const { return session_; }
+
+ private:
+  Result<std::vector<TokenId>> prompt_tokens(const Request& request) const;
+  std::span<const float> read_prompt(const std::vector<TokenId>& prompt, const Sink& sink);
+  void generate(const Request& request, std::span<const float> logits, Sampler& sampler,
+                const Sink& sink, Completion& completion);
+
+  Session session_;
+  std::vector<TokenId> history_;  // the tokens in the session
+};
+
+// Text on its way to the sink: holds back what may yet become part of a stop string.
+class StopFilter {
+ public:
+  explicit StopFilter(const std::vector<std::string>& stops) : stops_(stops) {}
+
+  // What can be shown now. Once stopped() nothing more comes out.
+  std::string push(std::string_view text);
+  // What was held back, when no more text comes.
+  std::string finish();
+  bool stopped() const { return stopped_; }
+
+ private:
+  size_t held_length() const;
+
+  const std::vector<std::string>& stops_;
+  std::string pending_;
+  bool stopped_ = false;
+};
+
+}  // namespace tern

@@ -1,0 +1,132 @@
+#include "engine/session/session.h"
+
+#include <algorithm>
+
+#include "engine/base/check.h"
+#include "engine/base/memory.h"
+
+namespace tern {
+namespace {
+
+// A context shorter than this is of no use to anyone.
+constexpr int32_t kSmallestContext = 256;
+
+int32_t batch_for(const SessionOptions& options, int32_t context) {
+  return std::clamp(options.batch, 1, std::max(context, 1));
+}
+
+uint64_t session_bytes(const ModelConfig& config, const SessionOptions& options, int32_t context) {
+  return KvCache::bytes(config, context) +
+         Workspace::bytes(config, batch_for(options, context), context, options.threads);
+}
+
+}  // namespace
+
+MemoryPlan plan_memory(const ModelConfig& config, const SessionOptions& options,
+                       uint64_t available) {
+  const int32_t wanted =
+      options.context > 0 ? options.context : std::min(config.context, kDefaultContext);
+  MemoryPlan plan;
+  plan.available = available;
+  plan.context = wanted;
+  // A tenth of the memory is left to everything else on the machine.
+  const uint64_t budget = available / 10 * 9;
+  while (available > 0 && plan.context > kSmallestContext &&
+         session_bytes(config, options, plan.context) > budget) {
+    plan.context = std::max(plan.context / 2, kSmallestContext);
+  }
+  plan.kv_cache = KvCache::bytes(config, plan.context);
+  plan.workspace = session_bytes(config, options, plan.context) - plan.kv_cache;
+  if (plan.context < wanted) {
+    plan.notice = "The context is " + std::to_string(plan.context) + " tokens instead of " +
+                  std::to_string(wanted) + ", for which the " + human_bytes(available) +
+                  " of memory available do not suffice.";
+  } else if (options.context > config.context) {
+    plan.notice = "The context of " + std::to_string(wanted) + " tokens is longer than the " +
+                  std::to_string(config.context) +
+                  " that the model was trained for; expect worse text beyond them.";
+  }
+  return plan;
+}
+
+Result<Session> Session::create(std::shared_ptr<const Model> model, const SessionOptions& options) {
+  const ModelConfig& config = model->config();
+  Session session;
+  session.plan_ = plan_memory(config, options, available_memory());
+  const MemoryPlan& plan = session.plan_;
+  if (plan.available > 0 && plan.kv_cache + plan.workspace > plan.available) {
+    return Error{"A context of " + std::to_string(plan.context) + " tokens needs " +
+                 human_bytes(plan.kv_cache + plan.workspace) + ", found " +
+                 human_bytes(plan.available) +
+                 " of memory available. Close other programs or use a smaller model."};
+  }
+  session.compute_ = Compute{&model->kernels(), options.threads};
+  session.cache_ = KvCache(config, plan.context);
+  session.workspace_ = Workspace(config, model->decoder(), session.compute_,
+                                 batch_for(options, plan.context), plan.context);
+  session.model_ = std::move(model);
+  return session;
+}
+
+Session::KeepGoing Session::always() {
+  static constexpr auto kYes = [] { return true; };
+  return kYes;
+}
+
+bool Session::forward(std::span<const TokenId> tokens, KeepGoing keep_going) {
+  if (!decoder_forward(model_->config(), model_->decoder(), compute_, cache_, workspace_, tokens,
+                       length_, keep_going)) {
+    return false;
+  }
+  length_ += static_cast<int32_t>(tokens.size());
+  return true;
+}
+
+std::span<const float> Session::append(std::span<const TokenId> tokens, KeepGoing keep_going) {
+  TERN_CHECK(!tokens.empty() && tokens.size() <= static_cast<size_t>(room()),
+             "append() takes 1 to room() tokens");
+  const int32_t before = length_;
+  int32_t last = 0;
+  while (!tokens.empty()) {
+    const size_t count = std::min(tokens.size(), static_cast<size_t>(workspace_.batch));
+    if (!forward(tokens.first(count), keep_going)) {
+      length_ = before;
+      return {};
+    }
+    last = static_cast<int32_t>(count) - 1;
+    tokens = tokens.subspan(count);
+  }
+  return decoder_logits(model_->config(), model_->decoder(), compute_, workspace_, last, 1);
+}
+
+bool Session::append_each(std::span<const TokenId> tokens, LogitsSink sink, KeepGoing keep_going) {
+  TERN_CHECK(tokens.size() <= static_cast<size_t>(room()),
+             "append_each() takes at most room() tokens");
+  const auto vocab = static_cast<size_t>(model_->config().vocab);
+  const int32_t before = length_;
+  while (!tokens.empty()) {
+    const auto count =
+        static_cast<int32_t>(std::min(tokens.size(), static_cast<size_t>(workspace_.batch)));
+    if (!forward(tokens.first(static_cast<size_t>(count)), keep_going)) {
+      length_ = before;
+      return false;
+    }
+    for (int32_t first = 0; first < count; first += kLogitsBatch) {
+      const int32_t some = std::min(kLogitsBatch, count - first);
+      const std::span<const float> logits =
+          decoder_logits(model_->config(), model_->decoder(), compute_, workspace_, first, some);
+      for (size_t i = 0; i < static_cast<size_t>(some); ++i) {
+        sink(logits.subspan(i * vocab, vocab));
+      }
+    }
+    tokens = tokens.subspan(static_cast<size_t>(count));
+  }
+  return true;
+}
+
+void Session::rewind(int32_t length) {
+  TERN_CHECK(length >= 0 && length <= length_, "rewind() goes back, not forward");
+  length_ = length;
+}
+
+}  // namespace tern

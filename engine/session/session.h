@@ -1,0 +1,74 @@
+#pragma once
+// One conversation's state over a shared model: the KV cache and the memory of a forward pass.
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "engine/arch/model.h"
+#include "engine/base/result.h"
+#include "engine/run/decoder.h"
+
+namespace tern {
+
+struct SessionOptions {
+  int32_t context = 0;  // positions; 0 = the model's own, at most kDefaultContext
+  int32_t batch = 512;  // prompt tokens in one forward pass
+  int threads = 1;
+};
+
+// Longest context taken when the user does not ask for one: models declare up to 262144, whose cache would fill the machine.
+inline constexpr int32_t kDefaultContext = 8192;
+
+// What a session will need, in bytes.
+struct MemoryPlan {
+  int32_t context = 0;
+  uint64_t kv_cache = 0;
+  uint64_t workspace = 0;
+  uint64_t available = 0;  // when asked; 0 = unknown
+  std::string notice;      // set if the context is less than was asked for
+};
+
+// Decides on the context: what was asked for, at most what the memory available now allows.
+MemoryPlan plan_memory(const ModelConfig& config, const SessionOptions& options,
+                       uint64_t available);
+
+// Used by one thread at a time. After create() no call allocates memory.
+class Session {
+ public:
+  using KeepGoing = FunctionRef<bool()>;
+  // Called with the logits of each position, in order.
+  using LogitsSink = FunctionRef<void(std::span<const float> logits)>;
+
+  // Errors: not even a small context fits the memory.
+  static Result<Session> create(std::shared_ptr<const Model> model, const SessionOptions& options);
+
+  // Appends tokens (ids within the vocabulary; at most room() of them). Returns the logits of the last, valid until the next
+  // call; empty if `keep_going`, asked between layers, said no: then the session is as before the call.
+  std::span<const float> append(std::span<const TokenId> tokens, KeepGoing keep_going = always());
+  // The same with the logits of every one of them; false if `keep_going` said no.
+  bool append_each(std::span<const TokenId> tokens, LogitsSink sink,
+                   KeepGoing keep_going = always());
+  // Forgets all positions from `length` on.
+  void rewind(int32_t length);
+
+  int32_t length() const { return length_; }
+  int32_t context() const { return cache_.capacity(); }
+  int32_t room() const { return context() - length_; }
+  const Model& model() const { return *model_; }
+  const MemoryPlan& plan() const { return plan_; }
+
+ private:
+  static KeepGoing always();
+  bool forward(std::span<const TokenId> tokens, KeepGoing keep_going);
+
+  std::shared_ptr<const Model> model_;
+  Compute compute_;
+  MemoryPlan plan_;
+  KvCache cache_;
+  Workspace workspace_;
+  int32_t length_ = 0;
+};
+
+}  // namespace tern
