@@ -1,1 +1,62 @@
 #include "engine/io/weight_format.h"
+
+#include <array>
+
+#include "engine/io/formats.h"
+
+namespace tern {
+namespace {
+
+// To add a format: its entry in a format_*.cpp, and its name here.
+constexpr std::array<const WeightFormat*, 12> kFormats = {
+    &formats::kF32,   &formats::kF16,    &formats::kBf16,     &formats::kQ8_0,
+    &formats::kQ4_0,  &formats::kQ4K,    &formats::kQ6K,      &formats::kTq1_0,
+    &formats::kTq2_0, &formats::kI2s128, &formats::kI2sArm64, &formats::kI2s1x4};
+
+const WeightFormat* i2s_format(I2sLayout layout) {
+  switch (layout) {
+    case I2sLayout::kArm64:
+      return &formats::kI2sArm64;
+    case I2sLayout::k1x4:
+      return &formats::kI2s1x4;
+    case I2sLayout::k128:
+      break;
+  }
+  return &formats::kI2s128;
+}
+
+}  // namespace
+
+uint64_t tensor_bytes(const WeightFormat& format, int64_t rows, int64_t cols) {
+  if (rows <= 0 || cols <= 0 || rows % format.row_group != 0) {
+    return 0;
+  }
+  int64_t weights = 0;
+  if (__builtin_mul_overflow(rows, cols, &weights)) {
+    return 0;
+  }
+  if ((format.rows_are_blocks ? cols : weights) % format.block_weights != 0) {
+    return 0;
+  }
+  uint64_t bytes = 0;
+  if (__builtin_mul_overflow(weights / format.block_weights, format.block_bytes, &bytes) ||
+      __builtin_add_overflow(bytes, format.extra_bytes, &bytes)) {
+    return 0;
+  }
+  return bytes;
+}
+
+std::span<const WeightFormat* const> all_weight_formats() {
+  return kFormats;
+}
+
+const WeightFormat* find_weight_format(uint32_t ggml_type, I2sLayout i2s_layout) {
+  for (const WeightFormat* format : kFormats) {
+    if (format->ggml_type == ggml_type) {
+      return format->ggml_type == formats::kI2s128.ggml_type ? i2s_format(i2s_layout) : format;
+    }
+  }
+  return nullptr;
+}
+
+}  // namespace tern

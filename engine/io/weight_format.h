@@ -22,6 +22,7 @@ struct WeightFormat {
   int32_t extra_bytes;    // bytes after the last block (I2_S keeps its scale there)
   bool rows_are_blocks;   // a row is a whole number of blocks (all but I2_S)
   bool ternary;
+  int32_t row_group = 1;  // the number of rows is a multiple of this
 
   // Ternary only. Columns that share a scale: a divisor of the row length, or 0 for one scale per tensor.
   int32_t cols_per_scale = 0;
@@ -35,7 +36,10 @@ struct WeightFormat {
 // Bytes of a rows x cols tensor; 0 if the shape does not fit the format (or overflows).
 uint64_t tensor_bytes(const WeightFormat& format, int64_t rows, int64_t cols);
 
-// All formats; the order is that of the documentation.
+// All formats; the order is that of the documentation. The other layouts of I2_S follow it as "I2_S/arm64" and "I2_S/1x4".
 std::span<const WeightFormat* const> all_weight_formats();
+
+// The format of a type id, or null. The layout matters for I2_S only.
+const WeightFormat* find_weight_format(uint32_t ggml_type, I2sLayout i2s_layout = I2sLayout::k128);
 
 }  // namespace tern

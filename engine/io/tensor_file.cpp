@@ -1,0 +1,187 @@
+#include "engine/io/tensor_file.h"
+
+#include <array>
+#include <cmath>
+
+namespace tern {
+namespace {
+
+template <class T>
+constexpr std::string_view kKind = "strings";
+template <>
+constexpr std::string_view kKind<int64_t> = "integers";
+template <>
+constexpr std::string_view kKind<double> = "floats";
+template <>
+constexpr std::string_view kKind<bool> = "booleans";
+
+std::string kind_of(const MetaValue& value) {
+  constexpr std::array<std::string_view, 4> kScalars = {"an integer", "a float", "a boolean",
+                                                        "a string"};
+  if (value.index() < kScalars.size()) {
+    return std::string(kScalars[value.index()]);
+  }
+  return std::visit(
+      []<class T>(const std::vector<T>&) { return "an array of " + std::string(kKind<T>); },
+      std::get<MetaArray>(value));
+}
+
+Error wrong_kind(const std::filesystem::path& path, std::string_view key, std::string_view expected,
+                 const MetaValue& found) {
+  return Error{path.string() + ": key " + std::string(key) + ": expected " + std::string(expected) +
+               ", found " + kind_of(found) + "."};
+}
+
+// The length of the well-formed UTF-8 character at the front of `text`, or 0.
+size_t utf8_length(std::string_view text) {
+  const auto byte = [&](size_t i) { return static_cast<uint8_t>(text[i]); };
+  const size_t length = byte(0) < 0x80   ? 1
+                        : byte(0) < 0xC2 ? 0
+                        : byte(0) < 0xE0 ? 2
+                        : byte(0) < 0xF0 ? 3
+                        : byte(0) < 0xF5 ? 4
+                                         : 0;
+  if (length > text.size()) {
+    return 0;
+  }
+  for (size_t i = 1; i < length; ++i) {
+    if ((byte(i) & 0xC0U) != 0x80) {
+      return 0;
+    }
+  }
+  // U+0080 to U+009F are control characters too.
+  return length == 2 && byte(0) == 0xC2 && byte(1) < 0xA0 ? 0 : length;
+}
+
+std::string hex(char byte) {
+  constexpr std::string_view kDigits = "0123456789ABCDEF";
+  const auto value = static_cast<uint8_t>(byte);
+  return {'\\', 'x', kDigits[value >> 4U], kDigits[value & 15U]};
+}
+
+}  // namespace
+
+int64_t Tensor::count() const {
+  int64_t product = 1;
+  for (const int64_t size : shape) {
+    product *= size;  // the container has checked that this fits
+  }
+  return product;
+}
+
+Result<void> unpack_rows(const Tensor& tensor, int64_t first_row, int64_t row_count, int8_t* trits,
+                         float* scales) {
+  const WeightFormat& format = *tensor.format;
+  TERN_CHECK(format.ternary, "unpack_rows of a tensor that is not ternary");
+  TERN_CHECK(first_row >= 0 && row_count >= 0 && first_row <= tensor.rows() - row_count,
+             "rows within the tensor");
+  const auto fail = [&](const std::string& what) {
+    return Error{"tensor " + printable(tensor.name) + ": rows " + std::to_string(first_row) +
+                 " to " + std::to_string(first_row + row_count - 1) + ": expected " +
+                 std::string(format.name) + " weights, found " + what +
+                 ": the file is damaged; download it again."};
+  };
+  if (!format.unpack(tensor.data, tensor.rows(), tensor.cols(), first_row, row_count, trits,
+                     scales)) {
+    return fail("a code that stands for none of -1, 0, 1");
+  }
+  const int64_t scale_count =
+      format.cols_per_scale == 0 ? 1 : row_count * (tensor.cols() / format.cols_per_scale);
+  for (int64_t i = 0; i < scale_count; ++i) {
+    if (!std::isfinite(scales[i])) {
+      return fail("a scale that is not a finite number");
+    }
+  }
+  return {};
+}
+
+std::string printable(std::string_view text, size_t limit) {
+  std::string out;
+  while (!text.empty()) {
+    const size_t length = utf8_length(text);
+    const bool plain = length > 1 || (length == 1 && text[0] >= ' ' && text[0] != '\x7F');
+    std::string piece = plain             ? std::string(text.substr(0, length))
+                        : text[0] == '\n' ? "\\n"
+                        : text[0] == '\t' ? "\\t"
+                                          : hex(text[0]);
+    if (out.size() + piece.size() > limit) {
+      return out + "...";
+    }
+    out += piece;
+    text.remove_prefix(plain ? length : 1);
+  }
+  return out;
+}
+
+const Tensor* TensorFile::find(std::string_view name) const {
+  const auto found = index_.find(name);
+  return found == index_.end() ? nullptr : &tensors_[found->second];
+}
+
+Result<std::optional<int64_t>> TensorFile::get_int(std::string_view key) const {
+  const auto found = metadata_.find(key);
+  if (found == metadata_.end()) {
+    return std::optional<int64_t>();
+  }
+  if (const auto* value = std::get_if<int64_t>(&found->second)) {
+    return std::optional(*value);
+  }
+  return wrong_kind(path(), key, "an integer", found->second);
+}
+
+Result<std::optional<double>> TensorFile::get_float(std::string_view key) const {
+  const auto found = metadata_.find(key);
+  if (found == metadata_.end()) {
+    return std::optional<double>();
+  }
+  if (const auto* value = std::get_if<double>(&found->second)) {
+    return std::optional(*value);
+  }
+  if (const auto* value = std::get_if<int64_t>(&found->second)) {
+    return std::optional(static_cast<double>(*value));
+  }
+  return wrong_kind(path(), key, "a number", found->second);
+}
+
+Result<std::optional<bool>> TensorFile::get_bool(std::string_view key) const {
+  const auto found = metadata_.find(key);
+  if (found == metadata_.end()) {
+    return std::optional<bool>();
+  }
+  if (const auto* value = std::get_if<bool>(&found->second)) {
+    return std::optional(*value);
+  }
+  return wrong_kind(path(), key, "a boolean", found->second);
+}
+
+Result<std::optional<std::string_view>> TensorFile::get_string(std::string_view key) const {
+  const auto found = metadata_.find(key);
+  if (found == metadata_.end()) {
+    return std::optional<std::string_view>();
+  }
+  if (const auto* value = std::get_if<std::string_view>(&found->second)) {
+    return std::optional(*value);
+  }
+  return wrong_kind(path(), key, "a string", found->second);
+}
+
+template <class T>
+Result<const std::vector<T>*> TensorFile::get_array(std::string_view key) const {
+  const auto found = metadata_.find(key);
+  if (found == metadata_.end()) {
+    return static_cast<const std::vector<T>*>(nullptr);
+  }
+  if (const auto* array = std::get_if<MetaArray>(&found->second)) {
+    if (const auto* values = std::get_if<std::vector<T>>(array)) {
+      return values;
+    }
+  }
+  return wrong_kind(path(), key, "an array of " + std::string(kKind<T>), found->second);
+}
+
+template Result<const std::vector<int64_t>*> TensorFile::get_array(std::string_view) const;
+template Result<const std::vector<double>*> TensorFile::get_array(std::string_view) const;
+template Result<const std::vector<bool>*> TensorFile::get_array(std::string_view) const;
+template Result<const std::vector<std::string_view>*> TensorFile::get_array(std::string_view) const;
+
+}  // namespace tern
