@@ -14,6 +14,8 @@ namespace tern {
 
 using TokenId = int32_t;
 
+struct TokenizerData;  // tokenizer_data.h
+
 struct EncodeOptions {
   bool add_special = true;  // add BOS (and EOS) as the model's file says
   bool parse_special =
@@ -25,6 +27,8 @@ class Tokenizer {
  public:
   // Reads tokenizer.ggml.*: byte-level BPE ("gpt2") and SentencePiece ("llama"). Errors name the key.
   static Result<Tokenizer> from_file(const TensorFile& file);
+  // The same from plain data: what from_file read, or a test's own.
+  static Result<Tokenizer> from_data(const TokenizerData& data);
 
   Tokenizer(Tokenizer&&) noexcept;
   Tokenizer& operator=(Tokenizer&&) noexcept;

@@ -1,0 +1,251 @@
+#include "engine/model/tokenizer.h"
+
+#include <optional>
+#include <utility>
+
+#include "engine/base/check.h"
+#include "engine/model/tokenizer_bpe.h"
+#include "engine/model/tokenizer_data.h"
+#include "engine/model/tokenizer_special.h"
+#include "engine/model/tokenizer_spm.h"
+#include "engine/model/tokenizer_vocab.h"
+
+namespace tern {
+namespace {
+
+constexpr size_t kLlama3Tokens = 128256;
+
+// Which pre-tokenizer a file means that names none; BitNet-b1.58-2B-4T's is such a file. Told by what only one family has.
+std::string_view guess_pre(const TokenizerData& data) {
+  const auto has = [&](size_t id, std::string_view spelling) {
+    return id < data.tokens.size() && data.tokens[id] == spelling;
+  };
+  if (data.tokens.size() == kLlama3Tokens || has(128000, "<|begin_of_text|>")) {
+    return "llama-bpe";
+  }
+  if (has(0, "<|endoftext|>") && has(1, "<|padding|>")) {
+    return "mpt";
+  }
+  if (has(151643, "<|endoftext|>") && has(151644, "<|im_start|>")) {
+    return "qwen2";
+  }
+  if (has(50256, "<|endoftext|>")) {
+    return "gpt-2";
+  }
+  return "default";
+}
+
+Result<void> check_lengths(const TokenizerData& data) {
+  const std::string tokens = std::to_string(data.tokens.size());
+  if (data.tokens.empty()) {
+    return Error{"tokenizer.ggml.tokens: expected at least one token, found none"};
+  }
+  if (data.tokens.size() > (size_t{1} << 24)) {
+    return Error{"tokenizer.ggml.tokens: expected at most 16777216 tokens, found " + tokens};
+  }
+  if (!data.types.empty() && data.types.size() != data.tokens.size()) {
+    return Error{"tokenizer.ggml.token_type: expected one per token (" + tokens + "), found " +
+                 std::to_string(data.types.size())};
+  }
+  if (data.model == "llama" && data.scores.size() != data.tokens.size()) {
+    return Error{"tokenizer.ggml.scores: expected one per token (" + tokens + "), found " +
+                 std::to_string(data.scores.size())};
+  }
+  if (data.merges.size() > (size_t{1} << 24)) {
+    return Error{"tokenizer.ggml.merges: expected at most 16777216, found " +
+                 std::to_string(data.merges.size())};
+  }
+  return {};
+}
+
+}  // namespace
+
+struct Tokenizer::Impl {
+  Vocabulary vocabulary;
+  std::optional<SpecialMatcher> specials;
+  std::optional<BpeModel> bpe;  // one of the two
+  std::optional<SpmModel> spm;
+  std::string family;
+  std::vector<std::string> notices;
+  TokenId bos = -1, eos = -1, unknown = -1;
+  bool add_bos = false, add_eos = false;
+  bool space_prefix = false;  // SPM: a space in front of the text and after every special token
+
+  TokenId special_id(const char* key, std::optional<int64_t> id);
+  void read_specials(const TokenizerData& data);
+  Result<void> make_bpe(const TokenizerData& data);
+  void make_spm(const TokenizerData& data);
+  void encode_plain(std::string_view text, bool after_special, std::vector<TokenId>& out) const;
+};
+
+TokenId Tokenizer::Impl::special_id(const char* key, std::optional<int64_t> id) {
+  constexpr int64_t kNoneAsUint32 = 0xFFFFFFFF;
+  if (!id || *id == -1 || *id == kNoneAsUint32) {
+    return -1;
+  }
+  if (*id < 0 || *id >= vocabulary.size()) {
+    notices.push_back("tokenizer.ggml." + std::string(key) + " is " + std::to_string(*id) +
+                      ", outside the vocabulary of " + std::to_string(vocabulary.size()) +
+                      " tokens: ignored");
+    return -1;
+  }
+  return static_cast<TokenId>(*id);
+}
+
+void Tokenizer::Impl::read_specials(const TokenizerData& data) {
+  bos = special_id("bos_token_id", data.bos);
+  eos = special_id("eos_token_id", data.eos);
+  unknown = special_id("unknown_token_id", data.unknown);
+  for (const TokenId id : {bos, eos}) {
+    // Some files leave these two typed as ordinary text, and would print them.
+    if (id >= 0 && vocabulary.type(id) == TokenType::kNormal) {
+      vocabulary.types[static_cast<size_t>(id)] = TokenType::kControl;
+      vocabulary.bytes[static_cast<size_t>(id)] = vocabulary.spellings[static_cast<size_t>(id)];
+    }
+  }
+  specials.emplace(vocabulary);
+}
+
+Result<void> Tokenizer::Impl::make_bpe(const TokenizerData& data) {
+  const std::string_view name = data.pre.empty() ? guess_pre(data) : data.pre;
+  ASSIGN_OR_RETURN(PreTokenizer pre, PreTokenizer::named(name));
+  family = "bpe (" + std::string(pre.family()) + ")";
+  if (data.pre.empty()) {
+    notices.push_back("the file names no pre-tokenizer (tokenizer.ggml.pre): " + std::string(name) +
+                      "'s is used");
+  }
+  fill_vocabulary(
+      data, [](std::string_view spelling, TokenType) { return byte_level_decode(spelling); },
+      vocabulary);
+  read_specials(data);
+  add_bos = data.add_bos.value_or(pre.adds_bos());
+  ASSIGN_OR_RETURN(BpeModel model,
+                   BpeModel::create(vocabulary, data.merges, std::move(pre), unknown));
+  bpe.emplace(std::move(model));
+  return {};
+}
+
+void Tokenizer::Impl::make_spm(const TokenizerData& data) {
+  family = "spm";
+  fill_vocabulary(data, sentencepiece_decode, vocabulary);
+  TokenizerData with_defaults = data;  // SentencePiece's own ids, where the file says nothing
+  with_defaults.unknown = data.unknown.value_or(0);
+  with_defaults.bos = data.bos.value_or(1);
+  with_defaults.eos = data.eos.value_or(2);
+  read_specials(with_defaults);
+  add_bos = data.add_bos.value_or(true);
+  space_prefix = data.add_space_prefix.value_or(true);
+  spm.emplace(vocabulary, data.scores, unknown);
+}
+
+Result<Tokenizer> Tokenizer::from_data(const TokenizerData& data) {
+  RETURN_IF_ERROR(check_lengths(data));
+  auto impl = std::make_unique<Impl>();
+  if (data.model == "gpt2") {
+    RETURN_IF_ERROR(impl->make_bpe(data));
+  } else if (data.model == "llama") {
+    impl->make_spm(data);
+  } else {
+    return Error{
+        "tokenizer.ggml.model: expected gpt2 (byte-level BPE) or llama (SentencePiece), found \"" +
+        std::string(data.model) + "\". Tern has no other tokenizers yet"};
+  }
+  impl->add_eos = data.add_eos.value_or(false);
+  return Tokenizer(std::move(impl));
+}
+
+Tokenizer::Tokenizer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
+Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
+Tokenizer::~Tokenizer() = default;
+
+void Tokenizer::Impl::encode_plain(std::string_view text, bool after_special,
+                                   std::vector<TokenId>& out) const {
+  if (text.empty()) {
+    return;
+  }
+  if (bpe) {
+    bpe->encode(text, out);
+  } else if (space_prefix && after_special) {
+    spm->encode(" " + std::string(text), out);
+  } else {
+    spm->encode(text, out);
+  }
+}
+
+std::vector<TokenId> Tokenizer::encode(std::string_view text, const EncodeOptions& options) const {
+  std::vector<TokenId> out;
+  if (options.add_special && impl_->add_bos && impl_->bos >= 0) {
+    out.push_back(impl_->bos);
+  }
+  bool after_special = true;  // the start of the text counts as such
+  size_t done = 0;
+  while (done < text.size()) {
+    const auto found = impl_->specials->next(text, done, options.parse_special);
+    impl_->encode_plain(text.substr(done, found.start - done), after_special, out);
+    if (found.length > 0) {
+      out.push_back(found.id);
+    }
+    after_special = true;
+    done = found.start + found.length;
+  }
+  if (options.add_special && impl_->add_eos && impl_->eos >= 0) {
+    out.push_back(impl_->eos);
+  }
+  return out;
+}
+
+std::string_view Tokenizer::bytes_of(TokenId id, bool special) const {
+  TERN_CHECK(id >= 0 && id < size(), "a token outside the vocabulary");
+  return is_control(id) && !special ? std::string_view()
+                                    : impl_->vocabulary.bytes[static_cast<size_t>(id)];
+}
+
+std::string_view Tokenizer::spelling(TokenId id) const {
+  TERN_CHECK(id >= 0 && id < size(), "a token outside the vocabulary");
+  return impl_->vocabulary.spellings[static_cast<size_t>(id)];
+}
+
+std::string Tokenizer::decode(const std::vector<TokenId>& ids, bool special) const {
+  std::string out;
+  bool after_special = true;  // where encode put a space that the text does not have
+  for (const TokenId id : ids) {
+    std::string_view bytes = bytes_of(id, special);
+    const bool ordinary = !is_control(id) && impl_->vocabulary.type(id) != TokenType::kUserDefined;
+    if (impl_->space_prefix && ordinary && after_special && bytes.starts_with(' ')) {
+      bytes.remove_prefix(1);
+    }
+    after_special = !ordinary;
+    out.append(bytes);
+  }
+  return out;
+}
+
+int32_t Tokenizer::size() const {
+  return impl_->vocabulary.size();
+}
+TokenId Tokenizer::bos() const {
+  return impl_->bos;
+}
+TokenId Tokenizer::eos() const {
+  return impl_->eos;
+}
+
+bool Tokenizer::is_control(TokenId id) const {
+  TERN_CHECK(id >= 0 && id < size(), "a token outside the vocabulary");
+  return impl_->vocabulary.is_control(id);
+}
+
+TokenId Tokenizer::find(std::string_view spelling) const {
+  const auto found = impl_->vocabulary.by_spelling.find(spelling);
+  return found == impl_->vocabulary.by_spelling.end() ? -1 : found->second;
+}
+
+std::string_view Tokenizer::family() const {
+  return impl_->family;
+}
+const std::vector<std::string>& Tokenizer::notices() const {
+  return impl_->notices;
+}
+
+}  // namespace tern

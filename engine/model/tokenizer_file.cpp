@@ -1,0 +1,57 @@
+#include "engine/model/tokenizer.h"
+#include "engine/model/tokenizer_data.h"
+
+namespace tern {
+namespace {
+
+// An array that may be missing: a null becomes an empty span.
+template <class T>
+Result<std::span<const T>> array_of(const TensorFile& file, std::string_view key) {
+  ASSIGN_OR_RETURN(const std::vector<T>* values, file.get_array<T>(key));
+  return values ? std::span<const T>(*values) : std::span<const T>();
+}
+
+Result<TokenizerData> read_data(const TensorFile& file) {
+  TokenizerData data;
+  ASSIGN_OR_RETURN(const auto model, file.get_string("tokenizer.ggml.model"));
+  if (!model) {
+    return Error{
+        "tokenizer.ggml.model: expected gpt2 or llama, found no such key. The file has no "
+        "tokenizer in it: use "
+        "a complete model file"};
+  }
+  data.model = *model;
+  ASSIGN_OR_RETURN(const auto pre, file.get_string("tokenizer.ggml.pre"));
+  data.pre = pre.value_or("");
+  ASSIGN_OR_RETURN(data.tokens, array_of<std::string_view>(file, "tokenizer.ggml.tokens"));
+  ASSIGN_OR_RETURN(data.types, array_of<int64_t>(file, "tokenizer.ggml.token_type"));
+  ASSIGN_OR_RETURN(data.bos, file.get_int("tokenizer.ggml.bos_token_id"));
+  ASSIGN_OR_RETURN(data.eos, file.get_int("tokenizer.ggml.eos_token_id"));
+  ASSIGN_OR_RETURN(data.unknown, file.get_int("tokenizer.ggml.unknown_token_id"));
+  ASSIGN_OR_RETURN(data.add_bos, file.get_bool("tokenizer.ggml.add_bos_token"));
+  ASSIGN_OR_RETURN(data.add_eos, file.get_bool("tokenizer.ggml.add_eos_token"));
+  ASSIGN_OR_RETURN(data.add_space_prefix, file.get_bool("tokenizer.ggml.add_space_prefix"));
+  if (data.model == "llama") {
+    ASSIGN_OR_RETURN(data.scores, array_of<double>(file, "tokenizer.ggml.scores"));
+  } else {
+    ASSIGN_OR_RETURN(data.merges, array_of<std::string_view>(file, "tokenizer.ggml.merges"));
+  }
+  return data;
+}
+
+}  // namespace
+
+Result<Tokenizer> Tokenizer::from_file(const TensorFile& file) {
+  const std::string where = file.path().string();
+  auto data = read_data(file);
+  if (!data) {
+    return data.error().in(where);
+  }
+  auto tokenizer = from_data(*data);
+  if (!tokenizer) {
+    return tokenizer.error().in(where);
+  }
+  return tokenizer;
+}
+
+}  // namespace tern
