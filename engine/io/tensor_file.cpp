@@ -1,7 +1,6 @@
 #include "engine/io/tensor_file.h"
 
 #include <array>
-#include <cmath>
 
 namespace tern {
 namespace {
@@ -67,32 +66,6 @@ int64_t Tensor::count() const {
     product *= size;  // the container has checked that this fits
   }
   return product;
-}
-
-Result<void> unpack_rows(const Tensor& tensor, int64_t first_row, int64_t row_count, int8_t* trits,
-                         float* scales) {
-  const WeightFormat& format = *tensor.format;
-  TERN_CHECK(format.ternary, "unpack_rows of a tensor that is not ternary");
-  TERN_CHECK(first_row >= 0 && row_count >= 0 && first_row <= tensor.rows() - row_count,
-             "rows within the tensor");
-  const auto fail = [&](const std::string& what) {
-    return Error{"tensor " + printable(tensor.name) + ": rows " + std::to_string(first_row) +
-                 " to " + std::to_string(first_row + row_count - 1) + ": expected " +
-                 std::string(format.name) + " weights, found " + what +
-                 ": the file is damaged; download it again."};
-  };
-  if (!format.unpack(tensor.data, tensor.rows(), tensor.cols(), first_row, row_count, trits,
-                     scales)) {
-    return fail("a code that stands for none of -1, 0, 1");
-  }
-  const int64_t scale_count =
-      format.cols_per_scale == 0 ? 1 : row_count * (tensor.cols() / format.cols_per_scale);
-  for (int64_t i = 0; i < scale_count; ++i) {
-    if (!std::isfinite(scales[i])) {
-      return fail("a scale that is not a finite number");
-    }
-  }
-  return {};
 }
 
 std::string printable(std::string_view text, size_t limit) {

@@ -37,11 +37,6 @@ struct Tensor {
   int64_t rows() const { return count() / cols(); }
 };
 
-// Rows [first_row, first_row + row_count) of a ternary tensor as trits and scales, laid out as WeightFormat::unpack says.
-// Error: a code that stands for no trit, a scale that is no number; either means a damaged file.
-Result<void> unpack_rows(const Tensor& tensor, int64_t first_row, int64_t row_count, int8_t* trits,
-                         float* scales);
-
 // Text from a file for people's eyes: control characters and broken UTF-8 escaped, cut at `limit` bytes.
 std::string printable(std::string_view text, size_t limit = 80);
 
