@@ -1,0 +1,19 @@
+# The one list of instruction sets that have a kernel table, best first. The portable table is always there, below them all.
+#
+# tern_isa(name processor flags...): kernels/<name>.cpp is compiled with these flags where the target processor matches, and
+# exports one constant, k<Name>Table (kernels/tables.h). To add an instruction set: one file, one line here, one in tables.h.
+set(TERN_ISA_SOURCES "")
+set(TERN_ISA_DEFINITIONS "")
+
+function(tern_isa name processor)
+  if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "^(${processor})$")
+    return()
+  endif()
+  string(TOUPPER ${name} upper)
+  set_source_files_properties(${name}.cpp PROPERTIES COMPILE_OPTIONS "-O3;${ARGN}")
+  set(TERN_ISA_SOURCES ${TERN_ISA_SOURCES} ${name}.cpp PARENT_SCOPE)
+  set(TERN_ISA_DEFINITIONS ${TERN_ISA_DEFINITIONS} TERN_HAVE_${upper}=1 PARENT_SCOPE)
+  set_property(GLOBAL APPEND PROPERTY TERN_ISAS ${name})
+endfunction()
+
+set_property(GLOBAL PROPERTY TERN_ISAS "")

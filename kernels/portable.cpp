@@ -1,0 +1,510 @@
+// The complete table in plain C++: the floor that every other table falls back to, and what runs where no other table does.
+// Inner loops are written over small constant-size arrays so that compilers turn them into vector code (SSE2, NEON) without
+// being allowed to reorder floating-point sums.
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "kernels/tables.h"
+
+namespace tern {
+namespace {
+
+// ---------------------------------------------------------------------------------------------------------------- two_bit
+
+constexpr PackedLayout kLayout{Packing::kTwoBit, 32, 4};
+constexpr int32_t kRows = 32;        // of a panel
+constexpr int32_t kLanes = 8;        // rows of a row block: one field of the codes
+constexpr int32_t kFields = 4;       // row blocks of a panel
+constexpr int32_t kStepBytes = 32;   // 4 columns of the panel
+constexpr int32_t kChunkCols = 256;  // columns unpacked at a time
+constexpr int32_t kChunkSteps = kChunkCols / 4;
+constexpr int32_t kTokenBlock = 32;  // tokens that meet a chunk while it is unpacked
+
+struct TernaryScratch {
+  uint8_t codes[kFields][kChunkSteps][kStepBytes];
+  int32_t sums[kTokenBlock][kRows];  // products of the column group at hand
+  float totals[kTokenBlock][kRows];  // scaled sums of the groups before it
+  float scales[kRows];
+};
+
+void unpack_chunk(const uint8_t* packed, int32_t steps, TernaryScratch& s) {
+  for (int32_t field = 0; field < kFields; ++field) {
+    for (int32_t step = 0; step < steps; ++step) {
+      const uint8_t* in = packed + step * kStepBytes;
+      uint8_t* out = s.codes[field][step];
+      for (int32_t i = 0; i < kStepBytes; ++i) {
+        out[i] = static_cast<uint8_t>((in[i] >> (2 * field)) & 3);
+      }
+    }
+  }
+}
+
+// sums[lane] += codes . q over `steps` steps. Codes are 0..2 and |q| <= 128, so that an int16 grows by at most 256 a step:
+// 64 steps reach 16384 < 32767.
+void add_products(const uint8_t (*codes)[kStepBytes], const int8_t* q, int32_t steps,
+                  int32_t* sums) {
+  static_assert(2 * 128 * kChunkSteps < 32767);
+  int16_t acc[kStepBytes] = {};
+  for (int32_t step = 0; step < steps; ++step) {
+    int16_t four[8];
+    for (int32_t i = 0; i < 8; ++i) {
+      four[i] = q[4 * step + i % 4];
+    }
+    for (int32_t i = 0; i < kStepBytes; i += 8) {
+      for (int32_t j = 0; j < 8; ++j) {
+        acc[i + j] = static_cast<int16_t>(acc[i + j] + codes[step][i + j] * four[j]);
+      }
+    }
+  }
+  for (int32_t lane = 0; lane < kLanes; ++lane) {
+    sums[lane] += acc[4 * lane] + acc[4 * lane + 1] + acc[4 * lane + 2] + acc[4 * lane + 3];
+  }
+}
+
+struct Columns {
+  int32_t begin;
+  int32_t end;
+};
+
+// Scales of a panel's rows in one column group; rows that do not exist get 0.
+void load_scales(const TernaryMatrix& w, int32_t first_row, int32_t group, float* scales) {
+  const int32_t groups = (w.cols + w.cols_per_scale - 1) / w.cols_per_scale;
+  for (int32_t i = 0; i < kRows; ++i) {
+    const int32_t row = first_row + i;
+    const int64_t at = int64_t{row / w.rows_per_scale} * groups + group;
+    scales[i] = row < w.rows ? w.scales[at] : 0.0F;
+  }
+}
+
+// Ends a column group: what the codes' offset of 1 added is taken off, and the exact sums are scaled.
+void finish_group(const Q8Rows& x, int32_t first_token, int32_t tokens, Columns group,
+                  TernaryScratch& s) {
+  for (int32_t t = 0; t < tokens; ++t) {
+    const int32_t* blocks = x.sums + int64_t{first_token + t} * (x.stride / kQ8SumBlock);
+    int32_t offset = 0;
+    for (int32_t b = group.begin / kQ8SumBlock; b * kQ8SumBlock < group.end; ++b) {
+      offset += blocks[b];
+    }
+    for (int32_t i = 0; i < kRows; ++i) {
+      s.totals[t][i] += static_cast<float>(s.sums[t][i] - offset) * s.scales[i];
+      s.sums[t][i] = 0;
+    }
+  }
+}
+
+void multiply_panel(const TernaryMatrix& w, const Q8Rows& x, int32_t first_row, int32_t first_token,
+                    int32_t tokens, TernaryScratch& s) {
+  const uint8_t* panel = w.codes + packed_bytes(kLayout, first_row, w.cols);
+  std::memset(s.sums, 0, sizeof(s.sums));
+  std::memset(s.totals, 0, sizeof(s.totals));
+  for (int32_t group = 0; group * w.cols_per_scale < w.cols; ++group) {
+    const int32_t begin = group * w.cols_per_scale;
+    const int32_t end = w.cols - begin < w.cols_per_scale ? w.cols : begin + w.cols_per_scale;
+    for (int32_t col = begin; col < end; col += kChunkCols) {
+      const int32_t cols = end - col < kChunkCols ? end - col : kChunkCols;
+      const int32_t steps = (cols + 3) / 4;
+      unpack_chunk(panel + int64_t{col} * kLanes, steps, s);
+      for (int32_t t = 0; t < tokens; ++t) {
+        const int8_t* q = x.q + int64_t{first_token + t} * x.stride + col;
+        for (int32_t field = 0; field < kFields; ++field) {
+          add_products(s.codes[field], q, steps, s.sums[t] + field * kLanes);
+        }
+      }
+    }
+    load_scales(w, first_row, group, s.scales);
+    finish_group(x, first_token, tokens, {begin, end}, s);
+  }
+}
+
+void two_bit_matmul(const TernaryMatrix& w, const Q8Rows& x, RowRange rows, float* y,
+                    int64_t y_stride, uint8_t* scratch) noexcept {
+  auto& s = *reinterpret_cast<TernaryScratch*>(scratch);
+  for (int32_t row = rows.begin; row < rows.end; row += kRows) {
+    const int32_t count = rows.end - row < kRows ? rows.end - row : kRows;
+    for (int32_t token = 0; token < x.rows; token += kTokenBlock) {
+      const int32_t tokens = x.rows - token < kTokenBlock ? x.rows - token : kTokenBlock;
+      multiply_panel(w, x, row, token, tokens, s);
+      for (int32_t t = 0; t < tokens; ++t) {
+        for (int32_t i = 0; i < count; ++i) {
+          y[(token + t) * y_stride + row + i] = x.scale[token + t] * s.totals[t][i];
+        }
+      }
+    }
+  }
+}
+
+size_t two_bit_scratch_bytes(int32_t /*cols*/, int32_t /*tokens*/) noexcept {
+  return sizeof(TernaryScratch);
+}
+
+// ------------------------------------------------------------------------------------------------------- number formats
+
+template <class T>
+T load(const uint8_t* from) {
+  T value;
+  std::memcpy(&value, from, sizeof(value));
+  return value;
+}
+
+template <class To, class From>
+To bits_of(From value) {
+  static_assert(sizeof(To) == sizeof(From));
+  To to;
+  std::memcpy(&to, &value, sizeof(to));
+  return to;
+}
+
+// IEEE half to float, exactly. Normal numbers only need their exponent moved from bias 15 to 127; a subnormal half is
+// made by subtracting the leading one of a normal number with the same last place; infinity and NaN keep all bits.
+float float_of_half(Half h) {
+  const uint32_t sign = static_cast<uint32_t>(h & 0x8000) << 16;
+  const uint32_t magnitude = static_cast<uint32_t>(h & 0x7FFF) << 13;
+  constexpr uint32_t kRebias = (127 - 15) << 23;
+  constexpr uint32_t kSubnormalBase = (127 - 14) << 23;  // 2^-14
+  uint32_t result = magnitude + kRebias;
+  if (magnitude >= (31U << 23)) {
+    result += kRebias;  // exponent 31 -> 255
+  } else if (magnitude < (1U << 23)) {
+    result = bits_of<uint32_t>(bits_of<float>(magnitude + kSubnormalBase) -
+                               bits_of<float>(kSubnormalBase));
+  }
+  return bits_of<float>(result | sign);
+}
+
+// Float to IEEE half, to nearest even.
+Half half_of_float(float x) {
+  const auto bits = bits_of<uint32_t>(x);
+  const auto sign = static_cast<uint32_t>((bits >> 16) & 0x8000);
+  const uint32_t magnitude = bits & 0x7FFFFFFF;
+  uint32_t result = 0;
+  if (magnitude > 0x7F800000) {
+    result = 0x7E00 | ((magnitude >> 13) & 0x3FF);  // NaN, made quiet
+  } else if (magnitude >= 0x47800000) {             // 2^16 and above
+    result = 0x7C00;
+  } else if (magnitude < 0x38800000) {  // below 2^-14: subnormal half
+    // Adding 0.5, whose last place is 2^-24 like a subnormal half's, rounds in hardware and leaves the result's bits at
+    // the bottom.
+    result = bits_of<uint32_t>(bits_of<float>(magnitude) + 0.5F) - bits_of<uint32_t>(0.5F);
+  } else {
+    constexpr uint32_t kRebias = (127 - 15) << 23;
+    const uint32_t odd = (magnitude >> 13) & 1;
+    result = (magnitude - kRebias + 0xFFF + odd) >> 13;  // may carry into infinity: right
+  }
+  return static_cast<Half>(result | sign);
+}
+
+// --------------------------------------------------------------------------------------------------------- dense weights
+// Formats: ggml's blocks. Every weight is a product of integers and halves that a float holds exactly; Q4_K alone ends in one
+// subtraction, rounded once. So all tables decode to the same bits.
+
+void decode_f32(const uint8_t* in, int32_t n, float* out) {
+  std::memcpy(out, in, static_cast<size_t>(n) * sizeof(float));
+}
+
+void decode_f16(const uint8_t* in, int32_t n, float* out) {
+  for (int32_t i = 0; i < n; ++i) {
+    out[i] = float_of_half(load<Half>(in + 2 * i));
+  }
+}
+
+void decode_bf16(const uint8_t* in, int32_t n, float* out) {
+  for (int32_t i = 0; i < n; ++i) {
+    out[i] = bits_of<float>(static_cast<uint32_t>(load<uint16_t>(in + 2 * i)) << 16);
+  }
+}
+
+// Q8_0, 34 bytes of 32 weights: half d; int8 q[32]. w = d q.
+void decode_q8_0(const uint8_t* in, int32_t n, float* out) {
+  for (int32_t i = 0; i < n; i += 32, in += 34, out += 32) {
+    const float d = float_of_half(load<Half>(in));
+    for (int32_t j = 0; j < 32; ++j) {
+      out[j] = d * static_cast<float>(static_cast<int8_t>(in[2 + j]));
+    }
+  }
+}
+
+// Q4_0, 18 bytes of 32 weights: half d; 16 bytes whose low nibbles are q[0..16), high nibbles q[16..32). w = d (q - 8).
+void decode_q4_0(const uint8_t* in, int32_t n, float* out) {
+  for (int32_t i = 0; i < n; i += 32, in += 18, out += 32) {
+    const float d = float_of_half(load<Half>(in));
+    for (int32_t j = 0; j < 16; ++j) {
+      out[j] = d * static_cast<float>((in[2 + j] & 15) - 8);
+      out[j + 16] = d * static_cast<float>((in[2 + j] >> 4) - 8);
+    }
+  }
+}
+
+// The 6-bit scale and minimum of sub-block j of a Q4_K block. Bytes 0-3 and 4-7 end in scales and minima 0-3; their top two
+// bits are the top bits of scales and minima 4-7, whose low nibbles share bytes 8-11.
+struct ScaleMin {
+  int32_t scale;
+  int32_t min;
+};
+ScaleMin q4_k_scale_min(const uint8_t* packed, int32_t j) {
+  if (j < 4) {
+    return {packed[j] & 63, packed[j + 4] & 63};
+  }
+  const uint8_t low = packed[j + 4];
+  return {(low & 15) | ((packed[j - 4] >> 6) << 4), (low >> 4) | ((packed[j] >> 6) << 4)};
+}
+
+// Q4_K, 144 bytes of 256 weights: half d, dmin; 12 bytes of scales and minima; 4 x 32 bytes whose low nibbles are sub-block 2j
+// and high nibbles sub-block 2j + 1. w = d scale q - dmin min.
+void decode_q4_k(const uint8_t* in, int32_t n, float* out) {
+  for (int32_t i = 0; i < n; i += 256, in += 144) {
+    const float d = float_of_half(load<Half>(in));
+    const float dmin = float_of_half(load<Half>(in + 2));
+    for (int32_t sub = 0; sub < 8; ++sub, out += 32) {
+      const ScaleMin sm = q4_k_scale_min(in + 4, sub);
+      const float scale = d * static_cast<float>(sm.scale);
+      const float min = dmin * static_cast<float>(sm.min);
+      const uint8_t* q = in + 16 + 32 * (sub / 2);
+      const int shift = 4 * (sub % 2);
+      for (int32_t j = 0; j < 32; ++j) {
+        out[j] = scale * static_cast<float>((q[j] >> shift) & 15) - min;
+      }
+    }
+  }
+}
+
+// Q6_K, 210 bytes of 256 weights: low nibbles ql[128], top bit pairs qh[64], int8 scales of 16 weights each, half d.
+// Half-block h, quarter k, position j: weight 128 h + 32 k + j has its nibble in ql[64 h + 32 (k % 2) + j] (high for k >= 2)
+// and its top bits in field k of qh[32 h + j]. w = d scale (q - 32).
+void decode_q6_k(const uint8_t* in, int32_t n, float* out) {
+  for (int32_t i = 0; i < n; i += 256, in += 210) {
+    const float d = float_of_half(load<Half>(in + 208));
+    for (int32_t part = 0; part < 16; ++part, out += 16) {
+      const int32_t quarter = part / 2 % 4;
+      const int32_t half = part / 8;
+      const int32_t j0 = 16 * (part % 2);
+      const uint8_t* low = in + 64 * half + 32 * (quarter % 2) + j0;
+      const uint8_t* high = in + 128 + 32 * half + j0;
+      const int low_shift = 4 * (quarter / 2);
+      const int high_shift = 2 * quarter;
+      const float scale = d * static_cast<float>(static_cast<int8_t>(in[192 + part]));
+      for (int32_t j = 0; j < 16; ++j) {
+        const int q = ((low[j] >> low_shift) & 15) | (((high[j] >> high_shift) & 3) << 4);
+        out[j] = scale * static_cast<float>(q - 32);
+      }
+    }
+  }
+}
+
+using DecodeFunction = void (*)(const uint8_t* in, int32_t n, float* out);
+constexpr DecodeFunction kDecode[kDenseTypeCount] = {
+    decode_f32, decode_f16, decode_bf16, decode_q8_0, decode_q4_0, decode_q4_k, decode_q6_k};
+
+constexpr int32_t kDenseChunk = 256;  // columns decoded at a time: a multiple of every block
+constexpr int32_t kDenseRows = 16;    // rows decoded at a time
+
+const uint8_t* dense_at(const DenseMatrix& w, int32_t row, int32_t col) {
+  const DenseTypeInfo info = dense_type_info(w.type);
+  return w.data + static_cast<size_t>(row) * w.row_bytes() +
+         static_cast<size_t>(col / info.block_weights) * static_cast<size_t>(info.block_bytes);
+}
+
+// Sixteen sums side by side, joined at the end: four vectors of SSE2 or NEON.
+float dot(const float* a, const float* b, int32_t n) {
+  constexpr int32_t kSums = 16;
+  float sums[kSums] = {};
+  int32_t i = 0;
+  for (; i + kSums <= n; i += kSums) {
+    for (int32_t j = 0; j < kSums; ++j) {
+      sums[j] += a[i + j] * b[i + j];
+    }
+  }
+  for (int32_t j = 0; i < n; ++i, ++j) {
+    sums[j] += a[i] * b[i];
+  }
+  for (int32_t width = kSums / 2; width > 0; width /= 2) {
+    for (int32_t j = 0; j < width; ++j) {
+      sums[j] += sums[j + width];
+    }
+  }
+  return sums[0];
+}
+
+void dense_matmul(const DenseMatrix& w, const float* x, int32_t tokens, RowRange rows, float* y,
+                  int64_t y_stride, uint8_t* scratch) noexcept {
+  auto* decoded = reinterpret_cast<float*>(scratch);
+  const DecodeFunction decode = kDecode[static_cast<int>(w.type)];
+  for (int32_t row = rows.begin; row < rows.end; row += kDenseRows) {
+    const int32_t count = rows.end - row < kDenseRows ? rows.end - row : kDenseRows;
+    for (int32_t col = 0; col < w.cols; col += kDenseChunk) {
+      const int32_t cols = w.cols - col < kDenseChunk ? w.cols - col : kDenseChunk;
+      for (int32_t i = 0; i < count; ++i) {
+        decode(dense_at(w, row + i, col), cols, decoded + i * kDenseChunk);
+      }
+      for (int32_t t = 0; t < tokens; ++t) {
+        float* out = y + t * y_stride + row;
+        for (int32_t i = 0; i < count; ++i) {
+          const float part = dot(decoded + i * kDenseChunk, x + int64_t{t} * w.cols + col, cols);
+          out[i] = col == 0 ? part : out[i] + part;
+        }
+      }
+    }
+  }
+}
+
+size_t dense_scratch_bytes(int32_t /*cols*/, int32_t /*tokens*/) noexcept {
+  return sizeof(float) * kDenseRows * kDenseChunk;
+}
+
+void dense_row(const DenseMatrix& w, int32_t row, float* out) noexcept {
+  kDecode[static_cast<int>(w.type)](dense_at(w, row, 0), w.cols, out);
+}
+
+// ------------------------------------------------------------------------------------------------------ float operations
+
+void rms_norm(const float* x, const float* weight, int32_t n, float eps, float* out) noexcept {
+  const float mean = dot(x, x, n) / static_cast<float>(n);
+  const float scale = 1.0F / std::sqrt(mean + eps);
+  for (int32_t i = 0; i < n; ++i) {
+    out[i] = x[i] * scale * weight[i];
+  }
+}
+
+// Nearest even of |v| < 2^22: adding 1.5 x 2^23 leaves no fraction bits. -ffp-contract=off and IEEE rules keep it.
+float round_half_even(float v) {
+  constexpr float kNoFraction = 12582912.0F;
+  return (v + kNoFraction) - kNoFraction;
+}
+
+void quantize_q8(const float* x, int32_t n, int32_t stride, int8_t* q, float* scale,
+                 int32_t* sums) noexcept {
+  float max = 1e-5F;
+  for (int32_t i = 0; i < n; ++i) {
+    const float magnitude = std::fabs(x[i]);
+    max = magnitude > max ? magnitude : max;  // false for NaN
+  }
+  *scale = max / 127.0F;
+  const float inverse = 127.0F / max;
+  for (int32_t i = 0; i < n; ++i) {
+    const float v = x[i] * inverse;
+    const float low = v < -128.0F ? -128.0F : v;
+    const float clamped = low > 127.0F ? 127.0F : low;
+    q[i] = v == v ? static_cast<int8_t>(round_half_even(clamped)) : int8_t{0};
+  }
+  for (int32_t i = n; i < stride; ++i) {
+    q[i] = 0;
+  }
+  for (int32_t block = 0; block < stride / kQ8SumBlock; ++block) {
+    int32_t sum = 0;
+    for (int32_t i = 0; i < kQ8SumBlock; ++i) {
+      sum += q[block * kQ8SumBlock + i];
+    }
+    sums[block] = sum;
+  }
+}
+
+void softmax(float* x, int32_t n) noexcept {
+  float max = x[0];
+  for (int32_t i = 1; i < n; ++i) {
+    max = x[i] > max ? x[i] : max;
+  }
+  float sum = 0.0F;
+  for (int32_t i = 0; i < n; ++i) {
+    x[i] = std::exp(x[i] - max);
+    sum += x[i];
+  }
+  const float scale = 1.0F / sum;
+  for (int32_t i = 0; i < n; ++i) {
+    x[i] *= scale;
+  }
+}
+
+void silu_mul(float* gate, const float* up, int32_t n) noexcept {
+  for (int32_t i = 0; i < n; ++i) {
+    gate[i] = gate[i] / (1.0F + std::exp(-gate[i])) * up[i];
+  }
+}
+
+void relu2_mul(float* gate, const float* up, int32_t n) noexcept {
+  for (int32_t i = 0; i < n; ++i) {
+    const float positive = gate[i] > 0.0F ? gate[i] : 0.0F;
+    gate[i] = positive * positive * up[i];
+  }
+}
+
+void add(float* x, const float* y, int32_t n) noexcept {
+  for (int32_t i = 0; i < n; ++i) {
+    x[i] += y[i];
+  }
+}
+
+void rope(float* head, const float* cos, const float* sin, int32_t dims,
+          bool rotate_half) noexcept {
+  const int32_t pairs = dims / 2;
+  const int32_t step = rotate_half ? 1 : 2;         // between first members of pairs
+  const int32_t partner = rotate_half ? pairs : 1;  // from first to second member
+  for (int32_t i = 0; i < pairs; ++i) {
+    float& a = head[i * step];
+    float& b = head[i * step + partner];
+    const float rotated_a = a * cos[i] - b * sin[i];
+    const float rotated_b = b * cos[i] + a * sin[i];
+    a = rotated_a;
+    b = rotated_b;
+  }
+}
+
+void attention_scores(const float* q, const Half* k, int64_t stride, int32_t dims, int32_t count,
+                      float scale, float* scores) noexcept {
+  for (int32_t p = 0; p < count; ++p) {
+    const Half* row = k + p * stride;
+    float sum = 0.0F;
+    for (int32_t d = 0; d < dims; d += kDenseChunk) {
+      float decoded[kDenseChunk];
+      const int32_t width = dims - d < kDenseChunk ? dims - d : kDenseChunk;
+      for (int32_t i = 0; i < width; ++i) {
+        decoded[i] = float_of_half(row[d + i]);
+      }
+      sum += dot(q + d, decoded, width);
+    }
+    scores[p] = scale * sum;
+  }
+}
+
+void attention_values(const float* weights, const Half* v, int64_t stride, int32_t dims,
+                      int32_t count, float* out) noexcept {
+  for (int32_t d = 0; d < dims; ++d) {
+    out[d] = 0.0F;
+  }
+  for (int32_t p = 0; p < count; ++p) {
+    const Half* row = v + p * stride;
+    for (int32_t d = 0; d < dims; ++d) {
+      out[d] += weights[p] * float_of_half(row[d]);
+    }
+  }
+}
+
+void to_half(const float* x, int32_t n, Half* out) noexcept {
+  for (int32_t i = 0; i < n; ++i) {
+    out[i] = half_of_float(x[i]);
+  }
+}
+
+}  // namespace
+
+const KernelTable kPortableTable = {
+    .name = "portable",
+    .needs = 0,
+    .two_bit = {kLayout, two_bit_matmul, two_bit_scratch_bytes},
+    .dense_matmul = dense_matmul,
+    .dense_scratch_bytes = dense_scratch_bytes,
+    .dense_row = dense_row,
+    .rms_norm = rms_norm,
+    .quantize_q8 = quantize_q8,
+    .softmax = softmax,
+    .silu_mul = silu_mul,
+    .relu2_mul = relu2_mul,
+    .add = add,
+    .rope = rope,
+    .attention_scores = attention_scores,
+    .attention_values = attention_values,
+    .to_half = to_half,
+};
+
+}  // namespace tern

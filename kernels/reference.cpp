@@ -1,0 +1,265 @@
+#include "kernels/reference.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+namespace tern::reference {
+namespace {
+
+template <class T>
+T load(const uint8_t* from) {
+  T value;
+  std::memcpy(&value, from, sizeof(value));
+  return value;
+}
+
+double half_at(const uint8_t* from) {
+  return half_value(load<uint16_t>(from));
+}
+
+double q8_0_weight(const uint8_t* block, int32_t i) {
+  return half_at(block) * static_cast<int8_t>(block[2 + i]);
+}
+
+double q4_0_weight(const uint8_t* block, int32_t i) {
+  const int byte = block[2 + i % 16];
+  const int q = i < 16 ? byte % 16 : byte / 16;
+  return half_at(block) * (q - 8);
+}
+
+// The 96 bits after d and dmin, by table: for each of 8 sub-blocks, the byte and lowest bit of the low and the high part of
+// its scale and of its minimum. Sub-blocks 0-3 have all six bits in one place; 4-7 have four bits and, elsewhere, two.
+double q4_k_weight(const uint8_t* block, int32_t i) {
+  const int sub = i / 32;
+  const uint8_t* packed = block + 4;
+  int scale = 0;
+  int min = 0;
+  if (sub < 4) {
+    scale = packed[sub] % 64;
+    min = packed[sub + 4] % 64;
+  } else {
+    scale = packed[sub + 4] % 16 + 16 * (packed[sub - 4] / 64);
+    min = packed[sub + 4] / 16 + 16 * (packed[sub] / 64);
+  }
+  const int byte = block[16 + 32 * (sub / 2) + i % 32];
+  const int q = sub % 2 == 0 ? byte % 16 : byte / 16;
+  return half_at(block) * scale * q - half_at(block + 2) * min;
+}
+
+double q6_k_weight(const uint8_t* block, int32_t i) {
+  const int half = i / 128;
+  const int in_half = i % 128;
+  const int low_byte = block[64 * half + in_half % 64];
+  const int low = in_half < 64 ? low_byte % 16 : low_byte / 16;
+  const int high_byte = block[128 + 32 * half + in_half % 32];
+  const int high = (high_byte >> (2 * (in_half / 32))) % 4;
+  const int scale = static_cast<int8_t>(block[192 + i / 16]);
+  return half_at(block + 208) * scale * (low + 16 * high - 32);
+}
+
+}  // namespace
+
+int64_t ternary_sum(const TritMatrix& w, const Q8Rows& x, int32_t token, int32_t row,
+                    int32_t group) {
+  const int32_t begin = group * w.cols_per_scale;
+  const int32_t end = std::min(w.cols, begin + w.cols_per_scale);
+  int64_t sum = 0;
+  for (int32_t col = begin; col < end; ++col) {
+    sum += int64_t{w.trits[int64_t{row} * w.cols + col]} * x.q[int64_t{token} * x.stride + col];
+  }
+  return sum;
+}
+
+float ternary_product(const TritMatrix& w, const Q8Rows& x, int32_t token, int32_t row) {
+  const int32_t groups = (w.cols + w.cols_per_scale - 1) / w.cols_per_scale;
+  float total = 0.0F;
+  for (int32_t group = 0; group < groups; ++group) {
+    const float scale = w.scales[int64_t{row / w.rows_per_scale} * groups + group];
+    const float scaled = static_cast<float>(ternary_sum(w, x, token, row, group)) * scale;
+    total = total + scaled;
+  }
+  return x.scale[token] * total;
+}
+
+double half_value(Half h) {
+  const int exponent = (h >> 10) & 31;
+  const int fraction = h & 1023;
+  double magnitude = 0.0;
+  if (exponent == 31) {
+    magnitude = fraction == 0 ? std::numeric_limits<double>::infinity()
+                              : std::numeric_limits<double>::quiet_NaN();
+  } else if (exponent == 0) {
+    magnitude = std::ldexp(fraction, -24);
+  } else {
+    magnitude = std::ldexp(1024 + fraction, exponent - 25);
+  }
+  return (h & 0x8000) != 0 ? -magnitude : magnitude;
+}
+
+Half nearest_half(float x) {
+  const auto sign = static_cast<Half>(std::signbit(x) ? 0x8000 : 0);
+  const double magnitude = std::fabs(static_cast<double>(x));
+  if (std::isnan(x)) {
+    return static_cast<Half>(sign | 0x7E00);
+  }
+  // 65520 lies half way between the largest half, 65504, and the next power of two.
+  if (magnitude >= 65520.0) {
+    return static_cast<Half>(sign | 0x7C00);
+  }
+  // Finite halves are ordered like their bits; the nearest is one of two neighbours.
+  int low = 0;
+  int high = 0x7C00;
+  while (high - low > 1) {
+    const int middle = (low + high) / 2;
+    (half_value(static_cast<Half>(middle)) <= magnitude ? low : high) = middle;
+  }
+  const double below = magnitude - half_value(static_cast<Half>(low));
+  const double above = (high == 0x7C00 ? 65536.0 : half_value(static_cast<Half>(high))) - magnitude;
+  const bool up = above < below || (above == below && low % 2 == 1);
+  return static_cast<Half>(sign | (up ? high : low));
+}
+
+double dense_weight(const DenseMatrix& w, int32_t row, int32_t col) {
+  const DenseTypeInfo info = dense_type_info(w.type);
+  const uint8_t* block = w.data + static_cast<size_t>(row) * w.row_bytes() +
+                         static_cast<size_t>(col / info.block_weights * info.block_bytes);
+  const int32_t i = col % info.block_weights;
+  switch (w.type) {
+    case DenseType::kF32:
+      return load<float>(block);
+    case DenseType::kF16:
+      return half_at(block);
+    case DenseType::kBF16: {
+      const uint32_t bits = static_cast<uint32_t>(load<uint16_t>(block)) << 16;
+      float value = 0.0F;
+      std::memcpy(&value, &bits, sizeof(value));
+      return value;
+    }
+    case DenseType::kQ8_0:
+      return q8_0_weight(block, i);
+    case DenseType::kQ4_0:
+      return q4_0_weight(block, i);
+    case DenseType::kQ4_K:
+      return q4_k_weight(block, i);
+    case DenseType::kQ6_K:
+      return q6_k_weight(block, i);
+  }
+  return 0.0;
+}
+
+DenseProduct dense_product(const DenseMatrix& w, const float* x, int32_t row) {
+  DenseProduct product;
+  for (int32_t col = 0; col < w.cols; ++col) {
+    const double term = dense_weight(w, row, col) * static_cast<double>(x[col]);
+    product.value += term;
+    product.magnitude += std::fabs(term);
+  }
+  return product;
+}
+
+Q8Row quantize_q8(const float* x, int32_t n, int32_t stride) {
+  Q8Row row;
+  float max = 1e-5F;
+  for (int32_t i = 0; i < n; ++i) {
+    if (std::fabs(x[i]) > max) {
+      max = std::fabs(x[i]);
+    }
+  }
+  row.scale = max / 127.0F;
+  const float inverse = 127.0F / max;
+  row.q.assign(static_cast<size_t>(stride), 0);
+  row.sums.assign(static_cast<size_t>(stride / kQ8SumBlock), 0);
+  for (int32_t i = 0; i < n; ++i) {
+    const float scaled = x[i] * inverse;
+    const float clamped = std::min(127.0F, std::max(-128.0F, std::nearbyint(scaled)));
+    const auto q = std::isnan(scaled) ? int8_t{0} : static_cast<int8_t>(clamped);
+    row.q[static_cast<size_t>(i)] = q;
+    row.sums[static_cast<size_t>(i / kQ8SumBlock)] += q;
+  }
+  return row;
+}
+
+std::vector<double> rms_norm(const float* x, const float* weight, int32_t n, float eps) {
+  double squares = 0.0;
+  for (int32_t i = 0; i < n; ++i) {
+    squares += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+  }
+  const double norm = std::sqrt(squares / n + static_cast<double>(eps));
+  std::vector<double> out;
+  for (int32_t i = 0; i < n; ++i) {
+    out.push_back(static_cast<double>(x[i]) / norm * static_cast<double>(weight[i]));
+  }
+  return out;
+}
+
+std::vector<double> softmax(const float* x, int32_t n) {
+  const double max = *std::max_element(x, x + n);
+  std::vector<double> out;
+  double sum = 0.0;
+  for (int32_t i = 0; i < n; ++i) {
+    out.push_back(std::exp(static_cast<double>(x[i]) - max));
+    sum += out.back();
+  }
+  for (double& value : out) {
+    value /= sum;
+  }
+  return out;
+}
+
+std::vector<double> silu_mul(const float* gate, const float* up, int32_t n) {
+  std::vector<double> out;
+  for (int32_t i = 0; i < n; ++i) {
+    const double g = gate[i];
+    out.push_back(g / (1.0 + std::exp(-g)) * static_cast<double>(up[i]));
+  }
+  return out;
+}
+
+std::vector<double> relu2_mul(const float* gate, const float* up, int32_t n) {
+  std::vector<double> out;
+  for (int32_t i = 0; i < n; ++i) {
+    const double positive = std::max(0.0, static_cast<double>(gate[i]));
+    out.push_back(positive * positive * static_cast<double>(up[i]));
+  }
+  return out;
+}
+
+std::vector<double> rope(const float* head, const float* cos, const float* sin, int32_t dims,
+                         bool rotate_half) {
+  std::vector<double> out(static_cast<size_t>(dims));
+  for (int32_t i = 0; i < dims / 2; ++i) {
+    const auto first = static_cast<size_t>(rotate_half ? i : 2 * i);
+    const auto second = static_cast<size_t>(rotate_half ? i + dims / 2 : 2 * i + 1);
+    const double c = cos[i];
+    const double s = sin[i];
+    const double a = head[first];
+    const double b = head[second];
+    out[first] = a * c - b * s;
+    out[second] = a * s + b * c;
+  }
+  return out;
+}
+
+double attention_score(const float* q, const Half* k, int32_t dims, float scale) {
+  double sum = 0.0;
+  for (int32_t d = 0; d < dims; ++d) {
+    sum += static_cast<double>(q[d]) * half_value(k[d]);
+  }
+  return sum * static_cast<double>(scale);
+}
+
+std::vector<double> attention_values(const float* weights, const Half* v, int64_t stride,
+                                     int32_t dims, int32_t count) {
+  std::vector<double> out(static_cast<size_t>(dims), 0.0);
+  for (int32_t p = 0; p < count; ++p) {
+    for (int32_t d = 0; d < dims; ++d) {
+      out[static_cast<size_t>(d)] +=
+          static_cast<double>(weights[p]) * half_value(v[p * stride + d]);
+    }
+  }
+  return out;
+}
+
+}  // namespace tern::reference

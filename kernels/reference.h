@@ -1,0 +1,57 @@
+#pragma once
+// The definition of every kernel operation, in plain loops and double precision: what the tables are tested against. Ternary
+// products start from trits and scales, never from packed bytes; dense weights are decoded value by value. Slow on purpose.
+
+#include <cstdint>
+#include <vector>
+
+#include "kernels/kernels.h"
+
+namespace tern::reference {
+
+// A ternary matrix before packing: rows x cols trits, scales as in TernaryMatrix.
+struct TritMatrix {
+  const int8_t* trits = nullptr;
+  const float* scales = nullptr;
+  int32_t rows = 0;
+  int32_t cols = 0;
+  int32_t rows_per_scale = 0;
+  int32_t cols_per_scale = 0;
+};
+
+// Sum of trit * q over the columns of one column group: the integer that every table must reproduce exactly.
+int64_t ternary_sum(const TritMatrix& w, const Q8Rows& x, int32_t token, int32_t row,
+                    int32_t group);
+// One output, in the order of operations that TernaryKernel::matmul promises: equal in every bit.
+float ternary_product(const TritMatrix& w, const Q8Rows& x, int32_t token, int32_t row);
+
+// Value of an IEEE half, and the half nearest to a float (ties to even).
+double half_value(Half h);
+Half nearest_half(float x);
+// One weight of a dense matrix, exactly.
+double dense_weight(const DenseMatrix& w, int32_t row, int32_t col);
+// x . W(row, :), and the sum of magnitudes of its terms, which bounds the rounding error of any order of summation.
+struct DenseProduct {
+  double value = 0.0;
+  double magnitude = 0.0;
+};
+DenseProduct dense_product(const DenseMatrix& w, const float* x, int32_t row);
+
+struct Q8Row {
+  std::vector<int8_t> q;  // padded with zeros to `stride`
+  float scale = 0.0F;
+  std::vector<int32_t> sums;
+};
+Q8Row quantize_q8(const float* x, int32_t n, int32_t stride);
+
+std::vector<double> rms_norm(const float* x, const float* weight, int32_t n, float eps);
+std::vector<double> softmax(const float* x, int32_t n);
+std::vector<double> silu_mul(const float* gate, const float* up, int32_t n);
+std::vector<double> relu2_mul(const float* gate, const float* up, int32_t n);
+std::vector<double> rope(const float* head, const float* cos, const float* sin, int32_t dims,
+                         bool rotate_half);
+double attention_score(const float* q, const Half* k, int32_t dims, float scale);
+std::vector<double> attention_values(const float* weights, const Half* v, int64_t stride,
+                                     int32_t dims, int32_t count);
+
+}  // namespace tern::reference

@@ -1,0 +1,101 @@
+#include "kernels/select.h"
+
+#include <array>
+
+#include "kernels/cpu.h"
+#include "kernels/tables.h"
+
+namespace tern {
+namespace {
+
+// Best first.
+constexpr std::array kCompiledTables = {
+#ifdef TERN_HAVE_AVX2
+    &kAvx2Table,
+#endif
+    &kPortableTable,
+};
+constexpr size_t kTableCount = kCompiledTables.size();
+
+template <class Function>
+void inherit(Function*& entry, Function* from_below) {
+  if (entry == nullptr) {
+    entry = from_below;
+  }
+}
+
+// What an instruction set does not do better, the table below it does. A matrix product and its scratch size (and layout)
+// belong together, so they are inherited together.
+KernelTable with_gaps_filled(KernelTable table, const KernelTable& below) {
+  if (table.two_bit.matmul == nullptr) {
+    table.two_bit = below.two_bit;
+  }
+  if (table.dense_matmul == nullptr) {
+    table.dense_matmul = below.dense_matmul;
+    table.dense_scratch_bytes = below.dense_scratch_bytes;
+  }
+  inherit(table.dense_row, below.dense_row);
+  inherit(table.rms_norm, below.rms_norm);
+  inherit(table.quantize_q8, below.quantize_q8);
+  inherit(table.softmax, below.softmax);
+  inherit(table.silu_mul, below.silu_mul);
+  inherit(table.relu2_mul, below.relu2_mul);
+  inherit(table.add, below.add);
+  inherit(table.rope, below.rope);
+  inherit(table.attention_scores, below.attention_scores);
+  inherit(table.attention_values, below.attention_values);
+  inherit(table.to_half, below.to_half);
+  // Whatever was inherited may need what the table below needs.
+  table.needs |= below.needs;
+  return table;
+}
+
+struct Tables {
+  std::array<KernelTable, kTableCount> filled;
+  std::array<const KernelTable*, kTableCount> list;
+
+  Tables() {
+    for (size_t i = kTableCount; i-- > 0;) {
+      filled[i] = *kCompiledTables[i];
+      if (i + 1 < kTableCount) {
+        filled[i] = with_gaps_filled(filled[i], filled[i + 1]);
+      }
+      list[i] = &filled[i];
+    }
+  }
+};
+
+const Tables& tables() {
+  static const Tables kTables;
+  return kTables;
+}
+
+}  // namespace
+
+std::span<const KernelTable* const> all_tables() {
+  return tables().list;
+}
+
+bool runs_here(const KernelTable& table) {
+  return (table.needs & ~cpu_features()) == 0;
+}
+
+const KernelTable* find_table(std::string_view name) {
+  for (const KernelTable* table : all_tables()) {
+    if (name == table->name) {
+      return runs_here(*table) ? table : nullptr;
+    }
+  }
+  return nullptr;
+}
+
+const KernelTable& best_table() {
+  for (const KernelTable* table : all_tables()) {
+    if (runs_here(*table)) {
+      return *table;
+    }
+  }
+  return *all_tables().back();  // not reached: the portable table needs nothing
+}
+
+}  // namespace tern

@@ -1,0 +1,11 @@
+#pragma once
+// The tables that the instruction-set files export. Only select.cpp and the files themselves read this.
+
+#include "kernels/kernels.h"
+
+namespace tern {
+
+extern const KernelTable kAvx2Table;      // avx2.cpp
+extern const KernelTable kPortableTable;  // portable.cpp
+
+}  // namespace tern
