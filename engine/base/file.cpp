@@ -109,7 +109,7 @@ Result<void> write_file_atomically(const std::filesystem::path& path, std::strin
     return system_error(path, "cannot write here");
   }
   const auto fail = [&](const char* what) {
-    const Error error = system_error(path, what);
+    Error error = system_error(path, what);
     ::unlink(temporary.c_str());
     return error;
   };

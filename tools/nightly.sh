@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# The checks that take too long for every commit. Goes on after a failure, and lists all failures at the end.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+failed=()
+
+step() {
+  printf '\n==== %s (after %d s)\n' "$*" "$SECONDS"
+  "$@" || failed+=("$*")
+}
+
+# The kernel tests on an emulated CPU without AVX: no instruction of a newer one may be reached. Only the portable table runs.
+old_cpu() {
+  command -v qemu-x86_64 >/dev/null || {
+    echo "skipped: needs the package qemu-user"
+    return 0
+  }
+  local program
+  for program in build/dev/tests/kernel*_test; do
+    TERN_ISA=portable qemu-x86_64 -cpu Nehalem "$program" --gtest_brief=1 || return 1
+  done
+  # The whole program, down to the choice of the table.
+  qemu-x86_64 -cpu Nehalem build/dev/tools/tern run "Once upon a time" -n 8 --temp 0
+}
+
+step tools/dev test
+step tools/dev check
+step tools/dev asan
+step tools/dev tsan
+step tools/dev clang
+step tools/dev fuzz 60
+step tools/dev tidy
+step old_cpu
+for script in tests/scripts/*_nightly.sh; do
+  [[ ! -x $script ]] || step "$script"
+done
+
+if ((${#failed[@]} > 0)); then
+  printf '\nfailed: %s\n' "${failed[@]}"
+  exit 1
+fi
+printf '\nall well after %d s\n' "$SECONDS"
