@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The checks that take too long for every commit. Goes on after a failure, and lists all failures at the end.
 set -uo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
 failed=()
 
