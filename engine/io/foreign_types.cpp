@@ -17,15 +17,13 @@ struct ForeignType {
   SizeFunction bytes;
 };
 
-// Rows of whole blocks, with bytes before each row and after the tensor. Products stay far below 2^64 because the
-// container has checked that rows * cols fits 63 bits and a block never holds more bytes than 8 a weight.
+// Rows of whole blocks, with bytes before each row and after the tensor.
 template <int64_t kWeights, int64_t kBytes, int64_t kRowBytes = 0, int64_t kTensorBytes = 0>
 uint64_t blocks(int64_t rows, int64_t cols) {
-  if (cols % kWeights != 0) {
-    return 0;
-  }
   uint64_t bytes = 0;
-  if (__builtin_mul_overflow(rows, cols / kWeights * kBytes + kRowBytes, &bytes) ||
+  if (cols % kWeights != 0 || __builtin_mul_overflow(cols / kWeights, kBytes, &bytes) ||
+      __builtin_add_overflow(bytes, kRowBytes, &bytes) ||
+      __builtin_mul_overflow(bytes, rows, &bytes) ||
       __builtin_add_overflow(bytes, kTensorBytes, &bytes)) {
     return 0;
   }
@@ -36,14 +34,14 @@ uint64_t round_up(uint64_t value, uint64_t step) {
   return (value + step - 1) / step * step;
 }
 
-// 256 columns in pairs of 4 bits, the others in triples of 5 bits, and a scale. Holds for the usual tile sizes; others
-// leave another remainder than 256.
+// 256 columns in pairs of 4 bits, the others in triples of 5 bits, padded, and a scale with its padding; divisions as
+// bitnet.cpp's ggml_nbytes makes them.
 uint64_t tl2_bytes(int64_t rows, int64_t cols) {
   uint64_t triples = 0;
-  if (cols <= 256 || __builtin_mul_overflow(cols - 256, rows * 5, &triples)) {
+  if (cols <= 256 || __builtin_mul_overflow(cols - 256, rows, &triples)) {
     return 0;
   }
-  return round_up(triples / 24 + static_cast<uint64_t>(rows) * 64, 32) + 32;
+  return round_up(triples / 3 * 5 / 8 + static_cast<uint64_t>(rows) * 64, 32) + 32;
 }
 
 constexpr std::string_view kGetCommon =

@@ -210,7 +210,8 @@ std::string other_kind_of_file(Bytes bytes) {
 }
 
 Result<void> read_version(Cursor& cursor, Bytes bytes) {
-  if (bytes.size() < 4 || std::memcmp(bytes.data(), "GGUF", 4) != 0) {
+  const size_t magic = std::min<size_t>(bytes.size(), 4);
+  if (magic == 0 || std::memcmp(bytes.data(), "GGUF", magic) != 0) {
     return Error{"expected a GGUF file, found " + other_kind_of_file(bytes)};
   }
   RETURN_IF_ERROR(cursor.take(4));
