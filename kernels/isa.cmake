@@ -10,10 +10,12 @@ function(tern_isa name processor)
     return()
   endif()
   string(TOUPPER ${name} upper)
-  set_source_files_properties(${name}.cpp PROPERTIES COMPILE_OPTIONS "-O3;${ARGN}")
+  # gcc takes an int template parameter as an array bound for a change of sign.
+  set_source_files_properties(${name}.cpp PROPERTIES COMPILE_OPTIONS "-O3;-fno-exceptions;-Wno-sign-conversion;${ARGN}")
   set(TERN_ISA_SOURCES ${TERN_ISA_SOURCES} ${name}.cpp PARENT_SCOPE)
   set(TERN_ISA_DEFINITIONS ${TERN_ISA_DEFINITIONS} TERN_HAVE_${upper}=1 PARENT_SCOPE)
   set_property(GLOBAL APPEND PROPERTY TERN_ISAS ${name})
 endfunction()
 
 set_property(GLOBAL PROPERTY TERN_ISAS "")
+tern_isa(avx2 "x86_64|AMD64" -mavx2 -mfma -mf16c)

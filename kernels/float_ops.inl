@@ -1,0 +1,166 @@
+// Float operations over xsimd batches, one instantiation per instruction set. Included inside the unnamed namespace of an
+// instruction-set file, after its xsimd header: nothing here may be shared between files with different compiler flags.
+//
+// Arrays of any length and alignment: the last, incomplete batch goes through a padded copy.
+
+template <class F>
+struct Batch {
+  static constexpr auto kWidth = static_cast<int32_t>(F::size);
+
+  // The batch at `p`, of which `left` values exist; the others are `fill`.
+  static F load(const float* p, int32_t left, float fill) {
+    if (left >= kWidth) {
+      return F::load_unaligned(p);
+    }
+    float padded[kWidth];
+    for (int32_t i = 0; i < kWidth; ++i) {
+      padded[i] = i < left ? p[i] : fill;
+    }
+    return F::load_unaligned(padded);
+  }
+
+  static void store(const F& value, float* p, int32_t left) {
+    if (left >= kWidth) {
+      value.store_unaligned(p);
+      return;
+    }
+    float padded[kWidth];
+    value.store_unaligned(padded);
+    for (int32_t i = 0; i < left; ++i) {
+      p[i] = padded[i];
+    }
+  }
+
+  // The lanes of one batch, joined in a fixed order.
+  static float sum(const F& value) {
+    float lanes[kWidth];
+    value.store_unaligned(lanes);
+    for (int32_t width = kWidth / 2; width > 0; width /= 2) {
+      for (int32_t i = 0; i < width; ++i) {
+        lanes[i] += lanes[i + width];
+      }
+    }
+    return lanes[0];
+  }
+
+  static float max(const F& value) {
+    float lanes[kWidth];
+    value.store_unaligned(lanes);
+    float result = lanes[0];
+    for (int32_t i = 1; i < kWidth; ++i) {
+      result = lanes[i] > result ? lanes[i] : result;
+    }
+    return result;
+  }
+};
+
+template <class F>
+[[gnu::flatten]] void rms_norm(const float* x, const float* weight, int32_t n, float eps,
+                               float* out) noexcept {
+  constexpr int32_t kWidth = Batch<F>::kWidth;
+  constexpr int32_t kSums = 4;  // chains of additions that run side by side
+  F sums[kSums] = {F(0.0F), F(0.0F), F(0.0F), F(0.0F)};
+  int32_t i = 0;
+  for (; i + kSums * kWidth <= n; i += kSums * kWidth) {
+    for (int32_t j = 0; j < kSums; ++j) {
+      const F v = F::load_unaligned(x + i + j * kWidth);
+      sums[j] = xsimd::fma(v, v, sums[j]);
+    }
+  }
+  for (; i < n; i += kWidth) {
+    const F v = Batch<F>::load(x + i, n - i, 0.0F);
+    sums[0] = xsimd::fma(v, v, sums[0]);
+  }
+  const float mean =
+      Batch<F>::sum((sums[0] + sums[1]) + (sums[2] + sums[3])) / static_cast<float>(n);
+  const F scale = F(1.0F) / xsimd::sqrt(F(mean + eps));
+  for (i = 0; i < n; i += kWidth) {
+    const F v = Batch<F>::load(x + i, n - i, 0.0F) * scale;
+    Batch<F>::store(v * Batch<F>::load(weight + i, n - i, 0.0F), out + i, n - i);
+  }
+}
+
+template <class F>
+[[gnu::flatten]] void softmax(float* x, int32_t n) noexcept {
+  constexpr int32_t kWidth = Batch<F>::kWidth;
+  F maxima(x[0]);
+  for (int32_t i = 0; i < n; i += kWidth) {
+    maxima = xsimd::max(maxima, Batch<F>::load(x + i, n - i, x[0]));
+  }
+  const F max(Batch<F>::max(maxima));
+  float sum = 0.0F;
+  int32_t i = 0;
+  F sums(0.0F);
+  for (; i + kWidth <= n; i += kWidth) {
+    const F e = xsimd::exp(F::load_unaligned(x + i) - max);
+    e.store_unaligned(x + i);
+    sums = sums + e;
+  }
+  sum = Batch<F>::sum(sums);
+  if (i < n) {
+    Batch<F>::store(xsimd::exp(Batch<F>::load(x + i, n - i, x[0]) - max), x + i, n - i);
+    for (int32_t j = i; j < n; ++j) {
+      sum += x[j];
+    }
+  }
+  const F scale(1.0F / sum);
+  for (i = 0; i < n; i += kWidth) {
+    Batch<F>::store(Batch<F>::load(x + i, n - i, 0.0F) * scale, x + i, n - i);
+  }
+}
+
+template <class F>
+[[gnu::flatten]] void silu_mul(float* gate, const float* up, int32_t n) noexcept {
+  for (int32_t i = 0; i < n; i += Batch<F>::kWidth) {
+    const F g = Batch<F>::load(gate + i, n - i, 0.0F);
+    const F silu = g / (F(1.0F) + xsimd::exp(F(0.0F) - g));
+    Batch<F>::store(silu * Batch<F>::load(up + i, n - i, 0.0F), gate + i, n - i);
+  }
+}
+
+template <class F>
+[[gnu::flatten]] void relu2_mul(float* gate, const float* up, int32_t n) noexcept {
+  for (int32_t i = 0; i < n; i += Batch<F>::kWidth) {
+    const F positive = xsimd::max(Batch<F>::load(gate + i, n - i, 0.0F), F(0.0F));
+    const F product = positive * positive * Batch<F>::load(up + i, n - i, 0.0F);
+    Batch<F>::store(product, gate + i, n - i);
+  }
+}
+
+template <class F>
+[[gnu::flatten]] void add(float* x, const float* y, int32_t n) noexcept {
+  for (int32_t i = 0; i < n; i += Batch<F>::kWidth) {
+    const F sum = Batch<F>::load(x + i, n - i, 0.0F) + Batch<F>::load(y + i, n - i, 0.0F);
+    Batch<F>::store(sum, x + i, n - i);
+  }
+}
+
+// Pairs (i, i + dims / 2): two runs of memory, batch by batch.
+template <class F>
+[[gnu::flatten]] void rope_halves(float* head, const float* cos, const float* sin, int32_t pairs) {
+  for (int32_t i = 0; i < pairs; i += Batch<F>::kWidth) {
+    const int32_t left = pairs - i;
+    const F a = Batch<F>::load(head + i, left, 0.0F);
+    const F b = Batch<F>::load(head + pairs + i, left, 0.0F);
+    const F c = Batch<F>::load(cos + i, left, 0.0F);
+    const F s = Batch<F>::load(sin + i, left, 0.0F);
+    Batch<F>::store(a * c - b * s, head + i, left);
+    Batch<F>::store(b * c + a * s, head + pairs + i, left);
+  }
+}
+
+template <class F>
+void rope(float* head, const float* cos, const float* sin, int32_t dims,
+          bool rotate_half) noexcept {
+  const int32_t pairs = dims / 2;
+  if (rotate_half) {
+    rope_halves<F>(head, cos, sin, pairs);
+    return;
+  }
+  for (int32_t i = 0; i < pairs; ++i) {
+    const float a = head[2 * i];
+    const float b = head[2 * i + 1];
+    head[2 * i] = a * cos[i] - b * sin[i];
+    head[2 * i + 1] = b * cos[i] + a * sin[i];
+  }
+}
