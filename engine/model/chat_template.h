@@ -22,16 +22,18 @@ struct TemplateContext {
 
 class ChatTemplate {
  public:
-  // Picks the template: a built-in one that recognises the file's text or the model's name, else the file's own Jinja text.
-  // A file without any gives `plain`, with is_chat() false: text completion.
+  // The file's own Jinja text, if it renders; a built-in one where that text is known to be broken, where it fails but is
+  // recognised, or where the file has none and the model's name tells its family. Otherwise `plain`, with is_chat() false:
+  // text completion.
   static Result<ChatTemplate> choose(const TemplateContext& context);
   // A built-in name ("bitnet", "llama3", "chatml", "falcon3", "zephyr", "plain") or Jinja source. Errors list the names.
   static Result<ChatTemplate> named(std::string_view name_or_source,
                                     const TemplateContext& context);
 
-  // The text of the conversation, ready to encode with EncodeOptions{add_special = false, parse_special = true} after
-  // BOS has been put in front if starts_with_bos() is false and the model wants one. With `add_generation_prompt` it ends
-  // where the assistant is to speak.
+  // The text of the conversation, ready to encode with EncodeOptions{.parse_special = true}. Where the family's format has
+  // BOS, the text begins with bos_text; otherwise the caller puts it in front if the model wants one. With
+  // `add_generation_prompt` the text ends where the assistant is to speak. A system message that the template has no place
+  // for goes before the next user's message.
   Result<std::string> render(const std::vector<Message>& messages,
                              bool add_generation_prompt) const;
 

@@ -1,0 +1,196 @@
+#include "engine/model/chat_template.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "engine/model/chat_families.h"
+#include "engine/model/jinja.h"
+
+namespace tern {
+
+struct ChatTemplate::Impl {
+  std::string name;
+  bool is_chat = true;
+  bool takes_system = true;  // else the system's text is put before the first user's
+  jinja::Template text;
+  std::string bos_text;
+  std::string eos_text;
+  std::vector<std::string> stop_tokens;
+  std::vector<std::string> notices;
+};
+
+namespace {
+
+// The variables that Hugging Face hands to every template.
+jinja::Dict variables(const std::vector<Message>& messages, bool add_generation_prompt,
+                      const std::string& bos_text, const std::string& eos_text) {
+  jinja::List list;
+  for (const Message& message : messages) {
+    jinja::Dict one;
+    one.set("role", jinja::Value::string(message.role));
+    one.set("content", jinja::Value::string(message.content));
+    list.push_back(jinja::Value::dict(std::move(one)));
+  }
+  jinja::Dict globals;
+  globals.set("messages", jinja::Value::list(std::move(list)));
+  globals.set("add_generation_prompt", jinja::Value::boolean(add_generation_prompt));
+  globals.set("bos_token", jinja::Value::string(bos_text));
+  globals.set("eos_token", jinja::Value::string(eos_text));
+  globals.set("tools", jinja::Value::none());
+  globals.set("documents", jinja::Value::none());
+  return globals;
+}
+
+// The conversation for a template that knows no system role.
+std::vector<Message> without_system(const std::vector<Message>& messages) {
+  std::vector<Message> out;
+  std::string system;
+  for (const Message& message : messages) {
+    if (message.role == "system") {
+      system += message.content + "\n\n";
+    } else {
+      out.push_back(message);
+      if (message.role == "user") {
+        out.back().content.insert(0, std::exchange(system, {}));
+      }
+    }
+  }
+  return out;
+}
+
+std::string builtin_names() {
+  std::string names;
+  for (const ChatFamily& family : chat_families()) {
+    if (!family.source.empty()) {
+      names += (names.empty() ? "" : ", ") + std::string(family.name);
+    }
+  }
+  return names;
+}
+
+std::vector<std::string> stop_tokens_of(const ChatFamily* family, std::string_view eos_text) {
+  std::vector<std::string> out;
+  std::string_view rest = family != nullptr ? family->stop_tokens : "";
+  while (!rest.empty()) {
+    const size_t end = std::min(rest.find(' '), rest.size());
+    out.emplace_back(rest.substr(0, end));
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
+  if (!eos_text.empty() && std::find(out.begin(), out.end(), eos_text) == out.end()) {
+    out.emplace_back(eos_text);
+  }
+  return out;
+}
+
+// Known-broken templates, by a piece of their text, and the built-in one that serves instead.
+struct Broken {
+  std::string_view marker;
+  std::string_view family;
+  std::string_view notice;
+};
+constexpr Broken kBroken[] = {
+    {"BITNETAssistant", "bitnet",
+     "the file's chat template is a placeholder that the model was not trained on; using the "
+     "built-in 'bitnet' template"},
+};
+
+}  // namespace
+
+Result<ChatTemplate> ChatTemplate::choose(const TemplateContext& context) {
+  if (context.source.empty()) {
+    const ChatFamily* family = family_of_model(context.architecture, context.name);
+    ASSIGN_OR_RETURN(ChatTemplate chosen,
+                     named(family != nullptr ? family->name : "plain", context));
+    auto impl = std::make_shared<Impl>(*chosen.impl_);
+    impl->is_chat = family != nullptr;
+    if (family != nullptr) {
+      impl->notices.push_back("the file has no chat template; using the built-in '" + impl->name +
+                              "', by the model's name");
+    }
+    return ChatTemplate(std::move(impl));
+  }
+  for (const Broken& broken : kBroken) {
+    if (context.source.find(broken.marker) != std::string_view::npos) {
+      ASSIGN_OR_RETURN(const ChatTemplate chosen, named(broken.family, context));
+      auto impl = std::make_shared<Impl>(*chosen.impl_);
+      impl->notices.emplace_back(broken.notice);
+      return ChatTemplate(std::move(impl));
+    }
+  }
+  // The file's own text is the truth about its model, as long as it can be rendered.
+  Result<ChatTemplate> own = named(context.source, context);
+  const Result<std::string> trial =
+      own ? own->render({{"user", "Hello"}}, true) : Result<std::string>(own.error());
+  const ChatFamily* family = recognise_family(context.source);
+  if (trial) {
+    return own;
+  }
+  if (family == nullptr || family->source.empty()) {
+    return own ? own
+               : Error{own.error().message + "; choose a built-in template: " + builtin_names()};
+  }
+  ASSIGN_OR_RETURN(const ChatTemplate chosen, named(family->name, context));
+  auto impl = std::make_shared<Impl>(*chosen.impl_);
+  impl->notices.push_back(trial.error().message + "; using the built-in '" + impl->name +
+                          "' template");
+  return ChatTemplate(std::move(impl));
+}
+
+Result<ChatTemplate> ChatTemplate::named(std::string_view name_or_source,
+                                         const TemplateContext& context) {
+  const ChatFamily* builtin = find_family(name_or_source);
+  if (builtin == nullptr && name_or_source.find('{') == std::string_view::npos) {
+    return Error{"chat template '" + std::string(name_or_source.substr(0, 60)) +
+                 "': neither Jinja text nor one of the built-in ones: " + builtin_names()};
+  }
+  const std::string name = builtin != nullptr ? std::string(builtin->name) : "file's own";
+  Result<jinja::Template> text =
+      jinja::Template::parse(builtin != nullptr ? builtin->source : name_or_source);
+  if (!text) {
+    return text.error().in("chat template");
+  }
+  const ChatFamily* family = builtin != nullptr ? builtin : recognise_family(name_or_source);
+  auto impl = std::make_shared<Impl>(Impl{name,
+                                          true,
+                                          true,
+                                          std::move(*text),
+                                          std::string(context.bos_text),
+                                          std::string(context.eos_text),
+                                          stop_tokens_of(family, context.eos_text),
+                                          {}});
+  ChatTemplate made(impl);
+  if (builtin == nullptr && made.render({{"user", "Hello"}}, true)) {
+    const Result<std::string> with_system =
+        made.render({{"system", "Mark of the system"}, {"user", "Hello"}}, true);
+    impl->takes_system =
+        with_system && with_system->find("Mark of the system") != std::string::npos;
+    if (!impl->takes_system) {
+      impl->notices.emplace_back(
+          "the chat template has no place for a system prompt: it is put before the first message");
+    }
+  }
+  return made;
+}
+
+Result<std::string> ChatTemplate::render(const std::vector<Message>& messages,
+                                         bool add_generation_prompt) const {
+  const jinja::Dict globals = variables(impl_->takes_system ? messages : without_system(messages),
+                                        add_generation_prompt, impl_->bos_text, impl_->eos_text);
+  Result<std::string> text = impl_->text.render(globals);
+  return text ? std::move(text) : text.error().in("chat template");
+}
+
+std::string_view ChatTemplate::name() const {
+  return impl_->name;
+}
+bool ChatTemplate::is_chat() const {
+  return impl_->is_chat;
+}
+const std::vector<std::string>& ChatTemplate::stop_tokens() const {
+  return impl_->stop_tokens;
+}
+const std::vector<std::string>& ChatTemplate::notices() const {
+  return impl_->notices;
+}
+
+}  // namespace tern
