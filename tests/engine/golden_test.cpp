@@ -1,0 +1,218 @@
+// The runtime against logits that others computed: transformers (tests/golden/models) and the slow model of this repository.
+//
+// What can be demanded: a dense model repeats transformers' logits up to the rounding of its F16 cache. In a ternary model a
+// last bit that differs can move an int8 activation by one, a step of 1/127 of the largest, at one position and, through its
+// keys and values, at those after it; the manifest measures how far that carries (`jitter`: up to 1e-2).
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <stdexcept>
+#include <string>
+
+#include "engine/arch/arch.h"
+#include "engine/model/tokenizer.h"
+#include "engine/run/decoder.h"
+#include "kernels/select.h"
+#include "tests/support/slow_model.h"
+
+namespace tern {
+namespace {
+
+const std::filesystem::path kFolder =
+    std::filesystem::path(TERN_SOURCE_DIR) / "tests/golden/models";
+
+struct Golden {
+  std::string name;
+  std::filesystem::path file;
+  bool ternary = false;
+  std::vector<float> logits;
+  std::vector<float> half_kv_logits;  // as an F16 cache makes them; ternary models only
+};
+
+struct Goldens {
+  std::string text;
+  std::vector<int32_t> tokens;
+  size_t vocab = 0;
+  std::vector<Golden> models;
+};
+
+std::vector<float> read_floats(const std::string& name, size_t count) {
+  std::vector<float> values(count);
+  std::ifstream in(kFolder / name, std::ios::binary);
+  in.read(reinterpret_cast<char*>(values.data()),
+          static_cast<std::streamsize>(count * sizeof(float)));
+  if (!in || in.peek() != EOF) {
+    throw std::runtime_error(name + " does not hold " + std::to_string(count) + " floats");
+  }
+  return values;
+}
+
+Goldens read_goldens() {
+  const auto manifest = nlohmann::json::parse(std::ifstream(kFolder / "manifest.json"));
+  Goldens goldens{manifest["text"], manifest["tokens"], manifest["vocabulary"], {}};
+  const size_t count = goldens.tokens.size() * goldens.vocab;
+  for (const auto& entry : manifest["models"]) {
+    Golden golden{entry["name"],
+                  kFolder / entry["file"].get<std::string>(),
+                  entry["class"] == "ternary",
+                  read_floats(entry["logits"], count),
+                  {}};
+    if (golden.ternary) {
+      golden.half_kv_logits = read_floats(entry["half_kv_logits"], count);
+    }
+    goldens.models.push_back(std::move(golden));
+  }
+  return goldens;
+}
+
+const Goldens& goldens() {
+  static const Goldens kGoldens = read_goldens();
+  return kGoldens;
+}
+
+// The runtime up to the decoder: what a Session does, without the text side.
+class Runner {
+ public:
+  Runner(const TensorFile& file, const KernelTable& table, int threads)
+      : compute_{&table, threads}, weights_(file, table, threads) {
+    std::vector<std::string> notices;
+    config_ = read_config(file, notices).value();
+    decoder_ = bind_decoder(config_, weights_).value();
+  }
+
+  // tokens x vocab logits, `batch` tokens in a forward pass.
+  std::vector<float> logits(std::span<const int32_t> tokens, int32_t batch) {
+    const auto count = static_cast<int32_t>(tokens.size());
+    KvCache cache(config_, count);
+    Workspace workspace(config_, decoder_, compute_, batch, count);
+    std::vector<float> all;
+    for (int32_t begin = 0; begin < count; begin += batch) {
+      const int32_t some = std::min(batch, count - begin);
+      decoder_forward(config_, decoder_, compute_, cache, workspace,
+                      tokens.subspan(static_cast<size_t>(begin), static_cast<size_t>(some)), begin,
+                      [] { return true; });
+      for (int32_t i = 0; i < some; ++i) {
+        const std::span<const float> row =
+            decoder_logits(config_, decoder_, compute_, workspace, i, 1);
+        all.insert(all.end(), row.begin(), row.end());
+      }
+    }
+    return all;
+  }
+
+ private:
+  Compute compute_;
+  Weights weights_;
+  ModelConfig config_;
+  DecoderWeights decoder_;
+};
+
+// For each position the root of the mean squared difference of its logits, over that of `truth` at all positions; ascending.
+template <class Truth>
+std::vector<double> differences(const std::vector<float>& logits, const Truth& truth,
+                                size_t vocab) {
+  const auto mean_square = [](double sum, size_t count) {
+    return sum / static_cast<double>(count);
+  };
+  double size = 0;
+  for (const double t : truth) {
+    size += t * t;
+  }
+  std::vector<double> all;
+  for (size_t from = 0; from < truth.size(); from += vocab) {
+    double difference = 0;
+    for (size_t i = from; i < from + vocab; ++i) {
+      const double d = double{logits[i]} - double{truth[i]};
+      difference += d * d;
+    }
+    all.push_back(std::sqrt(mean_square(difference, vocab) / mean_square(size, truth.size())));
+  }
+  std::sort(all.begin(), all.end());
+  return all;
+}
+
+double overall(const std::vector<double>& differences) {
+  double sum = 0;
+  for (const double d : differences) {
+    sum += d * d;
+  }
+  return std::sqrt(sum / static_cast<double>(differences.size()));
+}
+
+class GoldenModel : public ::testing::TestWithParam<size_t> {
+ protected:
+  void SetUp() override {
+    const char* isa = std::getenv("TERN_ISA");
+    table_ = isa == nullptr ? &best_table() : find_table(isa);
+    if (table_ == nullptr) {
+      GTEST_SKIP() << "this CPU cannot run the table " << isa;
+    }
+    file_.emplace(TensorFile::open(golden().file).value());
+  }
+  const Golden& golden() const { return goldens().models[GetParam()]; }
+  std::vector<float> run(int32_t batch, int threads = 2) {
+    return Runner(*file_, *table_, threads).logits(goldens().tokens, batch);
+  }
+
+  // Dense: within float rounding (a key may round to the next half). Ternary: within what a few moved activations do; and
+  // most positions, which none has reached, within float rounding too.
+  template <class Truth>
+  void expect_close(const std::vector<float>& logits, const Truth& truth) const {
+    const std::vector<double> each = differences(logits, truth, goldens().vocab);
+    EXPECT_LT(each.back(), golden().ternary ? 0.03 : 1e-4);
+    EXPECT_LT(each[each.size() / 2], 1e-5);
+  }
+
+  const KernelTable* table_ = nullptr;
+  std::optional<TensorFile> file_;
+};
+
+TEST_P(GoldenModel, PrefillAgreesWithTransformers) {
+  const std::vector<float> logits = run(16);
+  if (golden().ternary) {
+    expect_close(logits, golden().half_kv_logits);
+    EXPECT_LT(overall(differences(logits, golden().logits, goldens().vocab)), 0.04);
+  } else {
+    EXPECT_LT(overall(differences(logits, golden().logits, goldens().vocab)), 1e-3);
+  }
+}
+
+TEST_P(GoldenModel, AgreesWithTheSlowModel) {
+  expect_close(run(16), testing::slow_logits(*file_, goldens().tokens));
+}
+
+TEST_P(GoldenModel, DecodingAndSmallBatchesAgreeWithPrefill) {
+  const std::vector<float> prefill = run(16);
+  expect_close(run(1), prefill);
+  expect_close(run(5), prefill);
+}
+
+TEST_P(GoldenModel, ThreadsChangeNothing) {
+  EXPECT_EQ(run(16, 1), run(16, 3));
+  EXPECT_EQ(run(1, 1), run(1, 3));
+}
+
+TEST_P(GoldenModel, TextBecomesTheTokens) {
+  const Tokenizer tokenizer = std::move(Tokenizer::from_file(*file_)).value();
+  EXPECT_EQ(tokenizer.encode(goldens().text), goldens().tokens);
+  EXPECT_EQ(tokenizer.decode(goldens().tokens), goldens().text);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, GoldenModel, ::testing::Range(size_t{0}, goldens().models.size()),
+                         [](const auto& model) {
+                           std::string name = goldens().models[model.param].name;
+                           std::replace_if(
+                               name.begin(), name.end(), [](char c) { return !std::isalnum(c); },
+                               '_');
+                           return name;
+                         });
+
+}  // namespace
+}  // namespace tern
