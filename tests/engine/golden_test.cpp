@@ -20,6 +20,7 @@
 #include "engine/model/tokenizer.h"
 #include "engine/run/decoder.h"
 #include "kernels/select.h"
+#include "tests/support/logits.h"
 #include "tests/support/slow_model.h"
 
 namespace tern {
@@ -77,75 +78,6 @@ const Goldens& goldens() {
   return kGoldens;
 }
 
-// The runtime up to the decoder: what a Session does, without the text side.
-class Runner {
- public:
-  Runner(const TensorFile& file, const KernelTable& table, int threads)
-      : compute_{&table, threads}, weights_(file, table, threads) {
-    std::vector<std::string> notices;
-    config_ = read_config(file, notices).value();
-    decoder_ = bind_decoder(config_, weights_).value();
-  }
-
-  // tokens x vocab logits, `batch` tokens in a forward pass.
-  std::vector<float> logits(std::span<const int32_t> tokens, int32_t batch) {
-    const auto count = static_cast<int32_t>(tokens.size());
-    KvCache cache(config_, count);
-    Workspace workspace(config_, decoder_, compute_, batch, count);
-    std::vector<float> all;
-    for (int32_t begin = 0; begin < count; begin += batch) {
-      const int32_t some = std::min(batch, count - begin);
-      decoder_forward(config_, decoder_, compute_, cache, workspace,
-                      tokens.subspan(static_cast<size_t>(begin), static_cast<size_t>(some)), begin,
-                      [] { return true; });
-      for (int32_t i = 0; i < some; ++i) {
-        const std::span<const float> row =
-            decoder_logits(config_, decoder_, compute_, workspace, i, 1);
-        all.insert(all.end(), row.begin(), row.end());
-      }
-    }
-    return all;
-  }
-
- private:
-  Compute compute_;
-  Weights weights_;
-  ModelConfig config_;
-  DecoderWeights decoder_;
-};
-
-// For each position the root of the mean squared difference of its logits, over that of `truth` at all positions; ascending.
-template <class Truth>
-std::vector<double> differences(const std::vector<float>& logits, const Truth& truth,
-                                size_t vocab) {
-  const auto mean_square = [](double sum, size_t count) {
-    return sum / static_cast<double>(count);
-  };
-  double size = 0;
-  for (const double t : truth) {
-    size += t * t;
-  }
-  std::vector<double> all;
-  for (size_t from = 0; from < truth.size(); from += vocab) {
-    double difference = 0;
-    for (size_t i = from; i < from + vocab; ++i) {
-      const double d = double{logits[i]} - double{truth[i]};
-      difference += d * d;
-    }
-    all.push_back(std::sqrt(mean_square(difference, vocab) / mean_square(size, truth.size())));
-  }
-  std::sort(all.begin(), all.end());
-  return all;
-}
-
-double overall(const std::vector<double>& differences) {
-  double sum = 0;
-  for (const double d : differences) {
-    sum += d * d;
-  }
-  return std::sqrt(sum / static_cast<double>(differences.size()));
-}
-
 class GoldenModel : public ::testing::TestWithParam<size_t> {
  protected:
   void SetUp() override {
@@ -158,14 +90,14 @@ class GoldenModel : public ::testing::TestWithParam<size_t> {
   }
   const Golden& golden() const { return goldens().models[GetParam()]; }
   std::vector<float> run(int32_t batch, int threads = 2) {
-    return Runner(*file_, *table_, threads).logits(goldens().tokens, batch);
+    return testing::DecoderRunner(*file_, *table_, threads).logits(goldens().tokens, batch);
   }
 
   // Dense: within float rounding (a key may round to the next half). Ternary: within what a few moved activations do; and
   // most positions, which none has reached, within float rounding too.
   template <class Truth>
   void expect_close(const std::vector<float>& logits, const Truth& truth) const {
-    const std::vector<double> each = differences(logits, truth, goldens().vocab);
+    const std::vector<double> each = testing::differences(logits, truth, goldens().vocab);
     EXPECT_LT(each.back(), golden().ternary ? 0.03 : 1e-4);
     EXPECT_LT(each[each.size() / 2], 1e-5);
   }
@@ -178,9 +110,11 @@ TEST_P(GoldenModel, PrefillAgreesWithTransformers) {
   const std::vector<float> logits = run(16);
   if (golden().ternary) {
     expect_close(logits, golden().half_kv_logits);
-    EXPECT_LT(overall(differences(logits, golden().logits, goldens().vocab)), 0.04);
+    EXPECT_LT(testing::overall(testing::differences(logits, golden().logits, goldens().vocab)),
+              0.04);
   } else {
-    EXPECT_LT(overall(differences(logits, golden().logits, goldens().vocab)), 1e-3);
+    EXPECT_LT(testing::overall(testing::differences(logits, golden().logits, goldens().vocab)),
+              1e-3);
   }
 }
 
