@@ -13,6 +13,7 @@
 namespace tern {
 namespace {
 
+#include "kernels/avx2_decode.inl"
 #include "kernels/avx2_dense.inl"
 #include "kernels/avx2_ternary.inl"
 #include "kernels/float_ops.inl"

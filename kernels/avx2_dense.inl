@@ -1,207 +1,11 @@
-// Products with dense weights on AVX2. Included inside the unnamed namespace of avx2.cpp.
+// Products with dense weights on AVX2. Included inside the unnamed namespace of avx2.cpp, after avx2_decode.inl.
 //
 // Each output is summed in one order, whatever the number of tokens and however rows are split between threads: eight lanes over
 // kDenseChunk columns by fused multiply-adds, the lanes joined pairwise, chunks added in turn. So a token's result does not
 // depend on what else was in its batch.
 
 constexpr int32_t kDenseChunk = 512;  // columns; a multiple of every block
-constexpr int32_t kDenseRows = 8;     // rows decoded at a time: 16 KB of floats, half of L1
 constexpr int32_t kRowTile = 4;
-constexpr int32_t kTokenTile = 3;  // 4 x 3 sums, 3 activations and 1 weight fill the 16 registers
-constexpr int32_t kDensePrefetch = 1024;
-
-template <class T>
-inline T load_bytes(const uint8_t* from) {
-  T value;
-  __builtin_memcpy(&value, from, sizeof(value));
-  return value;
-}
-
-inline void prefetch(const uint8_t* p) {
-  _mm_prefetch(reinterpret_cast<const char*>(p + kDensePrefetch), _MM_HINT_T0);
-}
-
-inline float half_at(const uint8_t* from) {
-  return _cvtsh_ss(load_bytes<uint16_t>(from));
-}
-
-// ---- Number formats: eight weights from 8 * kBytes bytes, in registers.
-
-struct F32 {
-  static constexpr int32_t kBytes = 4;
-  static __m256 load8(const uint8_t* p) {
-    return _mm256_loadu_ps(reinterpret_cast<const float*>(p));
-  }
-  static float load1(const uint8_t* p) { return load_bytes<float>(p); }
-};
-
-struct F16 {
-  static constexpr int32_t kBytes = 2;
-  static __m256 load8(const uint8_t* p) {
-    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-  }
-  static float load1(const uint8_t* p) { return half_at(p); }
-};
-
-struct BF16 {
-  static constexpr int32_t kBytes = 2;
-  static __m256 load8(const uint8_t* p) {
-    const __m128i eight = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(eight), 16));
-  }
-  static float load1(const uint8_t* p) {
-    return _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128(load_bytes<uint16_t>(p) << 16)));
-  }
-};
-
-// The last n < 8 weights of a row, then zeros.
-template <class Number>
-inline __m256 load_tail(const uint8_t* p, int32_t n) {
-  alignas(32) float padded[8] = {};
-  for (int32_t i = 0; i < n; ++i) {
-    padded[i] = Number::load1(p + i * Number::kBytes);
-  }
-  return _mm256_load_ps(padded);
-}
-
-inline __m256 load_activations(const float* x, int32_t n) {
-  if (n >= 8) {
-    return _mm256_loadu_ps(x);
-  }
-  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-  return _mm256_maskload_ps(x, _mm256_cmpgt_epi32(_mm256_set1_epi32(n), lane));
-}
-
-// ---- Block formats: whole blocks to floats. The layouts are described in portable.cpp; here is only how registers get them.
-// Scale times integer is exact in a float, as is the fused product and difference of Q4_K up to its one rounding.
-
-// Sixteen small integers, times `scale`, to floats.
-inline void store16(__m128i int8s, __m256 scale, float* out) {
-  const __m256 a = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(int8s));
-  const __m256 b = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_unpackhi_epi64(int8s, int8s)));
-  _mm256_storeu_ps(out, _mm256_mul_ps(a, scale));
-  _mm256_storeu_ps(out + 8, _mm256_mul_ps(b, scale));
-}
-
-inline __m128i load16(const uint8_t* p) {
-  return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-}
-
-inline __m128i nibbles(__m128i bytes, bool high) {
-  return _mm_and_si128(high ? _mm_srli_epi16(bytes, 4) : bytes, _mm_set1_epi8(15));
-}
-
-void decode_q8_0(const uint8_t* in, int32_t n, float* out) {
-  for (int32_t i = 0; i < n; i += 32, in += 34, out += 32) {
-    prefetch(in);
-    const __m256 d = _mm256_set1_ps(half_at(in));
-    store16(load16(in + 2), d, out);
-    store16(load16(in + 18), d, out + 16);
-  }
-}
-
-void decode_q4_0(const uint8_t* in, int32_t n, float* out) {
-  const __m128i eight = _mm_set1_epi8(8);
-  for (int32_t i = 0; i < n; i += 32, in += 18, out += 32) {
-    prefetch(in);
-    const __m256 d = _mm256_set1_ps(half_at(in));
-    const __m128i bytes = load16(in + 2);
-    store16(_mm_sub_epi8(nibbles(bytes, false), eight), d, out);
-    store16(_mm_sub_epi8(nibbles(bytes, true), eight), d, out + 16);
-  }
-}
-
-// 32 weights scale * q - min of 4-bit q.
-inline void store_q4_k(const uint8_t* bytes, bool high, float scale, float min, float* out) {
-  const __m256 scales = _mm256_set1_ps(scale);
-  const __m256 mins = _mm256_set1_ps(min);
-  for (int32_t i = 0; i < 32; i += 16) {
-    const __m128i q = nibbles(load16(bytes + i), high);
-    const __m256 a = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(q));
-    const __m256 b = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_unpackhi_epi64(q, q)));
-    _mm256_storeu_ps(out + i, _mm256_fmsub_ps(scales, a, mins));
-    _mm256_storeu_ps(out + i + 8, _mm256_fmsub_ps(scales, b, mins));
-  }
-}
-
-void decode_q4_k(const uint8_t* in, int32_t n, float* out) {
-  constexpr uint32_t kSixBits = 0x3F3F3F3F;
-  constexpr uint32_t kFourBits = 0x0F0F0F0F;
-  constexpr uint32_t kTopBits = 0x30303030;
-  for (int32_t i = 0; i < n; i += 256, in += 144, out += 256) {
-    prefetch(in);
-    prefetch(in + 64);
-    const float d = half_at(in);
-    const float dmin = half_at(in + 2);
-    // Eight scales and eight minima, four to a word.
-    const auto a = load_bytes<uint32_t>(in + 4);
-    const auto b = load_bytes<uint32_t>(in + 8);
-    const auto c = load_bytes<uint32_t>(in + 12);
-    const uint32_t scales[2] = {a & kSixBits, (c & kFourBits) | ((a >> 2) & kTopBits)};
-    const uint32_t mins[2] = {b & kSixBits, ((c >> 4) & kFourBits) | ((b >> 2) & kTopBits)};
-    for (int32_t sub = 0; sub < 8; ++sub) {
-      const int shift = 8 * (sub % 4);
-      const auto scale = static_cast<float>((scales[sub / 4] >> shift) & 63);
-      const auto min = static_cast<float>((mins[sub / 4] >> shift) & 63);
-      store_q4_k(in + 16 + 32 * (sub / 2), sub % 2 == 1, d * scale, dmin * min, out + 32 * sub);
-    }
-  }
-}
-
-void decode_q6_k(const uint8_t* in, int32_t n, float* out) {
-  const __m128i offset = _mm_set1_epi8(32);
-  const __m128i two_bits = _mm_set1_epi8(3);
-  for (int32_t i = 0; i < n; i += 256, in += 210) {
-    for (int32_t line = 0; line < 256; line += 64) {
-      prefetch(in + line);
-    }
-    const float d = half_at(in + 208);
-    for (int32_t part = 0; part < 16; ++part, out += 16) {
-      const int32_t half = part / 8;
-      const int32_t quarter = part / 2 % 4;
-      const int32_t first = 16 * (part % 2);
-      const __m128i low =
-          nibbles(load16(in + 64 * half + 32 * (quarter % 2) + first), quarter >= 2);
-      const __m128i packed = load16(in + 128 + 32 * half + first);
-      const __m128i high =
-          _mm_and_si128(_mm_srl_epi16(packed, _mm_cvtsi32_si128(2 * quarter)), two_bits);
-      const __m128i q = _mm_sub_epi8(_mm_or_si128(low, _mm_slli_epi16(high, 4)), offset);
-      const float scale = d * static_cast<float>(static_cast<int8_t>(in[192 + part]));
-      store16(q, _mm256_set1_ps(scale), out);
-    }
-  }
-}
-
-template <class Number>
-void decode_numbers(const uint8_t* in, int32_t n, float* out) {
-  int32_t i = 0;
-  for (; i + 8 <= n; i += 8) {
-    _mm256_storeu_ps(out + i, Number::load8(in + i * Number::kBytes));
-  }
-  for (; i < n; ++i) {
-    out[i] = Number::load1(in + i * Number::kBytes);
-  }
-}
-
-using DecodeFunction = void (*)(const uint8_t* in, int32_t n, float* out);
-constexpr DecodeFunction kDecode[kDenseTypeCount] = {
-    decode_numbers<F32>, decode_numbers<F16>, decode_numbers<BF16>, decode_q8_0,
-    decode_q4_0,         decode_q4_k,         decode_q6_k};
-
-// ---- Products
-
-struct Block {
-  const uint8_t* w;  // rows `w_stride` bytes apart
-  int64_t w_stride;
-  int32_t rows;
-  const float* x;  // tokens `x_stride` floats apart
-  int64_t x_stride;
-  int32_t tokens;
-  int32_t cols;
-  float* y;
-  int64_t y_stride;
-  bool first;  // chunk of a row: y is set, not added to
-};
 
 // Sums of the lanes of four vectors, in the order in which lane_sum joins one.
 inline __m128 lane_sums(const __m256* v) {
@@ -214,111 +18,225 @@ inline float lane_sum(__m256 v) {
   return _mm_cvtss_f32(lane_sums(four));
 }
 
-template <class Number, int kTileRows, int kTileTokens>
-inline void multiply_add8(const Block& b, int32_t row, int32_t token, int32_t col, int32_t left,
-                          __m256 (*acc)[kTileRows]) {
-  __m256 x[kTileTokens];
-  for (int t = 0; t < kTileTokens; ++t) {
-    x[t] = load_activations(b.x + (token + t) * b.x_stride + col, left);
+// ---- One token: weights are multiplied as they are read.
+
+constexpr int32_t kDenseNear = 1024;  // bytes to prefetch ahead into L1
+constexpr int32_t kDenseFar = 3072;   // and into L2
+
+// kStreams rows' next blocks, and the sums of the chunk at hand.
+template <int kStreams>
+struct Streams {
+  const uint8_t* at[kStreams];
+  __m256 acc[kStreams];
+};
+
+inline void prefetch_block(const uint8_t* block, int32_t bytes) {
+  for (int32_t line = 0; line < bytes; line += 64) {
+    _mm_prefetch(reinterpret_cast<const char*>(block + kDenseNear + line), _MM_HINT_T0);
+    _mm_prefetch(reinterpret_cast<const char*>(block + kDenseFar + line), _MM_HINT_T1);
   }
-  for (int r = 0; r < kTileRows; ++r) {
-    const uint8_t* from = b.w + (row + r) * b.w_stride + int64_t{col} * Number::kBytes;
-    const __m256 w = left >= 8 ? Number::load8(from) : load_tail<Number>(from, left);
-    for (int t = 0; t < kTileTokens; ++t) {
-      acc[t][r] = _mm256_fmadd_ps(w, x[t], acc[t][r]);
+}
+
+// One block of each row, 32 columns at a time: rows take turns, so that their sums do not wait for one another.
+template <class Format, int kStreams, int kPart = 0>
+inline void multiply_parts(const typename Format::Scales* scales, const float* x,
+                           Streams<kStreams>& s) {
+  for (int r = 0; r < kStreams; ++r) {
+    __m256 w[4];
+    Format::template load32<kPart>(s.at[r], scales[r], w);
+    for (int i = 0; i < 4; ++i) {
+      s.acc[r] = _mm256_fmadd_ps(w[i], _mm256_loadu_ps(x + 32 * kPart + 8 * i), s.acc[r]);
+    }
+  }
+  if constexpr (32 * (kPart + 1) < Format::kWeights) {
+    multiply_parts<Format, kStreams, kPart + 1>(scales, x, s);
+  }
+}
+
+template <class Format, int kStreams>
+inline void multiply_blocks(const float* x, int32_t cols, Streams<kStreams>& s) {
+  int32_t col = 0;
+  for (; col + Format::kWeights <= cols; col += Format::kWeights) {
+    typename Format::Scales scales[kStreams];
+    for (int r = 0; r < kStreams; ++r) {
+      prefetch_block(s.at[r], Format::kBytes);
+      scales[r] = Format::scales(s.at[r]);
+    }
+    multiply_parts<Format, kStreams>(scales, x + col, s);
+    for (int r = 0; r < kStreams; ++r) {
+      s.at[r] += Format::kBytes;
+    }
+  }
+  if constexpr (requires { typename Format::Number; }) {
+    using Number = typename Format::Number;
+    for (; col < cols; col += 8) {
+      for (int r = 0; r < kStreams; ++r) {
+        const int32_t left = cols - col;
+        const __m256 w = left >= 8 ? Number::load8(s.at[r]) : load_tail<Number>(s.at[r], left);
+        s.acc[r] = _mm256_fmadd_ps(w, load_activations(x + col, left), s.acc[r]);
+        s.at[r] += (left < 8 ? left : 8) * Number::kBytes;
+      }
     }
   }
 }
 
-// kTileRows rows times kTileTokens tokens.
-template <class Number, int kTileRows, int kTileTokens>
-inline void dense_tile(const Block& b, int32_t row, int32_t token) {
+// y[r] = x . row r for kStreams rows of `cols` weights, given where they begin.
+template <class Format, int kStreams>
+inline void one_token_rows(Streams<kStreams> s, const float* x, int32_t cols, float* y) {
+  for (int32_t col = 0; col < cols; col += kDenseChunk) {
+    for (int r = 0; r < kStreams; ++r) {
+      s.acc[r] = _mm256_setzero_ps();
+    }
+    const int32_t width = cols - col < kDenseChunk ? cols - col : kDenseChunk;
+    multiply_blocks<Format, kStreams>(x + col, width, s);
+    for (int r = 0; r < kStreams; ++r) {
+      const float sum = lane_sum(s.acc[r]);
+      y[r] = col == 0 ? sum : y[r] + sum;
+    }
+  }
+}
+
+// Four rows at a time, a quarter of the range apart: each stream then reads memory from one end to the other, which is what
+// prefetching, by hardware or by hand, serves best.
+template <class Format>
+void one_token(const DenseMatrix& w, const float* x, RowRange rows, float* y) {
+  const int32_t quarter = (rows.end - rows.begin) / kRowTile;
+  const size_t row_bytes = w.row_bytes();
+  const auto row_at = [&](int32_t row) { return w.data + static_cast<size_t>(row) * row_bytes; };
+  for (int32_t row = rows.begin; row < rows.begin + quarter; ++row) {
+    Streams<kRowTile> s;
+    for (int r = 0; r < kRowTile; ++r) {
+      s.at[r] = row_at(row + r * quarter);
+    }
+    float sums[kRowTile] = {};
+    one_token_rows<Format, kRowTile>(s, x, w.cols, sums);
+    for (int r = 0; r < kRowTile; ++r) {
+      y[row + r * quarter] = sums[r];
+    }
+  }
+  for (int32_t row = rows.begin + kRowTile * quarter; row < rows.end; ++row) {
+    Streams<1> s;
+    s.at[0] = row_at(row);
+    one_token_rows<Format, 1>(s, x, w.cols, y + row);
+  }
+}
+
+using OneTokenFunction = void (*)(const DenseMatrix& w, const float* x, RowRange rows, float* y);
+constexpr OneTokenFunction kOneToken[kDenseTypeCount] = {
+    one_token<Numbers<F32>>, one_token<Numbers<F16>>, one_token<Numbers<BF16>>,
+    one_token<Q8_0>,         one_token<Q4_0>,         one_token<Q4K>,
+    one_token<Q6K>};
+
+// ---- Several tokens share the work of decoding: a block of rows and columns becomes floats in scratch memory.
+
+constexpr int32_t kDenseRows = 8;  // 16 KB of floats, half of L1
+constexpr int32_t kTokenTile = 3;  // 4 x 3 sums, 3 activations and 1 weight fill the 16 registers
+
+struct DenseScratch {
+  float w[kDenseRows][kDenseChunk];
+};
+
+struct Tokens {
+  const float* x;  // `x_stride` floats apart
+  int64_t x_stride;
+  float* y;
+  int64_t y_stride;
+
+  Tokens from(int32_t token) const {
+    return {x + token * x_stride, x_stride, y + token * y_stride, y_stride};
+  }
+};
+
+// y (+)= kTileRows decoded rows times kTileTokens tokens.
+template <int kTileRows, int kTileTokens>
+inline void dense_tile(const float (*w)[kDenseChunk], int32_t cols, bool first, const Tokens& tk) {
   __m256 acc[kTileTokens][kTileRows];
   for (int t = 0; t < kTileTokens; ++t) {
     for (int r = 0; r < kTileRows; ++r) {
       acc[t][r] = _mm256_setzero_ps();
     }
   }
-  constexpr int32_t kLine = 64 / Number::kBytes;  // columns
-  int32_t col = 0;
-  for (; col + 8 <= b.cols; col += 8) {
-    if (kTileTokens == 1 && col % kLine == 0) {
-      for (int r = 0; r < kTileRows; ++r) {
-        prefetch(b.w + (row + r) * b.w_stride + int64_t{col} * Number::kBytes);
+  for (int32_t col = 0; col < cols; col += 8) {
+    __m256 x[kTileTokens];
+    for (int t = 0; t < kTileTokens; ++t) {
+      x[t] = load_activations(tk.x + t * tk.x_stride + col, cols - col);
+    }
+    for (int r = 0; r < kTileRows; ++r) {
+      const __m256 weights = _mm256_load_ps(w[r] + col);
+      for (int t = 0; t < kTileTokens; ++t) {
+        acc[t][r] = _mm256_fmadd_ps(weights, x[t], acc[t][r]);
       }
     }
-    multiply_add8<Number, kTileRows, kTileTokens>(b, row, token, col, 8, acc);
-  }
-  if (col < b.cols) {
-    multiply_add8<Number, kTileRows, kTileTokens>(b, row, token, col, b.cols - col, acc);
   }
   for (int t = 0; t < kTileTokens; ++t) {
-    float* y = b.y + (token + t) * b.y_stride + row;
+    float* y = tk.y + t * tk.y_stride;
     if constexpr (kTileRows == kRowTile) {
       const __m128 sums = lane_sums(acc[t]);
-      _mm_storeu_ps(y, b.first ? sums : _mm_add_ps(_mm_loadu_ps(y), sums));
+      _mm_storeu_ps(y, first ? sums : _mm_add_ps(_mm_loadu_ps(y), sums));
     } else {
       const float sum = lane_sum(acc[t][0]);
-      *y = b.first ? sum : *y + sum;
+      *y = first ? sum : *y + sum;
     }
   }
 }
 
-template <class Number, int kTileTokens>
-inline void dense_rows(const Block& b, int32_t token) {
+template <int kTileTokens>
+inline void dense_rows(const DenseScratch& s, int32_t rows, int32_t cols, bool first,
+                       const Tokens& tk) {
   int32_t row = 0;
-  for (; row + kRowTile <= b.rows; row += kRowTile) {
-    dense_tile<Number, kRowTile, kTileTokens>(b, row, token);
+  for (; row + kRowTile <= rows; row += kRowTile) {
+    dense_tile<kRowTile, kTileTokens>(s.w + row, cols, first,
+                                      {tk.x, tk.x_stride, tk.y + row, tk.y_stride});
   }
-  for (; row < b.rows; ++row) {
-    dense_tile<Number, 1, kTileTokens>(b, row, token);
+  for (; row < rows; ++row) {
+    dense_tile<1, kTileTokens>(s.w + row, cols, first,
+                               {tk.x, tk.x_stride, tk.y + row, tk.y_stride});
   }
 }
 
-template <class Number>
-void dense_block(const Block& b) {
-  int32_t token = 0;
-  for (; token + kTokenTile <= b.tokens; token += kTokenTile) {
-    dense_rows<Number, kTokenTile>(b, token);
+void decode_rows(const DenseMatrix& w, RowRange rows, int32_t col, int32_t cols, DenseScratch& s) {
+  const DenseTypeInfo info = dense_type_info(w.type);
+  for (int32_t row = rows.begin; row < rows.end; ++row) {
+    const uint8_t* from = w.data + static_cast<size_t>(row) * w.row_bytes() +
+                          int64_t{col / info.block_weights} * info.block_bytes;
+    float* out = s.w[row - rows.begin];
+    kDecode[static_cast<int>(w.type)](from, cols, out);
+    for (int32_t i = cols; i % 8 != 0; ++i) {
+      out[i] = 0.0F;
+    }
   }
-  for (; token < b.tokens; ++token) {
-    dense_rows<Number, 1>(b, token);
+}
+
+void many_tokens(const DenseMatrix& w, RowRange rows, int32_t count, const Tokens& all,
+                 DenseScratch& s) {
+  for (int32_t row = rows.begin; row < rows.end; row += kDenseRows) {
+    const int32_t end = rows.end - row < kDenseRows ? rows.end : row + kDenseRows;
+    for (int32_t col = 0; col < w.cols; col += kDenseChunk) {
+      const int32_t cols = w.cols - col < kDenseChunk ? w.cols - col : kDenseChunk;
+      const Tokens tokens{all.x + col, all.x_stride, all.y + row, all.y_stride};
+      decode_rows(w, {row, end}, col, cols, s);
+      int32_t t = 0;
+      for (; t + kTokenTile <= count; t += kTokenTile) {
+        dense_rows<kTokenTile>(s, end - row, cols, col == 0, tokens.from(t));
+      }
+      for (; t < count; ++t) {
+        dense_rows<1>(s, end - row, cols, col == 0, tokens.from(t));
+      }
+    }
   }
 }
 
 void dense_matmul(const DenseMatrix& w, const float* x, int32_t tokens, RowRange rows, float* y,
                   int64_t y_stride, uint8_t* scratch) noexcept {
-  const DenseTypeInfo info = dense_type_info(w.type);
-  const auto row_bytes = static_cast<int64_t>(w.row_bytes());
-  for (int32_t row = rows.begin; row < rows.end; row += kDenseRows) {
-    const int32_t count = rows.end - row < kDenseRows ? rows.end - row : kDenseRows;
-    for (int32_t col = 0; col < w.cols; col += kDenseChunk) {
-      const int32_t cols = w.cols - col < kDenseChunk ? w.cols - col : kDenseChunk;
-      const uint8_t* from =
-          w.data + row * row_bytes + int64_t{col / info.block_weights} * info.block_bytes;
-      Block b{from, row_bytes, count, x + col, w.cols, tokens, cols, y + row, y_stride, col == 0};
-      // Numbers are multiplied as they are read, unless several tokens share the work of converting them.
-      if (w.type == DenseType::kF32) {
-        dense_block<F32>(b);
-      } else if (w.type == DenseType::kF16 && tokens == 1) {
-        dense_rows<F16, 1>(b, 0);
-      } else if (w.type == DenseType::kBF16 && tokens == 1) {
-        dense_rows<BF16, 1>(b, 0);
-      } else {
-        for (int32_t i = 0; i < count; ++i) {
-          kDecode[static_cast<int>(w.type)](from + i * row_bytes, cols,
-                                            reinterpret_cast<float*>(scratch) + i * kDenseChunk);
-        }
-        b.w = scratch;
-        b.w_stride = kDenseChunk * static_cast<int64_t>(sizeof(float));
-        dense_block<F32>(b);
-      }
-    }
+  if (tokens == 1) {
+    kOneToken[static_cast<int>(w.type)](w, x, rows, y);
+    return;
   }
+  many_tokens(w, rows, tokens, {x, w.cols, y, y_stride}, *reinterpret_cast<DenseScratch*>(scratch));
 }
 
 size_t dense_scratch_bytes(int32_t /*cols*/, int32_t /*tokens*/) noexcept {
-  return sizeof(float) * kDenseRows * kDenseChunk;
+  return sizeof(DenseScratch);
 }
 
 void dense_row(const DenseMatrix& w, int32_t row, float* out) noexcept {

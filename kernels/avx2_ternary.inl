@@ -20,9 +20,7 @@ constexpr int32_t kChunkSteps = 64;
 constexpr int32_t kChunkCols = kChunkSteps * kStepCols;
 static_assert(2 * 2 * 128 * kChunkSteps <= 32768 && 2 * 2 * 127 * kChunkSteps <= 32767);
 
-constexpr int32_t kTokenBlock = 128;  // tokens that meet an unpacked chunk
-constexpr int32_t kPanelsAtOnce =
-    2;  // in decode: two streams from memory hide more of its latency than one
+constexpr int32_t kTokenBlock = 128;     // tokens that meet an unpacked chunk
 constexpr int32_t kPrefetchNear = 1024;  // bytes ahead, into L1
 constexpr int32_t kPrefetchFar = 3072;   // bytes ahead, into L2
 
@@ -168,11 +166,14 @@ inline void store_rows(const __m256* totals, float token_scale, int32_t count, f
   }
 }
 
+// One token: rows first_row .. and, with two panels, also those `distance` rows further on. The last panel of a matrix may
+// have fewer rows than it holds.
 template <int kPanels>
-inline void decode_panels(const TernaryMatrix& w, const Q8Rows& x, int32_t first_row, int32_t count,
-                          float* y) {
-  const size_t stride = static_cast<size_t>(padded_cols(kLayout, w.cols)) * kLanes;
-  const uint8_t* panel = w.codes + static_cast<size_t>(first_row / kRows) * stride;
+inline void decode_panels(const TernaryMatrix& w, const Q8Rows& x, int32_t first_row,
+                          int32_t distance, float* y) {
+  const size_t panel_bytes = static_cast<size_t>(padded_cols(kLayout, w.cols)) * kLanes;
+  const uint8_t* panel = w.codes + static_cast<size_t>(first_row / kRows) * panel_bytes;
+  const size_t stride = static_cast<size_t>(distance / kRows) * panel_bytes;
   const Groups groups(w);
   __m256 totals[kPanels][kFields];
   for (int p = 0; p < kPanels; ++p) {
@@ -188,15 +189,15 @@ inline void decode_panels(const TernaryMatrix& w, const Q8Rows& x, int32_t first
     const __m256i offset = code_offset(x, 0, columns);
     for (int p = 0; p < kPanels; ++p) {
       __m256 scales[kFields];
-      load_scales(w, first_row + p * kRows, group, groups.count(), scales);
+      load_scales(w, first_row + p * distance, group, groups.count(), scales);
       for (int f = 0; f < kFields; ++f) {
         totals[p][f] = add_scaled(totals[p][f], sums[p].field[f], offset, scales[f]);
       }
     }
   }
   for (int p = 0; p < kPanels; ++p) {
-    const int32_t left = count - p * kRows;
-    store_rows(totals[p], x.scale[0], left < kRows ? left : kRows, y + p * kRows);
+    const int32_t row = first_row + p * distance;
+    store_rows(totals[p], x.scale[0], w.rows - row < kRows ? w.rows - row : kRows, y + row);
   }
 }
 
@@ -224,10 +225,14 @@ inline void multiply_tile(const __m256i (*codes)[kFields], int32_t steps, const 
     }
   }
   for (int32_t step = 0; step < steps; ++step) {
+    __m256i four[kTokens];
     for (int t = 0; t < kTokens; ++t) {
-      const __m256i four = broadcast_step(q + t * stride + step * kStepCols);
-      for (int f = 0; f < kFields; ++f) {
-        acc[t][f] = _mm256_add_epi16(acc[t][f], _mm256_maddubs_epi16(codes[step][f], four));
+      four[t] = broadcast_step(q + t * stride + step * kStepCols);
+    }
+    for (int f = 0; f < kFields; ++f) {
+      const __m256i w = _mm256_load_si256(&codes[step][f]);
+      for (int t = 0; t < kTokens; ++t) {
+        acc[t][f] = _mm256_add_epi16(acc[t][f], _mm256_maddubs_epi16(w, four[t]));
       }
     }
   }
@@ -282,16 +287,23 @@ inline void prefill_panel(const TernaryMatrix& w, const Q8Rows& x, int32_t first
   }
 }
 
+// Two panels at once, half of the range apart: two streams hide more of the memory's latency than one, and each runs from one
+// end to the other, so that prefetching reaches across the ends of panels.
+void decode_rows(const TernaryMatrix& w, const Q8Rows& x, RowRange rows, float* y) {
+  const int32_t panels = (rows.end - rows.begin + kRows - 1) / kRows;
+  const int32_t half = panels / 2 * kRows;
+  for (int32_t row = rows.begin; row < rows.begin + half; row += kRows) {
+    decode_panels<2>(w, x, row, half, y);
+  }
+  for (int32_t row = rows.begin + 2 * half; row < rows.end; row += kRows) {
+    decode_panels<1>(w, x, row, 0, y);
+  }
+}
+
 void two_bit_matmul(const TernaryMatrix& w, const Q8Rows& x, RowRange rows, float* y,
                     int64_t y_stride, uint8_t* scratch) noexcept {
   if (x.rows == 1) {
-    int32_t row = rows.begin;
-    for (; row + (kPanelsAtOnce - 1) * kRows < rows.end; row += kPanelsAtOnce * kRows) {
-      decode_panels<kPanelsAtOnce>(w, x, row, rows.end - row, y + row);
-    }
-    for (; row < rows.end; row += kRows) {
-      decode_panels<1>(w, x, row, rows.end - row, y + row);
-    }
+    decode_rows(w, x, rows, y);
     return;
   }
   auto& s = *reinterpret_cast<TernaryScratch*>(scratch);
