@@ -105,7 +105,7 @@ TEST_F(MalformedGguf, AFileCutAnywhereIsIncomplete) {
 
 TEST_F(MalformedGguf, MissingBytesAreCounted) {
   ByteVector bytes = small_model().bytes();
-  bytes.resize(bytes.size() - 17);
+  bytes.erase(bytes.end() - 17, bytes.end());
   EXPECT_HAS(error_of(bytes), "at least 17 bytes are missing");
 }
 

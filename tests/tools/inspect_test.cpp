@@ -1,0 +1,113 @@
+// What `tern inspect` says of a small model, and of one that Tern does not run.
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "tests/support/gguf_writer.h"
+#include "tests/support/temp_folder.h"
+#include "tools/inspect_report.h"
+
+namespace tern::cli {
+namespace {
+
+using testing::ByteVector;
+using testing::GgufWriter;
+
+constexpr PackedLayout kLayout{Packing::kTwoBit, 32, 4};
+
+// 1 layer, width 256, ffn 512, 4 heads of 64 and 2 kv heads, vocabulary 10.
+GgufWriter small_llama() {
+  GgufWriter writer;
+  writer.set_string("general.architecture", "llama");
+  writer.set_int("llama.block_count", 1);
+  writer.set_int("llama.embedding_length", 256);
+  writer.set_int("llama.feed_forward_length", 512);
+  writer.set_int("llama.context_length", 32768);
+  writer.set_int("llama.attention.head_count", 4);
+  writer.set_int("llama.attention.head_count_kv", 2);
+  writer.set_float("llama.attention.layer_norm_rms_epsilon", 1e-5);
+  writer.set_strings("tokenizer.ggml.tokens",
+                     {"a", "b", "c\x1B", "d", "e", "f", "g", "h", "i", "\xFF"});
+  writer.add_f16("token_embd.weight", {256, 10}, std::vector<float>(2560));
+  writer.add_f32("blk.0.attn_norm.weight", {256}, std::vector<float>(256));
+  const std::vector<int8_t> trits(256 * 256, 1);
+  writer.add_tensor("blk.0.attn_q.weight", 36, {256, 256}, testing::encode_i2s(trits, 1));
+  writer.add_tensor("blk.0.attn_output.weight", 35, {256, 256},
+                    testing::encode_tq2_0(trits, std::vector<float>(256, 1)));
+  return writer;
+}
+
+class InspectTest : public ::testing::Test {
+ protected:
+  std::string report(const GgufWriter& writer, bool json) {
+    writer.save(folder_ / "small.gguf");
+    const auto file = TensorFile::open(folder_ / "small.gguf");
+    EXPECT_TRUE(file) << file.error().message;
+    return inspect_report(*file,
+                          {.json = json, .layout = kLayout, .threads = 2, .available = 1 << 30});
+  }
+  testing::TempFolder folder_;
+};
+
+#define EXPECT_HAS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
+
+TEST_F(InspectTest, JsonHoldsTheNumbers) {
+  const auto json = nlohmann::json::parse(report(small_llama(), true));
+  EXPECT_EQ(json["architecture"]["name"], "llama");
+  EXPECT_EQ(json["architecture"]["layers"], 1);
+  EXPECT_EQ(json["architecture"]["head_dim"], 64);
+  EXPECT_EQ(json["architecture"]["kv_heads"], 2);
+  EXPECT_EQ(json["metadata"]["llama.context_length"], 32768);
+  EXPECT_EQ(json["metadata"]["tokenizer.ggml.tokens"].size(), 10U);
+  ASSERT_EQ(json["tensors"].size(), 4U);
+  EXPECT_EQ(json["tensors"][2]["type"], "I2_S");
+  EXPECT_EQ(json["tensors"][2]["shape"], (std::vector<int64_t>{256, 256}));
+  EXPECT_EQ(json["tensors"][2]["bytes"], 65536 / 4 + 32);
+  EXPECT_EQ(json["all"]["weights"], 2560 + 256 + 2 * 65536);
+  EXPECT_EQ(json["ternary"]["weights"], 2 * 65536);
+  EXPECT_NEAR(json["ternary"]["bits_per_weight"].get<double>(),
+              8.0 * (65536.0 / 4 + 32 + 256 * 66) / (2 * 65536), 1e-9);
+  EXPECT_EQ(json["memory"]["available"], 1 << 30);
+  EXPECT_EQ(json["memory"]["packed_weights"], 2 * 65536 / 4);
+  EXPECT_EQ(json["memory"]["mapped_weights"], 2560 * 2 + 256 * 4);
+  // Keys and values as halves, one layer, 2 kv heads of 64; the file's context, then the default of 8192.
+  ASSERT_EQ(json["memory"]["plans"].size(), 2U);
+  EXPECT_EQ(json["memory"]["plans"][0]["kv_cache"], int64_t{2 * 2 * 128} * 32768);
+  EXPECT_EQ(json["memory"]["plans"][1]["kv_cache"], int64_t{2 * 2 * 128} * 8192);
+}
+
+TEST_F(InspectTest, LongArraysAreShortened) {
+  GgufWriter writer = small_llama();
+  writer.set_ints("long", std::vector<int64_t>(1000, 7));
+  const auto json = nlohmann::json::parse(report(writer, true));
+  EXPECT_EQ(json["metadata"]["long"]["count"], 1000);
+  EXPECT_EQ(json["metadata"]["long"]["first"].size(), 8U);
+  EXPECT_HAS(report(writer, false), "[7, 7, 7, 7, ... 1000 in all]");
+}
+
+TEST_F(InspectTest, TextIsAlignedAndSafeForATerminal) {
+  const std::string text = report(small_llama(), false);
+  EXPECT_HAS(text, "small.gguf: GGUF, ");
+  EXPECT_HAS(text, "llama: 1 layer of width 256, ffn 512, 4 heads of 64 (2 kv), vocabulary 10, ");
+  EXPECT_HAS(text, "  name                      type       shape     size\n");
+  EXPECT_HAS(text, "  token_embd.weight         F16     256 x 10  5.12 kB\n");
+  EXPECT_HAS(text, "  blk.0.attn_q.weight       I2_S   256 x 256  16.4 kB\n");
+  EXPECT_HAS(text, "fits");
+  EXPECT_EQ(text.find('\x1B'), std::string::npos);
+}
+
+TEST_F(InspectTest, AnArchitectureThatTernDoesNotRunIsDescribedAllTheSame) {
+  GgufWriter writer;
+  writer.set_string("general.architecture", "mamba");
+  writer.add_f32("x", {4}, {1, 2, 3, 4});
+  const std::string text = report(writer, false);
+  EXPECT_HAS(text, "Tern cannot run it: ");
+  EXPECT_HAS(text, "mamba");
+  EXPECT_HAS(text, "  x     F32");
+  EXPECT_EQ(text.find("Memory"), std::string::npos);
+  EXPECT_EQ(nlohmann::json::parse(report(writer, true)).count("architecture"), 0U);
+}
+
+}  // namespace
+}  // namespace tern::cli

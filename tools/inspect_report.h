@@ -1,0 +1,23 @@
+#pragma once
+// What `tern inspect` says about a model file: its keys, tensors, bits per weight, and the memory that running it takes.
+
+#include <cstdint>
+#include <string>
+
+#include "engine/io/tensor_file.h"
+#include "kernels/layout.h"
+
+namespace tern::cli {
+
+struct InspectOptions {
+  bool json = false;
+  PackedLayout layout;     // how the chosen kernels want ternary weights
+  int threads = 1;         // they share the scratch memory
+  uint64_t available = 0;  // bytes of memory free now; 0 = unknown
+};
+
+// As text for a terminal of 100 columns, or as one JSON object. A file of an architecture that Tern does not run is
+// described all the same, with the reason in place of the memory plan.
+std::string inspect_report(const TensorFile& file, const InspectOptions& options);
+
+}  // namespace tern::cli
