@@ -102,36 +102,64 @@ Result<std::string> read_text_file(const std::filesystem::path& path, size_t lim
   return std::string(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
 }
 
-Result<void> write_file_atomically(const std::filesystem::path& path, std::string_view content) {
+Result<AtomicFile> AtomicFile::create(const std::filesystem::path& path) {
   std::string temporary = path.string() + ".XXXXXX";
-  const Descriptor file(::mkostemp(temporary.data(), O_CLOEXEC));
-  if (file.get() < 0) {
+  const int fd = ::mkostemp(temporary.data(), O_CLOEXEC);
+  if (fd < 0) {
     return system_error(path, "cannot write here");
   }
-  const auto fail = [&](const char* what) {
-    Error error = system_error(path, what);
-    ::unlink(temporary.c_str());
-    return error;
-  };
-  while (!content.empty()) {
-    const ssize_t written = ::write(file.get(), content.data(), content.size());
+  return AtomicFile(path, std::move(temporary), fd);
+}
+
+AtomicFile::AtomicFile(std::filesystem::path path, std::string temporary, int fd)
+    : path_(std::move(path)), temporary_(std::move(temporary)), fd_(fd) {}
+
+AtomicFile::AtomicFile(AtomicFile&& other) noexcept
+    : path_(std::move(other.path_)),
+      temporary_(std::exchange(other.temporary_, {})),
+      fd_(std::exchange(other.fd_, -1)) {}
+
+AtomicFile::~AtomicFile() {
+  if (fd_ >= 0) {
+    ::close(fd_);
+  }
+  if (!temporary_.empty()) {
+    ::unlink(temporary_.c_str());
+  }
+}
+
+Result<void> AtomicFile::write(std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::write(fd_, bytes.data(), bytes.size());
     if (written < 0 && errno == EINTR) {
       continue;
     }
     if (written < 0) {
-      return fail("cannot write");
+      return system_error(path_, "cannot write");
     }
-    content.remove_prefix(static_cast<size_t>(written));
-  }
-  const mode_t mask = ::umask(0);
-  ::umask(mask);
-  if (::fchmod(file.get(), 0666 & ~mask) != 0 || ::fsync(file.get()) != 0) {
-    return fail("cannot finish writing");
-  }
-  if (::rename(temporary.c_str(), path.c_str()) != 0) {
-    return fail("cannot replace");
+    bytes = bytes.subspan(static_cast<size_t>(written));
   }
   return {};
+}
+
+Result<void> AtomicFile::commit() {
+  // mkostemp makes files that only their owner may read; give this one the usual permissions.
+  const mode_t mask = ::umask(0);
+  ::umask(mask);
+  if (::fchmod(fd_, 0666 & ~mask) != 0 || ::fsync(fd_) != 0) {
+    return system_error(path_, "cannot finish writing");
+  }
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) {
+    return system_error(path_, "cannot replace");
+  }
+  temporary_.clear();
+  return {};
+}
+
+Result<void> write_file_atomically(const std::filesystem::path& path, std::string_view content) {
+  ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::create(path));
+  RETURN_IF_ERROR(file.write(std::as_bytes(std::span(content))));
+  return file.commit();
 }
 
 }  // namespace tern

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <filesystem>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "engine/base/result.h"
@@ -37,8 +38,28 @@ class MappedFile {
 Result<std::string> read_text_file(const std::filesystem::path& path,
                                    size_t limit = size_t{64} << 20);
 
-// Writes `content` to a temporary file beside `path`, flushes it to the disk and renames it over `path`: at any moment
-// `path` holds its old content or the new one, whole. Errors name the path and the system's reason.
+// A file that appears under its name only when it is complete: written to a temporary file beside it, flushed to the disk
+// and renamed by commit(). Without commit() nothing is left behind. Errors name the path and the system's reason.
+class AtomicFile {
+ public:
+  static Result<AtomicFile> create(const std::filesystem::path& path);
+
+  AtomicFile(AtomicFile&& other) noexcept;
+  AtomicFile& operator=(AtomicFile&&) = delete;
+  ~AtomicFile();
+
+  Result<void> write(std::span<const std::byte> bytes);
+  Result<void> commit();
+
+ private:
+  AtomicFile(std::filesystem::path path, std::string temporary, int fd);
+
+  std::filesystem::path path_;
+  std::string temporary_;  // empty once renamed
+  int fd_;
+};
+
+// The same for content that is at hand.
 Result<void> write_file_atomically(const std::filesystem::path& path, std::string_view content);
 
 }  // namespace tern
