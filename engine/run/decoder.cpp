@@ -22,13 +22,16 @@ float* row(AlignedArray<float>& array, int64_t token, int64_t width) {
   return array.data() + token * width;
 }
 
+// `values`: how many floats one token's step reads.
 template <class Body>
-void for_each_token(const Pass& pass, Body body) {
-  parallel_for(pass.compute.threads, pass.tokens, 1, [&](int64_t begin, int64_t end, int) {
-    for (int64_t t = begin; t < end; ++t) {
-      body(static_cast<int32_t>(t));
-    }
-  });
+void for_each_token(const Pass& pass, int64_t values, Body body) {
+  constexpr auto kFloat = static_cast<int64_t>(sizeof(float));
+  parallel_for(pass.compute.threads_for(values * kFloat * pass.tokens), pass.tokens, 1,
+               [&](int64_t begin, int64_t end, int) {
+                 for (int64_t t = begin; t < end; ++t) {
+                   body(static_cast<int32_t>(t));
+                 }
+               });
 }
 
 // out = rms_norm(x) * weight (or x itself where there is no such norm), quantised for the products that follow.
@@ -36,7 +39,7 @@ LinearInput norm_and_quantize(const Pass& pass, AlignedArray<float>& x,
                               std::span<const float> weight, AlignedArray<float>& out,
                               int32_t width) {
   AlignedArray<float>& result = weight.empty() ? x : out;
-  for_each_token(pass, [&](int32_t t) {
+  for_each_token(pass, width, [&](int32_t t) {
     if (!weight.empty()) {
       pass.kernels().rms_norm(row(x, t, width), weight.data(), width, pass.config.norm_eps,
                               row(out, t, width));
@@ -49,7 +52,7 @@ LinearInput norm_and_quantize(const Pass& pass, AlignedArray<float>& x,
 void compute_angles(const Pass& pass) {
   const Rope& rope = pass.config.rope;
   const auto pairs = static_cast<int64_t>(rope.inverse_frequencies.size());
-  for_each_token(pass, [&](int32_t t) {
+  for_each_token(pass, pairs, [&](int32_t t) {
     for (int64_t i = 0; i < pairs; ++i) {
       const float angle = static_cast<float>(pass.first_position + t) *
                           rope.inverse_frequencies[static_cast<size_t>(i)];
@@ -76,7 +79,7 @@ void rotate_heads(const Pass& pass, int32_t t, float* heads, int32_t count,
 
 void rotate_and_store(const Pass& pass, const LayerWeights& layer, int32_t index) {
   const ModelConfig& config = pass.config;
-  for_each_token(pass, [&](int32_t t) {
+  for_each_token(pass, config.q_width() + 2 * config.kv_width(), [&](int32_t t) {
     float* k = row(pass.ws.k, t, config.kv_width());
     rotate_heads(pass, t, row(pass.ws.q, t, config.q_width()), config.heads, layer.q_norm);
     rotate_heads(pass, t, k, config.kv_heads, layer.k_norm);
@@ -98,27 +101,30 @@ void attend(const Pass& pass, int32_t index) {
   const float scale = 1.0F / std::sqrt(static_cast<float>(config.head_dim));
   const int64_t stride = pass.cache.stride();
   const int64_t work = static_cast<int64_t>(config.heads) * pass.tokens;
-  parallel_for(pass.compute.threads, work, 1, [&](int64_t begin, int64_t end, int thread) {
-    float* scores = row(pass.ws.scores, thread, pass.cache.capacity());
-    for (int64_t i = begin; i < end; ++i) {
-      const auto h = static_cast<int32_t>(i / pass.tokens);
-      const auto t = static_cast<int32_t>(i % pass.tokens);
-      const int32_t count = pass.first_position + t + 1;
-      const int64_t offset = static_cast<int64_t>(h) * config.head_dim;
-      pass.kernels().attention_scores(row(pass.ws.q, t, config.q_width()) + offset,
-                                      pass.cache.keys(index, h / group, 0), stride, config.head_dim,
-                                      count, scale, scores);
-      pass.kernels().softmax(scores, count);
-      pass.kernels().attention_values(scores, pass.cache.values(index, h / group, 0), stride,
-                                      config.head_dim, count,
-                                      row(pass.ws.attention, t, config.q_width()) + offset);
-    }
-  });
+  const int64_t bytes_each = 2 * static_cast<int64_t>(sizeof(Half)) * config.head_dim *
+                             (pass.first_position + pass.tokens / 2);
+  parallel_for(pass.compute.threads_for(work * bytes_each), work, 1,
+               [&](int64_t begin, int64_t end, int thread) {
+                 float* scores = row(pass.ws.scores, thread, pass.cache.capacity());
+                 for (int64_t i = begin; i < end; ++i) {
+                   const auto h = static_cast<int32_t>(i / pass.tokens);
+                   const auto t = static_cast<int32_t>(i % pass.tokens);
+                   const int32_t count = pass.first_position + t + 1;
+                   const int64_t offset = static_cast<int64_t>(h) * config.head_dim;
+                   pass.kernels().attention_scores(row(pass.ws.q, t, config.q_width()) + offset,
+                                                   pass.cache.keys(index, h / group, 0), stride,
+                                                   config.head_dim, count, scale, scores);
+                   pass.kernels().softmax(scores, count);
+                   pass.kernels().attention_values(
+                       scores, pass.cache.values(index, h / group, 0), stride, config.head_dim,
+                       count, row(pass.ws.attention, t, config.q_width()) + offset);
+                 }
+               });
 }
 
 void add_to_residual(const Pass& pass) {
   const int32_t width = pass.config.width;
-  for_each_token(pass, [&](int32_t t) {
+  for_each_token(pass, width, [&](int32_t t) {
     pass.kernels().add(row(pass.ws.x, t, width), row(pass.ws.out, t, width), width);
   });
 }
@@ -147,7 +153,8 @@ void feed_forward_block(const Pass& pass, const LayerWeights& layer) {
   multiply(pass.compute, n, gate_up, ws.scratch);
   const auto activate = pass.config.activation == Activation::kRelu2 ? pass.kernels().relu2_mul
                                                                      : pass.kernels().silu_mul;
-  for_each_token(pass, [&](int32_t t) { activate(row(ws.gate, t, ffn), row(ws.up, t, ffn), ffn); });
+  for_each_token(pass, 2 * int64_t{ffn},
+                 [&](int32_t t) { activate(row(ws.gate, t, ffn), row(ws.up, t, ffn), ffn); });
   const LinearInput h = norm_and_quantize(pass, ws.gate, layer.ffn_sub_norm, ws.up, ffn);
   const Product down[] = {{&layer.down, ws.out.data()}};
   multiply(pass.compute, h, down, ws.scratch);

@@ -89,30 +89,33 @@ size_t linear_scratch_bytes(const KernelTable& kernels, const Linear& w, int32_t
 void multiply(const Compute& compute, const LinearInput& in, std::span<const Product> products,
               ThreadScratch& scratch) {
   int64_t total = 0;
+  int64_t bytes = 0;
   for (const Product& product : products) {
     total += grains(*product.w) * grain_cost(*product.w);
+    bytes += static_cast<int64_t>(product.w->bytes());
   }
   // The products lie one after another on a line of length `total`; each thread takes one piece of it.
-  parallel_for(compute.threads, total, 1, [&](int64_t begin, int64_t end, int thread) {
-    int64_t start = 0;
-    for (const Product& product : products) {
-      const Linear& w = *product.w;
-      const int64_t cost = grain_cost(w);
-      const int64_t length = grains(w) * cost;
-      // A grain belongs to the piece in which it starts.
-      const auto first_grain = [&](int64_t at) {
-        return std::clamp<int64_t>((at - start + cost - 1) / cost, 0, grains(w));
-      };
-      const auto row = [&](int64_t grain) {
-        return static_cast<int32_t>(std::min<int64_t>(grain * row_grain(w), w.rows()));
-      };
-      const RowRange rows{row(first_grain(begin)), row(first_grain(end))};
-      if (rows.begin < rows.end) {
-        multiply_rows(*compute.kernels, in, product, rows, scratch.of(thread));
-      }
-      start += length;
-    }
-  });
+  parallel_for(compute.threads_for(bytes * in.tokens), total, 1,
+               [&](int64_t begin, int64_t end, int thread) {
+                 int64_t start = 0;
+                 for (const Product& product : products) {
+                   const Linear& w = *product.w;
+                   const int64_t cost = grain_cost(w);
+                   const int64_t length = grains(w) * cost;
+                   // A grain belongs to the piece in which it starts.
+                   const auto first_grain = [&](int64_t at) {
+                     return std::clamp<int64_t>((at - start + cost - 1) / cost, 0, grains(w));
+                   };
+                   const auto row = [&](int64_t grain) {
+                     return static_cast<int32_t>(std::min<int64_t>(grain * row_grain(w), w.rows()));
+                   };
+                   const RowRange rows{row(first_grain(begin)), row(first_grain(end))};
+                   if (rows.begin < rows.end) {
+                     multiply_rows(*compute.kernels, in, product, rows, scratch.of(thread));
+                   }
+                   start += length;
+                 }
+               });
 }
 
 }  // namespace tern
