@@ -1,0 +1,184 @@
+// tern chat: a conversation.
+
+#include <cstdio>
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+
+#include "engine/session/local_completer.h"
+#include "tools/cli.h"
+#include "tools/line_editor.h"
+#include "tools/report.h"
+#include "tools/sampling_options.h"
+
+namespace tern::cli {
+namespace {
+
+constexpr char kHelp[] =
+    "  /system TEXT  set the system message and start anew\n"
+    "  /reset        forget the conversation\n"
+    "  /save FILE    write the conversation as JSON\n"
+    "  /help         this list\n"
+    "  /exit         leave (or Ctrl-D)\n"
+    "Ctrl-C ends an answer. A line that ends in \\ goes on in the next one.\n";
+
+struct ChatOptions {
+  ModelOptions model;
+  SamplingOptions sampling;
+  std::string system;
+  int context = 0;
+};
+
+std::filesystem::path history_path() {
+  const char* state = std::getenv("XDG_STATE_HOME");
+  const char* home = std::getenv("HOME");
+  const std::filesystem::path base =
+      state != nullptr && *state != '\0'
+          ? state
+          : std::filesystem::path(home == nullptr ? "." : home) / ".local/state";
+  return base / "tern" / "history";
+}
+
+class Chat {
+ public:
+  Chat(LocalCompleter& completer, const ChatOptions& options)
+      : completer_(completer), options_(options), system_(options.system) {
+    reset();
+  }
+
+  // Obeys a command, or answers. False: leave.
+  bool handle(const std::string& line) {
+    const size_t space = std::min(line.find(' '), line.size());
+    const std::string command = line.substr(0, space);
+    const std::string rest = line.substr(std::min(space + 1, line.size()));
+    if (command == "/exit" || command == "/quit" || command == "/bye") {
+      return false;
+    }
+    if (command == "/help") {
+      std::fputs(kHelp, stderr);
+    } else if (command == "/reset") {
+      reset();
+      std::fputs("The conversation starts anew.\n", stderr);
+    } else if (command == "/system") {
+      system_ = rest;
+      reset();
+      std::fputs("The conversation starts anew with this system message.\n", stderr);
+    } else if (command == "/save") {
+      report(save(rest));
+    } else if (command.starts_with("/")) {
+      std::fprintf(stderr, "There is no command %s; /help lists them.\n", command.c_str());
+    } else if (!line.empty()) {
+      report(answer(line));
+    }
+    return true;
+  }
+
+ private:
+  void reset() {
+    messages_.clear();
+    if (!system_.empty()) {
+      messages_.push_back({"system", system_});
+    }
+  }
+
+  static void report(const Result<void>& done) {
+    if (!done) {
+      std::fprintf(stderr, "error: %s\n", done.error().message.c_str());
+    }
+  }
+
+  Result<void> answer(const std::string& text) {
+    Request request;
+    RETURN_IF_ERROR(options_.sampling.apply(request));
+    messages_.push_back({"user", text});
+    request.messages = messages_;
+    clear_interrupt();
+    const Result<Completion> completion = completer_.complete(request, [](std::string_view piece) {
+      std::fwrite(piece.data(), 1, piece.size(), stdout);
+      std::fflush(stdout);
+      return !interrupted();
+    });
+    if (!completion) {
+      messages_.pop_back();  // what could not be answered is not part of the conversation
+      return completion.error();
+    }
+    std::fputs("\n", stdout);
+    messages_.push_back({"assistant", completion->text});
+    if (completion->reason == StopReason::kContextFull) {
+      std::fputs("The context is full: /reset starts anew.\n", stderr);
+    }
+    if (options_.model.verbose) {
+      print_summary(*completion);
+    }
+    return {};
+  }
+
+  Result<void> save(const std::string& path) const {
+    if (path.empty()) {
+      return Error{"/save: expected a file name."};
+    }
+    nlohmann::ordered_json json = nlohmann::ordered_json::array();
+    for (const Message& message : messages_) {
+      json.push_back({{"role", message.role}, {"content", message.content}});
+    }
+    using Json = nlohmann::ordered_json;
+    RETURN_IF_ERROR(write_file_atomically(
+        path, json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"));
+    std::fprintf(stderr, "%zu messages written to %s\n", messages_.size(), path.c_str());
+    return {};
+  }
+
+  LocalCompleter& completer_;
+  const ChatOptions& options_;
+  std::string system_;
+  std::vector<Message> messages_;
+};
+
+// A line, joined with those after it while it ends in a backslash.
+std::optional<std::string> read_message(LineEditor& editor) {
+  std::optional<std::string> message = editor.read("> ");
+  while (message && message->ends_with('\\')) {
+    message->back() = '\n';
+    const std::optional<std::string> more = editor.read(". ");
+    if (!more) {
+      return message;
+    }
+    *message += *more;
+  }
+  return message;
+}
+
+Result<void> chat(const ChatOptions& options) {
+  ASSIGN_OR_RETURN(const LoadedModel loaded, load_model(options.model));
+  ASSIGN_OR_RETURN(Session session, create_session(loaded, options.context));
+  if (!loaded.model->chat_template().is_chat()) {
+    std::fputs("note: this model was not made for conversation; it will go on with your text.\n",
+               stderr);
+  }
+  LocalCompleter completer(std::move(session));
+  LineEditor editor(history_path());
+  Chat conversation(completer, options);
+  if (stdin_is_terminal()) {
+    std::fputs("/help lists the commands, Ctrl-D leaves.\n", stderr);
+  }
+  catch_interrupts();
+  while (const std::optional<std::string> message = read_message(editor)) {
+    if (!conversation.handle(*message) || std::ferror(stdout) != 0) {
+      break;
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+Action declare_chat(CLI::App& app) {
+  const auto options = std::make_shared<ChatOptions>();
+  options->model.declare(app);
+  declare_context(app, options->context);
+  options->sampling.declare(app);
+  app.add_option("--system", options->system, "System message")->type_name("TEXT");
+  declare_chat_template(app, options->model);
+  return [options] { return chat(*options); };
+}
+
+}  // namespace tern::cli

@@ -1,0 +1,233 @@
+#include "tools/cli.h"
+
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+
+#include "engine/base/parallel.h"
+#include "kernels/cpu.h"
+#include "kernels/select.h"
+
+namespace tern::cli {
+namespace {
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+void print_notice(const std::string& text) {
+  std::fprintf(stderr, "note: %s\n", text.c_str());
+}
+
+std::string environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? std::string() : std::string(value);
+}
+
+// A template option is a file if there is one of that name, else a built-in name.
+Result<std::string> template_text(const std::string& name) {
+  std::error_code ignored;
+  if (!std::filesystem::is_regular_file(name, ignored)) {
+    return name;
+  }
+  return read_text_file(name, size_t{1} << 20);
+}
+
+}  // namespace
+
+void ModelOptions::declare(CLI::App& app) {
+  app.add_option("-m,--model", path,
+                 "Model file (GGUF); default: TERN_MODEL, else the model that comes with Tern")
+      ->type_name("FILE");
+  app.add_option("-t,--threads", threads,
+                 "Threads to compute on; default: the physical cores that this process may use")
+      ->check(CLI::Range(1, 1024))
+      ->type_name("N");
+  app.add_option(
+         "--isa", isa,
+         "Kernels to use: a name that `tern doctor` lists; default: TERN_ISA, else the best")
+      ->type_name("NAME");
+  app.add_option("--i2s-layout", i2s_layout,
+                 "Byte order of I2_S tensors: 128 (all published files), arm64 or 1x4")
+      ->type_name("NAME");
+  app.add_flag("-v,--verbose", verbose, "Say more on stderr");
+}
+
+void declare_context(CLI::App& app, int& context) {
+  app.add_option("-c,--ctx-size", context, "Context in tokens; 0: the model's own, at most 8192")
+      ->check(CLI::Range(0, 1 << 24))
+      ->type_name("N");
+}
+
+void declare_chat_template(CLI::App& app, ModelOptions& options) {
+  app.add_option("--chat-template", options.chat_template,
+                 "A built-in template's name or a Jinja file")
+      ->type_name("NAME|FILE");
+}
+
+Result<const KernelTable*> choose_table(const std::string& isa) {
+  const std::string name = isa.empty() ? environment("TERN_ISA") : isa;
+  if (name.empty()) {
+    return &best_table();
+  }
+  if (const KernelTable* table = find_table(name)) {
+    return table;
+  }
+  std::string choices;
+  bool exists = false;
+  for (const KernelTable* table : all_tables()) {
+    exists = exists || name == table->name;
+    if (runs_here(*table)) {
+      choices += (choices.empty() ? "" : ", ") + std::string(table->name);
+    }
+  }
+  return Error{(isa.empty() ? "TERN_ISA: " : "--isa: ") + std::string("expected one of ") +
+               choices + ", found " + name + (exists ? ", which this CPU cannot run." : ".")};
+}
+
+Result<I2sLayout> parse_i2s_layout(const std::string& name) {
+  if (name == "128") {
+    return I2sLayout::k128;
+  }
+  if (name == "arm64") {
+    return I2sLayout::kArm64;
+  }
+  if (name == "1x4") {
+    return I2sLayout::k1x4;
+  }
+  return Error{"--i2s-layout: expected 128, arm64 or 1x4, found " + name + "."};
+}
+
+Result<std::string> default_model_path() {
+  if (const std::string named = environment("TERN_MODEL"); !named.empty()) {
+    return named;
+  }
+  // In a build tree the executable lies a few levels below the repository; installed, it lies in bin/ beside share/.
+  std::error_code error;
+  const std::filesystem::path executable = std::filesystem::read_symlink("/proc/self/exe", error);
+  std::filesystem::path folder = executable.parent_path();
+  for (int level = 0; level < 5 && !folder.empty(); ++level, folder = folder.parent_path()) {
+    for (const char* place : {"models/tern-tiny.gguf", "share/tern/tern-tiny.gguf"}) {
+      if (std::filesystem::exists(folder / place, error)) {
+        return (folder / place).string();
+      }
+    }
+  }
+  return Error{
+      "No model given, and the default one (models/tern-tiny.gguf) is not there: name one with -m "
+      "FILE."};
+}
+
+Result<LoadedModel> load_model(const ModelOptions& options) {
+  LoadedModel loaded;
+  ASSIGN_OR_RETURN(loaded.compute.kernels, choose_table(options.isa));
+  loaded.compute.threads = options.threads > 0 ? options.threads : default_thread_count();
+  std::string path = options.path;
+  if (path.empty()) {
+    ASSIGN_OR_RETURN(path, default_model_path());
+  }
+  ProgressBar bar("loading");
+  LoadOptions load;
+  load.compute = loaded.compute;
+  ASSIGN_OR_RETURN(load.i2s_layout, parse_i2s_layout(options.i2s_layout));
+  ASSIGN_OR_RETURN(load.chat_template, template_text(options.chat_template));
+  load.progress = [&](double done) { bar.update(done); };
+  ASSIGN_OR_RETURN(loaded.model, Model::load(path, load));
+  for (const std::string& notice : loaded.model->notices()) {
+    print_notice(notice);
+  }
+  if (options.verbose) {
+    std::fprintf(stderr, "%s: %s, %s kernels, %d threads, %s template\n", path.c_str(),
+                 loaded.model->config().architecture.c_str(), loaded.compute.kernels->name,
+                 loaded.compute.threads, std::string(loaded.model->chat_template().name()).c_str());
+  }
+  return loaded;
+}
+
+Result<Session> create_session(const LoadedModel& loaded, int context) {
+  SessionOptions options;
+  options.context = context;
+  options.threads = loaded.compute.threads;
+  ASSIGN_OR_RETURN(Session session, Session::create(loaded.model, options));
+  if (!session.plan().notice.empty()) {
+    print_notice(session.plan().notice);
+  }
+  return session;
+}
+
+std::string read_stdin() {
+  std::string text;
+  char block[1 << 16];
+  size_t count = 0;
+  while ((count = std::fread(block, 1, sizeof block, stdin)) > 0) {
+    text.append(block, count);
+  }
+  return text;
+}
+
+bool stdin_is_terminal() {
+  return ::isatty(STDIN_FILENO) == 1;
+}
+bool stderr_is_terminal() {
+  return ::isatty(STDERR_FILENO) == 1;
+}
+
+namespace {
+
+std::atomic<bool> g_interrupted = false;
+static_assert(std::atomic<bool>::is_always_lock_free,
+              "a signal handler may touch only lock-free atomics");
+
+void on_interrupt(int) {
+  if (g_interrupted.exchange(true)) {
+    ::_exit(130);  // what shells report for a program that Ctrl-C ended
+  }
+}
+
+}  // namespace
+
+void catch_interrupts() {
+  struct sigaction action {};
+  action.sa_handler = on_interrupt;
+  sigemptyset(&action.sa_mask);
+  ::sigaction(SIGINT, &action, nullptr);
+}
+
+bool interrupted() {
+  return g_interrupted;
+}
+void clear_interrupt() {
+  g_interrupted = false;
+}
+
+ProgressBar::ProgressBar(std::string label) : label_(std::move(label)), started_(now()) {}
+
+ProgressBar::~ProgressBar() {
+  if (visible_) {
+    std::fprintf(stderr, "\r\033[K");
+  }
+}
+
+void ProgressBar::update(double done) {
+  constexpr double kPatience = 2.0;  // seconds before a bar is worth showing
+  constexpr int kWidth = 30;
+  const double time = now();
+  if (!stderr_is_terminal() || time - started_ < kPatience || time - drawn_ < 0.1) {
+    return;
+  }
+  visible_ = true;
+  drawn_ = time;
+  const int filled = static_cast<int>(done * kWidth);
+  const double left = done > 0 ? (time - started_) / done * (1 - done) : 0;
+  std::fprintf(stderr, "\r\033[K%s [%s%s] %3.0f %%, %.0f s left", label_.c_str(),
+               std::string(static_cast<size_t>(filled), '#').c_str(),
+               std::string(static_cast<size_t>(kWidth - filled), ' ').c_str(), done * 100, left);
+  std::fflush(stderr);
+}
+
+}  // namespace tern::cli

@@ -1,0 +1,89 @@
+#pragma once
+// What the commands of `tern` share: how they are listed, the options that name a model, how they load it and report.
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "engine/arch/model.h"
+#include "engine/base/result.h"
+#include "engine/session/session.h"
+
+namespace tern::cli {
+
+// What a command does once its options are read. Errors are printed and become exit code 2.
+using Action = std::function<Result<void>()>;
+
+// A command declares its options on its subcommand and returns its action.
+struct Command {
+  const char* name;
+  const char* summary;
+  Action (*declare)(CLI::App& app);
+};
+
+Action declare_chat(CLI::App& app);
+Action declare_doctor(CLI::App& app);
+Action declare_run(CLI::App& app);
+Action declare_logits(CLI::App& app);
+Action declare_perplexity(CLI::App& app);
+
+// Options of every command that runs a model.
+struct ModelOptions {
+  std::string path;  // empty: the default model
+  int threads = 0;   // 0: all cores that suit
+  std::string isa;   // empty: the best table, or what TERN_ISA names
+  std::string i2s_layout = "128";
+  std::string chat_template;  // a built-in name or a file
+  bool verbose = false;
+
+  void declare(CLI::App& app);
+};
+
+// Options of commands that generate text.
+void declare_context(CLI::App& app, int& context);
+void declare_chat_template(CLI::App& app, ModelOptions& options);
+
+// A model and how to compute with it.
+struct LoadedModel {
+  std::shared_ptr<const Model> model;
+  Compute compute;
+};
+
+// Loads with a progress bar on a terminal (if it takes long) and prints the model's notices to stderr.
+Result<LoadedModel> load_model(const ModelOptions& options);
+// A session on it; prints the plan's notice to stderr. context 0: the default one.
+Result<Session> create_session(const LoadedModel& loaded, int context);
+
+// The kernel table that --isa or TERN_ISA name, else the best. An unknown or unsupported name is an error that lists the
+// choices.
+Result<const KernelTable*> choose_table(const std::string& isa);
+Result<I2sLayout> parse_i2s_layout(const std::string& name);
+// Where the default model lies: TERN_MODEL, or models/tern-tiny.gguf near the executable.
+Result<std::string> default_model_path();
+
+// Reads all of standard input.
+std::string read_stdin();
+bool stdin_is_terminal();
+bool stderr_is_terminal();
+
+// From here on Ctrl-C sets interrupted() instead of ending the program; a second one ends it.
+void catch_interrupts();
+bool interrupted();
+void clear_interrupt();
+
+// A bar on the terminal's last line of stderr: drawn after two seconds, cleared at the end. Silent on a pipe.
+class ProgressBar {
+ public:
+  explicit ProgressBar(std::string label);
+  ~ProgressBar();
+  void update(double done);  // 0 to 1
+
+ private:
+  std::string label_;
+  double started_;
+  double drawn_ = 0;
+  bool visible_ = false;
+};
+
+}  // namespace tern::cli

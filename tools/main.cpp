@@ -1,0 +1,62 @@
+// tern: the command line. Each command is a file of its own; this one lists them and turns errors into exit codes.
+
+#include <cstdio>
+#include <exception>
+#include <new>
+
+#include "tools/cli.h"
+#include "tools/version.h"
+
+namespace tern::cli {
+namespace {
+
+constexpr Command kCommands[] = {
+    {"run", "Complete a prompt", declare_run},
+    {"chat", "Hold a conversation", declare_chat},
+    {"logits", "Write the raw logits of given tokens", declare_logits},
+    {"perplexity", "Measure perplexity on a text", declare_perplexity},
+};
+
+constexpr int kBadInput = 2;
+
+int run_tern(int argc, char** argv) {
+  CLI::App app("Tern runs ternary language models on the CPU.", "tern");
+  app.set_version_flag("--version", std::string("tern ") + kVersion);
+  app.require_subcommand(1);
+  app.failure_message(CLI::FailureMessage::simple);
+  Action chosen;
+  for (const Command& command : kCommands) {
+    CLI::App* sub = app.add_subcommand(command.name, command.summary);
+    sub->callback([&chosen, action = command.declare(*sub)] { chosen = action; });
+  }
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : kBadInput;
+  }
+  const Result<void> done = chosen();
+  if (!done) {
+    std::fprintf(stderr, "error: %s\n", done.error().message.c_str());
+    return kBadInput;
+  }
+  // What was printed may still sit in a buffer: a full disk shows only now.
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+    std::fprintf(stderr, "error: cannot write the output; is the disk full?\n");
+    return kBadInput;
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace tern::cli
+
+int main(int argc, char** argv) {
+  try {
+    return tern::cli::run_tern(argc, argv);
+  } catch (const std::bad_alloc&) {
+    std::fprintf(stderr, "error: out of memory. Use a smaller model or a shorter context (-c).\n");
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "error: %s\n", error.what());
+  }
+  return 1;
+}

@@ -1,0 +1,14 @@
+#pragma once
+// What is said about a completion when it is done.
+
+#include "engine/api/message.h"
+
+namespace tern::cli {
+
+const char* reason_name(StopReason reason);
+double prompt_speed(const Usage& usage);      // tokens/s
+double generation_speed(const Usage& usage);  // tokens/s after the first token
+// One line on stderr: tokens and speeds, time to the first token, memory.
+void print_summary(const Completion& completion);
+
+}  // namespace tern::cli

@@ -1,0 +1,82 @@
+#include "tools/sampling_options.h"
+
+#include <charconv>
+#include <cstdlib>
+#include <random>
+
+namespace tern::cli {
+namespace {
+
+Result<std::pair<int32_t, float>> parse_bias(const std::string& text) {
+  int32_t token = 0;
+  const char* end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, token);
+  if (error == std::errc() && rest < end && (*rest == '+' || *rest == '-')) {
+    char* stop = nullptr;
+    const float bias = std::strtof(rest, &stop);
+    if (stop == end && rest + 1 < end) {
+      return std::pair(token, bias);
+    }
+  }
+  return Error{"--logit-bias: expected TOKEN+VALUE or TOKEN-VALUE (such as 15043-100), found " +
+               text + "."};
+}
+
+}  // namespace
+
+void SamplingOptions::declare(CLI::App& app) {
+  const CLI::Range positive(0.0, 1e9);
+  const CLI::Range share(0.0, 1.0);
+  app.add_option("-n,--predict", max_tokens,
+                 "Tokens to generate at most; -1: until the text or the context ends")
+      ->check(CLI::Range(-1, 1 << 30))
+      ->type_name("N");
+  app.add_option("--temp", params.temperature, "Temperature; 0: always the likeliest token")
+      ->check(positive)
+      ->capture_default_str();
+  app.add_option("--top-k", params.top_k, "Choose among the K likeliest tokens; 0: all")
+      ->check(CLI::Range(0, 1 << 30))
+      ->capture_default_str();
+  app.add_option("--top-p", params.top_p,
+                 "Choose among the likeliest tokens of this total probability")
+      ->check(share)
+      ->capture_default_str();
+  app.add_option("--min-p", params.min_p,
+                 "Drop tokens less likely than this share of the likeliest")
+      ->check(share)
+      ->capture_default_str();
+  app.add_option("--repeat-penalty", params.repeat_penalty,
+                 "Divide logits of recent tokens; 1: off")
+      ->check(CLI::Range(1e-3, 1e3))
+      ->capture_default_str();
+  app.add_option("--presence-penalty", params.presence_penalty,
+                 "Subtract from logits of recent tokens");
+  app.add_option("--frequency-penalty", params.frequency_penalty,
+                 "Subtract once per recent occurrence");
+  app.add_option("--repeat-last-n", params.repeat_last_n, "How many tokens are recent; -1: all")
+      ->check(CLI::Range(-1, 1 << 20))
+      ->capture_default_str();
+  app.add_option("-s,--seed", seed, "Seed of the random choice; default: a new one each time");
+  app.add_option("--stop", stop, "Stop before this text (may be given several times)")
+      ->type_name("TEXT")
+      ->allow_extra_args(false);
+  app.add_option("--logit-bias", logit_bias, "Add to a token's logit: TOKEN+VALUE or TOKEN-VALUE")
+      ->type_name("BIAS")
+      ->allow_extra_args(false);
+  app.add_flag("--ignore-eos", ignore_eos, "Go on after the tokens that end a text");
+}
+
+Result<void> SamplingOptions::apply(Request& request) const {
+  request.sampling = params;
+  request.sampling.seed = seed ? *seed : std::random_device()();
+  for (const std::string& text : logit_bias) {
+    ASSIGN_OR_RETURN(const auto bias, parse_bias(text));
+    request.sampling.logit_bias.push_back(bias);
+  }
+  request.max_tokens = max_tokens;
+  request.stop = stop;
+  request.ignore_eos = ignore_eos;
+  return {};
+}
+
+}  // namespace tern::cli
