@@ -50,7 +50,7 @@ TEST(Stories260k, ContinuesOnceUponATime) {
   tokens.insert(tokens.end(), continuation.begin(), continuation.end());
   EXPECT_EQ(tokenizer.decode(tokens), golden["text"].get<std::string>());
 
-  testing::DecoderRunner runner(file, *table, 2);
+  testing::DecoderRunner runner(file, *table, 1);
   for (const int32_t batch : {128, 1}) {
     const std::vector<float> logits = runner.logits(tokens, batch);
     const size_t vocab = logits.size() / tokens.size();
