@@ -18,61 +18,70 @@ import torch
 import gguf_file as gguf
 from model import ternary
 
+from gguf_writer import GgufWriter, I32  # isort: skip; gguf_file.py has put it on the path
+
 ARCHITECTURE = "bitnet-b1.58"
 
 
-def model_metadata(c):
-    def key(name):
-        return f"{ARCHITECTURE}.{name}"
+def model_keys(c, file_type):
+    keys = {
+        "general.architecture": ARCHITECTURE,
+        "general.name": "Tern Tiny",
+        "general.description": "A small ternary model that writes simple stories",
+        "general.license": "apache-2.0",
+        "general.file_type": file_type,
+    }
+    of_architecture = {
+        "vocab_size": c["vocab_size"],
+        "context_length": c["context"],
+        "embedding_length": c["dim"],
+        "block_count": c["layers"],
+        "feed_forward_length": c["ffn"],
+        "attention.head_count": c["heads"],
+        "attention.head_count_kv": c["kv_heads"],
+        "attention.layer_norm_rms_epsilon": c["eps"],
+        "rope.dimension_count": c["head_dim"],
+        "rope.freq_base": c["rope_base"],
+    }
+    return keys | {f"{ARCHITECTURE}.{name}": value for name, value in of_architecture.items()}
 
-    return [
-        ("general.architecture", gguf.STRING, ARCHITECTURE),
-        ("general.name", gguf.STRING, "Tern Tiny"),
-        ("general.description", gguf.STRING, "A small ternary model that writes simple stories"),
-        ("general.license", gguf.STRING, "apache-2.0"),
-        ("general.file_type", gguf.UINT32, 40),  # mostly I2_S, in bitnet.cpp's numbering
-        (key("vocab_size"), gguf.UINT32, c["vocab_size"]),
-        (key("context_length"), gguf.UINT32, c["context"]),
-        (key("embedding_length"), gguf.UINT32, c["dim"]),
-        (key("block_count"), gguf.UINT32, c["layers"]),
-        (key("feed_forward_length"), gguf.UINT32, c["ffn"]),
-        (key("attention.head_count"), gguf.UINT32, c["heads"]),
-        (key("attention.head_count_kv"), gguf.UINT32, c["kv_heads"]),
-        (key("attention.layer_norm_rms_epsilon"), gguf.FLOAT32, c["eps"]),
-        (key("rope.dimension_count"), gguf.UINT32, c["head_dim"]),
-        (key("rope.freq_base"), gguf.FLOAT32, c["rope_base"]),
-    ]
 
-
-def tokenizer_metadata(path):
+def tokenizer_keys(path):
     model = json.loads(path.read_text(encoding="utf-8"))["model"]
     tokens = sorted(model["vocab"], key=model["vocab"].get)
-    merges = [m if isinstance(m, str) else " ".join(m) for m in model["merges"]]
     normal, control = 1, 3
-    return [
-        ("tokenizer.ggml.model", gguf.STRING, "gpt2"),
-        ("tokenizer.ggml.pre", gguf.STRING, "gpt-2"),
-        ("tokenizer.ggml.tokens", (gguf.ARRAY, gguf.STRING), tokens),
-        ("tokenizer.ggml.token_type", (gguf.ARRAY, gguf.INT32),
-         [control if i == 0 else normal for i in range(len(tokens))]),
-        ("tokenizer.ggml.merges", (gguf.ARRAY, gguf.STRING), merges),
-        ("tokenizer.ggml.bos_token_id", gguf.UINT32, 0),
-        ("tokenizer.ggml.eos_token_id", gguf.UINT32, 0),
-        ("tokenizer.ggml.add_bos_token", gguf.BOOL, True),
-    ]
+    return {
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": "gpt-2",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": I32([control] + [normal] * (len(tokens) - 1)),
+        "tokenizer.ggml.merges": [m if isinstance(m, str) else " ".join(m)
+                                  for m in model["merges"]],
+        "tokenizer.ggml.bos_token_id": 0,
+        "tokenizer.ggml.eos_token_id": 0,
+        "tokenizer.ggml.add_bos_token": True,
+    }
 
 
-def tensors(state, kind):
-    encoders = {gguf.I2_S: gguf.encode_i2_s, gguf.TQ2_0: gguf.encode_tq2_0}
-    for name, value in state.items():
-        shape = tuple(value.shape)
-        if value.dim() == 1:
-            yield name + ".weight", gguf.F32, shape, gguf.encode_f32(value.numpy())
-        elif name == "token_embd":
-            yield name + ".weight", gguf.Q8_0, shape, gguf.encode_q8_0(value.numpy())
-        else:
-            trits, scale = ternary(value)
-            yield name + ".weight", kind, shape, encoders[kind](trits.numpy(), scale.item())
+def encoded(name, value, kind):
+    """(type, bytes) of a parameter; `kind` is the type of the ternary matrices."""
+    if value.dim() == 1:
+        return gguf.F32, gguf.encode_f32(value.numpy())
+    if name == "token_embd":
+        return gguf.Q8_0, gguf.encode_q8_0(value.numpy())
+    trits, scale = ternary(value)
+    encode = gguf.encode_i2_s if kind == gguf.I2_S else gguf.encode_tq2_0
+    return kind, encode(trits.numpy(), scale.item())
+
+
+def write(path, keys, state, kind):
+    tensors = {name: encoded(name, value, kind) for name, value in state.items()}
+    with GgufWriter(path) as out:
+        out.keys(keys)
+        for name, (type_id, data) in tensors.items():
+            out.tensor(name + ".weight", tuple(state[name].shape)[::-1], type_id, len(data))
+        for _, data in tensors.values():
+            out.data(data)
 
 
 def main():
@@ -84,11 +93,10 @@ def main():
     args = parser.parse_args()
     checkpoint = torch.load(args.checkpoint, map_location="cpu")
     state = {k: v.float() for k, v in checkpoint["model"].items()}
-    kind = gguf.I2_S if args.type == "i2_s" else gguf.TQ2_0
-    metadata = model_metadata(checkpoint["config"]) + tokenizer_metadata(args.tokenizer)
-    if kind == gguf.TQ2_0:
-        metadata = [(k, t, 37 if k == "general.file_type" else v) for k, t, v in metadata]
-    gguf.write(args.output, metadata, list(tensors(state, kind)))
+    # The file types are bitnet.cpp's and llama.cpp's numbers for "mostly I2_S" and "mostly TQ2_0".
+    kind, file_type = (gguf.I2_S, 40) if args.type == "i2_s" else (gguf.TQ2_0, 37)
+    keys = model_keys(checkpoint["config"], file_type) | tokenizer_keys(args.tokenizer)
+    write(args.output, keys, state, kind)
     ternaries = [ternary(v)[0] for k, v in state.items() if v.dim() == 2 and k != "token_embd"]
     zeros = np.mean([(t == 0).float().mean().item() for t in ternaries])
     print(f"{args.output}: {args.output.stat().st_size} bytes, "

@@ -1,15 +1,18 @@
-"""A small GGUF v3 writer and reader for the types the default model uses. Needs numpy only.
+"""Encoders and a reader of GGUF v3 files, for the types the default model uses. Needs numpy only.
 
-Tensor types: F32 (0), Q8_0 (8), TQ2_0 (35) and I2_S (36). Shapes here are numpy's, [rows, columns];
-the file lists them the other way round, as GGUF does.
+The writer is tools/gguf_writer.py. Tensor types: F32, Q8_0, TQ2_0 and I2_S. Shapes here are
+numpy's, (rows, columns); the file lists them the other way round.
 """
 
+import pathlib
 import struct
+import sys
 
 import numpy as np
 
-ALIGNMENT = 32
-F32, Q8_0, TQ2_0, I2_S = 0, 8, 35, 36
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+from gguf_writer import ALIGNMENT, F32, I2_S, Q8_0, TQ2_0  # noqa: E402
+
 UINT32, INT32, FLOAT32, BOOL, STRING, ARRAY = 4, 5, 6, 7, 8, 9
 
 
@@ -72,41 +75,6 @@ def tensor_bytes(kind, shape):
             I2_S: count // 4 + 32}[kind]
 
 
-def _string(text):
-    data = text.encode("utf-8")
-    return struct.pack("<Q", len(data)) + data
-
-
-def _scalar(kind, value):
-    if kind == STRING:
-        return _string(value)
-    return struct.pack({UINT32: "<I", INT32: "<i", FLOAT32: "<f", BOOL: "<?"}[kind], value)
-
-
-def write(path, metadata, tensors):
-    """metadata: (key, type, value), a list of values for (ARRAY, element type) as the type;
-    tensors: (name, type, shape, bytes)."""
-    out = bytearray(struct.pack("<4sIQQ", b"GGUF", 3, len(tensors), len(metadata)))
-    for key, kind, value in metadata:
-        out += _string(key)
-        if isinstance(kind, tuple):
-            out += struct.pack("<IIQ", ARRAY, kind[1], len(value))
-            out += b"".join(_scalar(kind[1], v) for v in value)
-        else:
-            out += struct.pack("<I", kind) + _scalar(kind, value)
-    offset = 0
-    for name, kind, shape, data in tensors:
-        assert len(data) == tensor_bytes(kind, shape), name
-        out += _string(name) + struct.pack("<I", len(shape))
-        out += struct.pack(f"<{len(shape)}Q", *reversed(shape)) + struct.pack("<IQ", kind, offset)
-        offset += -(-len(data) // ALIGNMENT) * ALIGNMENT
-    for _, _, _, data in tensors:
-        out += bytes(-len(out) % ALIGNMENT) + data
-    out += bytes(-len(out) % ALIGNMENT)
-    with open(path, "wb") as file:
-        file.write(out)
-
-
 class _Cursor:
     def __init__(self, data):
         self.data, self.at = data, 0
@@ -128,7 +96,7 @@ class _Cursor:
 
 
 def read(path):
-    """(metadata as a dict, tensors as a dict of decode()'s results) of a file that write() made."""
+    """(metadata as a dict, tensors as a dict of decode()'s results) of a file of export_gguf.py."""
     with open(path, "rb") as file:
         data = file.read()
     cursor = _Cursor(data)
