@@ -1,0 +1,96 @@
+// tern doctor: what this machine can do, and whether its kernels compute correctly.
+
+#include <chrono>
+#include <cstdio>
+
+#include "engine/base/buffer.h"
+#include "engine/base/memory.h"
+#include "engine/base/parallel.h"
+#include "kernels/cpu.h"
+#include "kernels/select.h"
+#include "kernels/self_test.h"
+#include "tools/cli.h"
+
+namespace tern::cli {
+namespace {
+
+// Reads a buffer larger than any cache a few times on all threads; the best pass counts, for the others were disturbed.
+double read_bandwidth(int threads) {
+  constexpr int64_t kWords = int64_t{256} << 20 >> 3;
+  constexpr int kPasses = 5;
+  AlignedArray<uint64_t> buffer(static_cast<size_t>(kWords));
+  const auto pass = [&](auto&& body) {
+    const auto start = std::chrono::steady_clock::now();
+    parallel_for(threads, kWords, 512, body);
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  };
+  pass(
+      [&](int64_t begin, int64_t end, int) { std::fill(&buffer[0] + begin, &buffer[0] + end, 1); });
+  std::vector<uint64_t> sums(static_cast<size_t>(threads));
+  double best = 0;
+  for (int i = 0; i < kPasses; ++i) {
+    const double seconds = pass([&](int64_t begin, int64_t end, int thread) {
+      uint64_t lanes[8] = {};  // independent sums, so that adding does not hold up reading
+      for (int64_t word = begin; word < end; word += 8) {
+        for (int64_t lane = 0; lane < 8; ++lane) {
+          lanes[lane] += buffer[static_cast<size_t>(word + lane)];
+        }
+      }
+      for (const uint64_t lane : lanes) {
+        sums[static_cast<size_t>(thread)] += lane;
+      }
+    });
+    best = std::max(best, static_cast<double>(kWords * 8) / seconds);
+  }
+  return best;
+}
+
+Result<void> doctor(const std::string& isa) {
+  ASSIGN_OR_RETURN(const KernelTable* chosen, choose_table(isa));
+  const int threads = default_thread_count();
+  std::printf("CPU        %s\n", cpu_name().c_str());
+  std::printf("features   %s\n", cpu_feature_names(cpu_features()).c_str());
+  std::printf("threads    %d (physical cores this process may use)\n", threads);
+  std::printf("memory     %s available\n", human_bytes(available_memory()).c_str());
+  std::printf("bandwidth  %.1f GB/s read, %d threads\n", read_bandwidth(threads) * 1e-9, threads);
+  const Result<std::string> model = default_model_path();
+  std::printf("model      %s\n", model ? model->c_str() : model.error().message.c_str());
+
+  std::printf("\nkernels\n");
+  for (const KernelTable* table : all_tables()) {
+    const char* mark = table == chosen ? "*" : " ";
+    const std::string missing = cpu_feature_names(table->needs & ~cpu_features());
+    std::printf("  %s %-12s %s\n", mark, table->name,
+                missing.empty() ? "runs here" : ("needs " + missing).c_str());
+  }
+  const bool forced = chosen != &best_table();
+  std::printf("  * in use: %s\n",
+              forced ? "asked for by --isa or TERN_ISA" : "the best that this CPU runs");
+
+  std::printf("\nself-test against the reference\n");
+  int failures = 0;
+  for (const SelfTestResult& result : run_self_test()) {
+    failures += result.passed ? 0 : 1;
+    std::printf("    %-12s %s\n", result.table.c_str(),
+                result.passed ? (std::to_string(result.checks) + " values equal").c_str()
+                              : result.failure.c_str());
+  }
+  if (failures > 0) {
+    return Error{std::to_string(failures) +
+                 " kernel tables failed the self-test: this program computes wrongly on this CPU. "
+                 "Please report it "
+                 "with this output; " +
+                 "--isa portable may work meanwhile."};
+  }
+  return {};
+}
+
+}  // namespace
+
+Action declare_doctor(CLI::App& app) {
+  const auto isa = std::make_shared<std::string>();
+  app.add_option("--isa", *isa, "Kernels to use instead of the best")->type_name("NAME");
+  return [isa] { return doctor(*isa); };
+}
+
+}  // namespace tern::cli
