@@ -6,6 +6,8 @@
 #include <cstring>
 #include <new>
 
+#include "engine/base/check.h"
+
 namespace tern {
 namespace {
 
@@ -18,7 +20,7 @@ constexpr size_t round_up(size_t value, size_t step) {
 
 // Anonymous pages: zeroed by the system at the first touch, so memory that is never used (the far end of a long context)
 // costs nothing, and each thread's part lands on its own NUMA node.
-std::byte* map_huge(size_t bytes) {
+std::byte* map_pages(size_t bytes, Pages pages) {
   // Map one huge page more and give back what lies outside the aligned range.
   void* raw = ::mmap(nullptr, bytes + kHugePage, PROT_READ | PROT_WRITE,
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -41,12 +43,12 @@ std::byte* map_huge(size_t bytes) {
 
 }  // namespace
 
-AlignedBuffer::AlignedBuffer(size_t size) : size_(size) {
+AlignedBuffer::AlignedBuffer(size_t size, Pages pages) : size_(size) {
   if (size > SIZE_MAX - 2 * kHugePage) {
     throw std::bad_alloc();
   }
   if (size >= kHugePage) {
-    data_ = map_huge(round_up(size, kHugePage));
+    data_ = map_pages(round_up(size, kHugePage), pages);
   } else if (size > 0) {
     const size_t bytes = round_up(size, kCacheLine);
     data_ = static_cast<std::byte*>(std::aligned_alloc(kCacheLine, bytes));
@@ -63,6 +65,13 @@ AlignedBuffer::~AlignedBuffer() {
   } else {
     std::free(data_);
   }
+}
+
+std::byte* Arena::take(size_t bytes) {
+  TERN_CHECK(cost(bytes) <= buffer_.size() - used_, "an arena is handed out only once");
+  std::byte* piece = buffer_.data() + used_;
+  used_ += cost(bytes);
+  return piece;
 }
 
 }  // namespace tern

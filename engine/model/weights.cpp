@@ -84,7 +84,7 @@ int32_t Linear::cols() const {
 
 size_t Linear::bytes() const {
   if (const auto* ternary = std::get_if<TernaryMatrix>(&matrix)) {
-    return tern::packed_bytes(ternary->layout, ternary->rows, ternary->cols);
+    return packed_bytes(ternary->layout, ternary->rows, ternary->cols);
   }
   const auto& dense = std::get<DenseMatrix>(matrix);
   return dense.row_bytes() * static_cast<size_t>(dense.rows);
@@ -112,9 +112,14 @@ void Embedding::row(const KernelTable& kernels, int32_t token, float* out, int8_
 
 Weights::Weights(const TensorFile& file, const KernelTable& kernels, int threads, Progress progress)
     : file_(file), kernels_(kernels), threads_(threads), progress_(std::move(progress)) {
+  size_t codes = 0;
   for (const Tensor& tensor : file.tensors()) {
-    bytes_total_ += tensor.format->ternary ? tensor.data.size() : 0;
+    if (tensor.format->ternary) {
+      bytes_total_ += tensor.data.size();
+      codes += Arena::cost(packed_bytes(kernels.two_bit.layout, tensor.rows(), tensor.cols()));
+    }
   }
+  codes_ = Arena(codes);
 }
 
 Result<const Tensor*> Weights::require(std::string_view name, const std::vector<int64_t>& shape) {
@@ -189,7 +194,7 @@ Result<TernaryMatrix> Weights::pack(const Tensor& tensor) {
   const WeightFormat& format = *tensor.format;
   const int32_t cols_per_scale = format.cols_per_scale == 0 ? cols : format.cols_per_scale;
   const auto groups = static_cast<size_t>(cols / cols_per_scale);
-  AlignedBuffer codes(tern::packed_bytes(layout, rows, cols));
+  auto* codes = reinterpret_cast<uint8_t*>(codes_.take(packed_bytes(layout, rows, cols)));
   std::vector<float> scales(static_cast<size_t>(rows) * groups);
   std::atomic<bool> valid = true;
 
@@ -209,7 +214,7 @@ Result<TernaryMatrix> Weights::pack(const Tensor& tensor) {
       }
       const auto panel = static_cast<size_t>(row / layout.tile_rows);
       pack_panel(layout, trits.data(), static_cast<int32_t>(count), cols,
-                 reinterpret_cast<uint8_t*>(codes.data()) + panel * panel_bytes(layout, cols));
+                 codes + panel * panel_bytes(layout, cols));
     }
   });
   if (!valid) {
@@ -224,15 +229,13 @@ Result<TernaryMatrix> Weights::pack(const Tensor& tensor) {
   const ScaleGrid grid = simplify(std::move(scales), rows, cols, cols_per_scale);
   AlignedBuffer grid_values(grid.values.size() * sizeof(float));
   std::copy(grid.values.begin(), grid.values.end(), reinterpret_cast<float*>(grid_values.data()));
-  const TernaryMatrix matrix{reinterpret_cast<const uint8_t*>(codes.data()),
+  const TernaryMatrix matrix{codes,
                              reinterpret_cast<const float*>(grid_values.data()),
                              rows,
                              cols,
                              grid.rows_per_scale,
                              grid.cols_per_scale,
                              layout};
-  packed_bytes_ += codes.size();
-  buffers_.push_back(std::move(codes));
   buffers_.push_back(std::move(grid_values));
   file_.files()[static_cast<size_t>(tensor.file)].drop(tensor.data);
   bytes_read_ += tensor.data.size();

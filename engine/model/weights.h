@@ -67,8 +67,6 @@ class Weights {
   // Errors if the file holds tensors that nobody asked for: a model with parts that Tern does not know would be run wrongly.
   Result<void> require_all_taken() const;
 
-  size_t packed_bytes() const { return packed_bytes_; }
-
  private:
   Result<const Tensor*> require(std::string_view name, const std::vector<int64_t>& shape);
   Result<TernaryMatrix> pack(const Tensor& tensor);
@@ -79,8 +77,8 @@ class Weights {
   int threads_;
   Progress progress_;
   std::set<std::string, std::less<>> taken_;
-  std::vector<AlignedBuffer> buffers_;
-  size_t packed_bytes_ = 0;
+  Arena codes_;                         // of all packed matrices
+  std::vector<AlignedBuffer> buffers_;  // vectors and scales
   size_t bytes_read_ = 0;
   size_t bytes_total_ = 0;
 };

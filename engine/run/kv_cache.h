@@ -9,7 +9,8 @@
 
 namespace tern {
 
-// One contiguous run of positions per (layer, kv head), so that attention of a head reads one stream.
+// One contiguous run of positions per (layer, kv head), so that attention of a head reads one stream. Each run fills from its
+// front: memory becomes resident as the context grows.
 class KvCache {
  public:
   KvCache() = default;
@@ -17,8 +18,8 @@ class KvCache {
       : heads_(config.kv_heads),
         dims_(config.head_dim),
         capacity_(capacity),
-        keys_(size_of(config, capacity)),
-        values_(size_of(config, capacity)) {}
+        keys_(size_of(config, capacity), Pages::kSmall),
+        values_(size_of(config, capacity), Pages::kSmall) {}
 
   static size_t bytes(const ModelConfig& config, int64_t capacity) {
     return 2 * sizeof(Half) * size_of(config, capacity);
