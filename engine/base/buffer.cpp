@@ -36,8 +36,8 @@ std::byte* map_pages(size_t bytes, Pages pages) {
   if (lead < kHugePage) {
     ::munmap(begin + lead + bytes, kHugePage - lead);
   }
-  ::madvise(begin + lead, bytes,
-            MADV_HUGEPAGE);  // advice only: without it the buffer is just slower
+  // Advice only: without it the buffer is just slower, or larger.
+  ::madvise(begin + lead, bytes, pages == Pages::kHuge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
   return begin + lead;
 }
 

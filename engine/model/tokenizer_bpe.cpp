@@ -14,6 +14,9 @@ namespace {
 
 constexpr uint32_t kNone = std::numeric_limits<uint32_t>::max();
 
+// Sorting a run of combining marks takes quadratic time: longer runs, which no writing has, are folded in parts.
+constexpr int kMostMarks = 512;
+
 uint64_t pair_key(TokenId left, TokenId right) {
   return (static_cast<uint64_t>(static_cast<uint32_t>(left)) << 32) | static_cast<uint32_t>(right);
 }
@@ -40,18 +43,27 @@ std::string nfc(std::string_view text) {
     return {};
   }
   std::string out;
-  size_t valid_from = 0;
-  size_t i = 0;
-  while (i < text.size()) {
+  size_t from = 0;
+  int marks = 0;  // combining marks in a row
+  for (size_t i = 0; i < text.size();) {
     const Utf8Char c = first_utf8(text.substr(i));
-    if (c.kind != Utf8Kind::kValid) {
-      append_nfc(text.substr(valid_from, i - valid_from), out);
-      out.append(text.substr(i, c.length));
-      valid_from = i + c.length;
+    const bool valid = c.kind == Utf8Kind::kValid;
+    const bool mark =
+        valid &&
+        utf8proc_get_property(static_cast<utf8proc_int32_t>(c.codepoint))->combining_class != 0;
+    marks = mark ? marks + 1 : 0;
+    if (!valid || marks == kMostMarks) {
+      append_nfc(text.substr(from, i - from), out);
+      from = i;
+      marks = 0;
     }
     i += c.length;
+    if (!valid) {
+      out.append(text.substr(from, i - from));
+      from = i;
+    }
   }
-  append_nfc(text.substr(valid_from), out);
+  append_nfc(text.substr(from), out);
   return out;
 }
 

@@ -8,6 +8,7 @@
 namespace tern {
 namespace {
 
+constexpr std::string_view kSpaceSign = "\xE2\x96\x81";  // U+2581
 constexpr uint32_t kNone = std::numeric_limits<uint32_t>::max();
 
 }  // namespace
@@ -103,6 +104,11 @@ void SpmModel::encode(std::string_view text, std::vector<TokenId>& out) const {
   if (text.empty()) {
     return;
   }
+  // The sign that spells spaces is a space itself, as in SentencePiece, where the two are one.
+  const std::string unescaped = text.find(kSpaceSign) == text.npos
+                                    ? std::string()
+                                    : sentencepiece_decode(text, TokenType::kNormal);
+  text = unescaped.empty() ? text : unescaped;
   Scratch scratch;
   for (size_t i = 0; i < text.size();) {
     const Utf8Char c = first_utf8(text.substr(i));

@@ -13,7 +13,7 @@
 
 #include "engine/model/tokenizer.h"
 #include "tests/support/data_folder.h"
-#include "tests/support/hf_tokenizer.h"
+#include "tests/support/tokenizer_files.h"
 
 namespace tern {
 namespace {
@@ -23,8 +23,8 @@ std::string read_text(const std::filesystem::path& path) {
   return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
 }
 
-Tokenizer from_json(const std::filesystem::path& path, std::string_view pre) {
-  auto made = Tokenizer::from_data(test::load_hf_tokenizer(path, pre).view());
+Tokenizer from_data(const testing::OwnedTokenizerData& data) {
+  auto made = Tokenizer::from_data(data.view());
   EXPECT_TRUE(made) << (made ? "" : made.error().message);
   return std::move(*made);
 }
@@ -77,7 +77,7 @@ struct Published {
 
 Tokenizer load(const std::filesystem::path& path, std::string_view pre) {
   if (path.extension() == ".json") {
-    return from_json(path, pre);
+    return from_data(testing::load_hf_tokenizer(path, pre));
   }
   auto file = TensorFile::open(path);
   EXPECT_TRUE(file) << (file ? "" : file.error().message);
@@ -86,7 +86,7 @@ Tokenizer load(const std::filesystem::path& path, std::string_view pre) {
   return std::move(*made);
 }
 
-class PublishedTokenizer : public testing::TestWithParam<Published> {};
+class PublishedTokenizer : public ::testing::TestWithParam<Published> {};
 
 TEST_P(PublishedTokenizer, GivesTheKnownIds) {
   const Published& p = GetParam();
@@ -102,7 +102,7 @@ TEST_P(PublishedTokenizer, GivesTheKnownIds) {
 
 INSTANTIATE_TEST_SUITE_P(
     All, PublishedTokenizer,
-    testing::Values(
+    ::testing::Values(
         Published{"llama3", "llama3_tokenizer.json", "llama-bpe", "llama3",
                   "vectors47-llama-bpe.out"},
         Published{"qwen3", "qwen3_tokenizer.json", "qwen2", "qwen3", "vectors47-qwen2.out"},
@@ -111,6 +111,14 @@ INSTANTIATE_TEST_SUITE_P(
         Published{"falcon", "ggml-vocab-falcon.gguf", "", nullptr, "vectors47-falcon.out"},
         Published{"llama2", "ggml-vocab-llama-spm.gguf", "", "llama2", "vectors47-llama-spm.out"}),
     [](const auto& test) { return std::string(test.param.name); });
+
+// GPT-2's own vocabulary is not in the folder, but the part of it that these strings need is in the repository.
+TEST(PublishedExcerpt, Gpt2GivesTheKnownIds) {
+  TERN_NEEDS_DATA(strings, "tokenizers/strings.jsonl");
+  auto data = testing::load_excerpt(TERN_SOURCE_DIR "/tests/golden/tokenizers/excerpt-gpt-2.json");
+  data.set_token(50256, "<|endoftext|>", TokenType::kControl);
+  expect_strings(from_data(data), strings, "gpt2");
+}
 
 }  // namespace
 }  // namespace tern

@@ -5,7 +5,7 @@
 #include <filesystem>
 #include <optional>
 
-namespace tern::test {
+namespace tern::testing {
 
 // $TERN_DATA_DIR, else ../shared/data beside the repository; nothing if `needed` (relative to it) is not there.
 inline std::optional<std::filesystem::path> data_file(const std::filesystem::path& needed) {
@@ -18,11 +18,11 @@ inline std::optional<std::filesystem::path> data_file(const std::filesystem::pat
   return std::filesystem::exists(path, error) ? std::optional(path) : std::nullopt;
 }
 
-}  // namespace tern::test
+}  // namespace tern::testing
 
 // At the top of a test: std::filesystem::path `name`, or the test is skipped with a message that says what is missing.
 #define TERN_NEEDS_DATA(name, relative)                                                  \
-  const auto name##_found = ::tern::test::data_file(relative);                           \
+  const auto name##_found = ::tern::testing::data_file(relative);                        \
   if (!name##_found) {                                                                   \
     GTEST_SKIP() << "needs " << (relative) << " of the data folder (set TERN_DATA_DIR)"; \
   }                                                                                      \

@@ -1,5 +1,5 @@
 #pragma once
-// A Hugging Face tokenizer.json as the data that a GGUF file would hold: a way to the tokenizers that is independent of GGUF.
+// Tokenizers out of JSON files, as the data that a GGUF file would hold: a way to them that is independent of GGUF.
 
 #include <deque>
 #include <filesystem>
@@ -9,7 +9,7 @@
 
 #include "engine/model/tokenizer_data.h"
 
-namespace tern::test {
+namespace tern::testing {
 
 // TokenizerData with the memory that it looks into.
 struct OwnedTokenizerData {
@@ -26,8 +26,13 @@ struct OwnedTokenizerData {
   void add_merge(std::string_view text);
 };
 
-// Byte-level BPE files only. Special added tokens become control tokens, the others user-defined ones. Throws on a file that is
-// not such a one: a test's input is the test's business.
-OwnedTokenizerData load_hf_tokenizer(const std::filesystem::path& path, std::string_view pre);
+// All of these throw on a file that is not what they expect: a test's input is the test's business.
 
-}  // namespace tern::test
+// A Hugging Face tokenizer.json with byte-level BPE. Special added tokens become control tokens, the others user-defined ones.
+OwnedTokenizerData load_hf_tokenizer(const std::filesystem::path& path, std::string_view pre);
+// tern-bpe.json, excerpt-*.json and tern-spm.json of tests/golden/tokenizers.
+OwnedTokenizerData load_own_bpe(const std::filesystem::path& path, std::string_view pre);
+OwnedTokenizerData load_excerpt(const std::filesystem::path& path);
+OwnedTokenizerData load_own_spm(const std::filesystem::path& path, bool space_prefix);
+
+}  // namespace tern::testing

@@ -1,0 +1,46 @@
+// tern inspect: what a model file holds, and whether it fits this machine.
+
+#include <cstdio>
+
+#include "engine/base/memory.h"
+#include "engine/base/parallel.h"
+#include "tools/cli.h"
+#include "tools/inspect_report.h"
+
+namespace tern::cli {
+namespace {
+
+struct InspectCommand {
+  std::string path;
+  std::string i2s_layout = "128";
+  bool json = false;
+};
+
+Result<void> inspect(const InspectCommand& command) {
+  ASSIGN_OR_RETURN(const I2sLayout layout, parse_i2s_layout(command.i2s_layout));
+  ASSIGN_OR_RETURN(const TensorFile file, TensorFile::open(command.path, {.i2s_layout = layout}));
+  ASSIGN_OR_RETURN(const KernelTable* kernels, choose_table(""));
+  const std::string report = inspect_report(file, {.json = command.json,
+                                                   .layout = kernels->two_bit.layout,
+                                                   .threads = default_thread_count(),
+                                                   .available = available_memory()});
+  std::fwrite(report.data(), 1, report.size(), stdout);
+  return {};
+}
+
+}  // namespace
+
+Action declare_inspect(CLI::App& app) {
+  const auto command = std::make_shared<InspectCommand>();
+  app.add_option("file", command->path, "GGUF file, or the first part of a split one")
+      ->required()
+      ->type_name("FILE");
+  app.add_flag("--json", command->json, "Print one JSON object");
+  app.add_option("--i2s-layout", command->i2s_layout,
+                 "Byte order of I2_S weights: 128, arm64 or 1x4")
+      ->type_name("NAME")
+      ->capture_default_str();
+  return [command] { return inspect(*command); };
+}
+
+}  // namespace tern::cli
