@@ -5,9 +5,7 @@ include(CMakePackageConfigHelpers)
 
 get_property(libraries GLOBAL PROPERTY TERN_LIBRARIES)
 install(TARGETS ${libraries} EXPORT ternTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
-if(TARGET tern)
-  install(TARGETS tern RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-endif()
+install(TARGETS tern RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 # Headers are included by their path from the root of the repository, so include/tern stands for that root.
 install(DIRECTORY engine kernels remote DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/tern FILES_MATCHING PATTERN "*.h")
 install(FILES models/tern-tiny.gguf DESTINATION ${CMAKE_INSTALL_DATADIR}/tern OPTIONAL)
