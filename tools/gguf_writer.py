@@ -1,14 +1,17 @@
-"""A small GGUF v3 writer (little-endian, standard library only) that streams: memory does not grow with the file.
+"""A small GGUF v3 writer (little-endian, standard library only) that streams: memory does not grow
+with the file.
 
-Used by the converters and generators of this folder and by the maker of the golden models, because the `gguf` package
-knows no I2_S. Declare keys and tensors first, then write the data of the tensors in the same order:
+Used by the converters and generators of this folder and by the maker of the golden models, because
+the `gguf` package knows no I2_S. Declare keys and tensors first, then write the data of the tensors
+in the same order:
 
     with GgufWriter("out.gguf") as out:
         out.key("general.architecture", "llama")
-        out.tensor("token_embd.weight", (64, 512), F32, 4 * 64 * 512)   # shape: fastest dimension first
-        out.data(chunk) ...                                             # bytes, as many calls as one likes
+        out.tensor("token_embd.weight", (64, 512), F32, 4 * 64 * 512)  # fastest dimension first
+        out.data(chunk) ...                                      # as many calls as one likes
 
-Values of keys: str, bool, int (u32; wrap in U64/I32/... for another width), float (f32), and lists of one of these.
+Values of keys: str, bool, int (u32; wrap in U64/I32/... for another width), float (f32), and lists
+of one of these.
 """
 
 import struct
@@ -59,7 +62,8 @@ def _scalar_type(value, int_type):
 def _scalar(value, type_id):
     if type_id == _STRING:
         return _string(value)
-    return struct.pack({_U32: "<I", _I32: "<i", _F32: "<f", _BOOL: "<?", _U64: "<Q"}[type_id], value)
+    formats = {_U32: "<I", _I32: "<i", _F32: "<f", _BOOL: "<?", _U64: "<Q"}
+    return struct.pack(formats[type_id], value)
 
 
 def _value(value):

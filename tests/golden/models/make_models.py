@@ -1,21 +1,26 @@
 #!/usr/bin/env python3
-"""Makes the golden models: tiny random models of every architecture, and the logits that an engine must compute from them.
+"""Makes the golden models: tiny random models of every architecture, and the logits that an engine
+must compute from them.
 
-    python3 -m venv v && v/bin/pip install -r requirements.txt && v/bin/python make_models.py [NAME ...]
+    python3 -m venv v && v/bin/pip install -r requirements.txt
+    v/bin/python make_models.py [NAME ...]
 
-The truth is `transformers` in float32 on the CPU: the model class of the architecture, its weights set to exactly the values
-that the written file stands for (the `gguf` package decodes them). Ternary models get transformers' own AutoBitLinear layers
-(int8 activations: per token, half to even). Made with Python 3.11, torch 2.5.1+cu124, transformers 4.57.1, gguf 0.19.0,
-numpy 2.2.6 (also written to the manifest). The files come out byte-identical on every run; the logits to about 1e-6.
+The truth is `transformers` in float32 on the CPU: the model class of the architecture, its weights
+set to exactly the values that the written file stands for (the `gguf` package decodes them).
+Ternary models get transformers' own AutoBitLinear layers (int8 activations: per token, half to
+even). Made with Python 3.11, torch 2.5.1+cu124, transformers 4.57.1, gguf 0.19.0, numpy 2.2.6 (also
+written to the manifest). The files come out byte-identical on every run; the logits to about 1e-6.
 
-No class exists for 1bitLLM's `bitnet` (SiLU instead of relu^2): it is transformers' BitNet with hidden_act="silu", which is the
-same graph; `bitnet-25` is `bitnet-b1.58` under its older name.
+No class exists for 1bitLLM's `bitnet` (SiLU instead of relu^2): it is transformers' BitNet with
+hidden_act="silu", which is the same graph; `bitnet-25` is `bitnet-b1.58` under its older name.
 
-Written for each model NAME: NAME.gguf, and NAME.f32: float32 logits, [tokens, vocabulary], row-major, little-endian; for ternary
-models also NAME.half_kv.f32: the same with keys and values rounded to half precision, as engines that keep an F16 cache see
-them. A rounded int8 activation turns the last bit of a float into a step of 1/127 of the largest, so what is right for a
-ternary model is only known to within such steps: `jitter` in the manifest measures it (relative rms of the logits when the
-output of every linear layer is disturbed by 1e-6 of itself; largest of several draws), as `half_kv` does for the cache.
+Written for each model NAME: NAME.gguf, and NAME.f32: float32 logits, [tokens, vocabulary],
+row-major, little-endian; for ternary models also NAME.half_kv.f32: the same with keys and values
+rounded to half precision, as engines that keep an F16 cache see them. A rounded int8 activation
+turns the last bit of a float into a step of 1/127 of the largest, so what is right for a ternary
+model is only known to within such steps: `jitter` in the manifest measures it (relative rms of the
+logits when the output of every linear layer is disturbed by 1e-6 of itself; largest of several
+draws), as `half_kv` does for the cache.
 """
 
 import json
@@ -25,7 +30,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-os.environ["TORCHDYNAMO_DISABLE"] = "1"  # AutoBitLinear's torch.compile would need a compiler and changes nothing
+# AutoBitLinear's torch.compile would need a compiler and changes nothing.
+os.environ["TORCHDYNAMO_DISABLE"] = "1"
 
 import gguf
 import numpy as np
@@ -40,12 +46,23 @@ from blocks import GGUF_TYPE, TERNARY, store, store_ternary, w
 HERE = Path(__file__).parent
 VOCAB = len(vocabulary.tokens())
 # transformers' names of the linear layers -> GGUF's
-LINEAR = {"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
-          "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
-          "mlp.down_proj": "ffn_down"}
-NORM = {"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
-        "self_attn.attn_sub_norm": "attn_sub_norm", "mlp.ffn_sub_norm": "ffn_sub_norm",
-        "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm"}
+LINEAR = {
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+}
+NORM = {
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+    "self_attn.attn_sub_norm": "attn_sub_norm",
+    "mlp.ffn_sub_norm": "ffn_sub_norm",
+    "self_attn.q_norm": "attn_q_norm",
+    "self_attn.k_norm": "attn_k_norm",
+}
 
 
 @dataclass
@@ -65,7 +82,9 @@ class Spec:
     theta: float = 10000.0
     eps: float = 1e-5
     rope_scaling: dict = None  # as in transformers' configuration
-    groups: bool = False  # ternary: a scale of its own for every 256 weights, instead of one per matrix
+    groups: bool = (
+        False  # ternary: a scale of its own for every 256 weights, instead of one per matrix
+    )
     scale_tensors: bool = False  # ternary: scale 1 in the file and the real one in `.scale` tensors
     odd: dict = field(default_factory=dict)  # GGUF stem -> another tensor type
     logits: str = None  # the model of the same weights whose logits files serve this one too
@@ -82,14 +101,18 @@ class Spec:
         return self.odd.get(stem, self.linear)
 
 
+# fmt: off
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
           "original_max_position_embeddings": 64}
-_LLAMA = dict(arch="llama", seed="llama", d=32, ffn=64, layers=2, heads=4, kv_heads=2, head_dim=8, tied=False)
-_QWEN = dict(arch="qwen3", d=32, ffn=64, layers=2, heads=4, kv_heads=2, head_dim=16, theta=1e6, eps=1e-6)
-_BITNET = dict(d=128, ffn=320, heads=4, kv_heads=2, head_dim=32, tied=True, theta=500000.0)
-_BITNET256 = dict(arch="bitnet-b1.58", seed="bitnet256", d=256, ffn=256, layers=1, heads=4, kv_heads=1, head_dim=64,
-                  tied=True, theta=500000.0)
-_1BITLLM = dict(arch="bitnet", seed="1bitllm", tied=True)  # full attention, rows no multiple of 128
+_LLAMA = dict(arch="llama", seed="llama", d=32, ffn=64, layers=2, heads=4, kv_heads=2, head_dim=8,
+              tied=False)
+_QWEN = dict(arch="qwen3", d=32, ffn=64, layers=2, heads=4, kv_heads=2, head_dim=16, theta=1e6,
+             eps=1e-6)
+_BITNET = dict(d=128, ffn=320, heads=4, kv_heads=2, head_dim=32, tied=True, theta=500000.0,
+               linear=w.I2_S)
+_BITNET256 = dict(arch="bitnet-b1.58", seed="bitnet256", d=256, ffn=256, layers=1, heads=4,
+                  kv_heads=1, head_dim=64, tied=True, theta=500000.0, embedding=w.Q6_K)
+_1BITLLM = dict(arch="bitnet", seed="1bitllm", tied=True, linear=w.I2_S)
 
 SPECS = [
     Spec("llama-f32", **_LLAMA, linear=w.F32, embedding=w.F32),
@@ -97,35 +120,50 @@ SPECS = [
     Spec("llama-bf16", **_LLAMA, linear=w.BF16, embedding=w.BF16),
     Spec("llama-q8_0", **_LLAMA, linear=w.Q8_0, embedding=w.Q8_0),
     Spec("llama-q4_0", **_LLAMA, linear=w.Q4_0, embedding=w.Q4_0),
-    Spec("llama-llama3-rope", "llama", "llama3", 32, 64, 2, 4, 1, 32, w.F16, w.F16, tied=True, theta=500.0,
-         rope_scaling=LLAMA3),
-    Spec("llama-linear-rope", "llama", "linear", 32, 48, 2, 3, 3, 16, w.F16, w.F16, tied=False, theta=1000042.0,
-         eps=1e-6, rope_scaling={"rope_type": "linear", "factor": 4.0}),
+    Spec("llama-llama3-rope", "llama", "llama3", 32, 64, 2, 4, 1, 32, w.F16, w.F16, tied=True,
+         theta=500.0, rope_scaling=LLAMA3),
+    Spec("llama-linear-rope", "llama", "linear", 32, 48, 2, 3, 3, 16, w.F16, w.F16, tied=False,
+         theta=1000042.0, eps=1e-6, rope_scaling={"rope_type": "linear", "factor": 4.0}),
     # As llama.cpp mixes them: K-quants where a row is a multiple of 256, other types elsewhere.
     Spec("llama-k-quants", "llama", "kquants", 256, 64, 1, 4, 2, 16, w.Q4_K, w.Q6_K, tied=False,
          odd={"token_embd": w.Q4_K, "attn_v": w.Q6_K, "attn_output": w.Q8_0, "ffn_down": w.Q4_0}),
     Spec("qwen3-f32", **_QWEN, seed="qwen3", linear=w.F32, embedding=w.F16, tied=False),
     Spec("qwen3-tied-f16", **_QWEN, seed="qwen3-tied", linear=w.F16, embedding=w.F16, tied=True),
     Spec("qwen3-tied-q8_0", **_QWEN, seed="qwen3-tied", linear=w.Q8_0, embedding=w.Q8_0, tied=True),
-    Spec("bitnet-b1.58-i2_s", "bitnet-b1.58", "bitnet", **_BITNET, layers=2, linear=w.I2_S, embedding=w.F16),
-    Spec("bitnet-25-i2_s", "bitnet-25", "bitnet25", **_BITNET, layers=1, linear=w.I2_S, embedding=w.Q8_0),
-    Spec("bitnet-b1.58-i2_s-q6_k", **_BITNET256, linear=w.I2_S, embedding=w.Q6_K),
-    Spec("bitnet-b1.58-tq2_0-q6_k", **_BITNET256, linear=w.TQ2_0, embedding=w.Q6_K, logits="bitnet-b1.58-i2_s-q6_k"),
-    Spec("bitnet-b1.58-tq1_0-q6_k", **_BITNET256, linear=w.TQ1_0, embedding=w.Q6_K, logits="bitnet-b1.58-i2_s-q6_k"),
-    Spec("bitnet-i2_s", **_1BITLLM, d=160, ffn=216, layers=2, heads=8, kv_heads=8, head_dim=20, linear=w.I2_S,
+    # ffn = 320: rows that end within an I2_S block.
+    Spec("bitnet-b1.58-i2_s", "bitnet-b1.58", "bitnet", **_BITNET, layers=2, embedding=w.F16),
+    Spec("bitnet-25-i2_s", "bitnet-25", "bitnet25", **_BITNET, layers=1, embedding=w.Q8_0),
+    Spec("bitnet-b1.58-i2_s-q6_k", **_BITNET256, linear=w.I2_S),
+    Spec("bitnet-b1.58-tq2_0-q6_k", **_BITNET256, linear=w.TQ2_0, logits="bitnet-b1.58-i2_s-q6_k"),
+    Spec("bitnet-b1.58-tq1_0-q6_k", **_BITNET256, linear=w.TQ1_0, logits="bitnet-b1.58-i2_s-q6_k"),
+    # A head size and row lengths that are no powers of two.
+    Spec("bitnet-i2_s", **_1BITLLM, d=160, ffn=216, layers=2, heads=8, kv_heads=8, head_dim=20,
          embedding=w.Q8_0),
-    Spec("bitnet-scale-tensors", **_1BITLLM, d=96, ffn=120, layers=1, heads=4, kv_heads=2, head_dim=24, linear=w.I2_S,
-         embedding=w.F16, scale_tensors=True),
+    Spec("bitnet-scale-tensors", **_1BITLLM, d=96, ffn=120, layers=1, heads=4, kv_heads=2,
+         head_dim=24, embedding=w.F16, scale_tensors=True),
     # TriLM and Falcon3-1.58bit: llama with ternary layers, TriLM with several scales in a matrix.
-    Spec("llama-tq2_0-groups", "llama", "trilm", 256, 512, 1, 4, 1, 64, w.TQ2_0, w.Q4_0, tied=True, groups=True),
+    Spec("llama-tq2_0-groups", "llama", "trilm", 256, 512, 1, 4, 1, 64, w.TQ2_0, w.Q4_0, tied=True,
+         groups=True),
 ]
+# fmt: on
 
 
 def config_of(s):
-    common = dict(vocab_size=VOCAB, hidden_size=s.d, intermediate_size=s.ffn, num_hidden_layers=s.layers,
-                  num_attention_heads=s.heads, num_key_value_heads=s.kv_heads, head_dim=s.head_dim, rms_norm_eps=s.eps,
-                  rope_theta=s.theta, tie_word_embeddings=s.tied, max_position_embeddings=256,
-                  rope_scaling=s.rope_scaling, attn_implementation="eager")
+    common = dict(
+        vocab_size=VOCAB,
+        hidden_size=s.d,
+        intermediate_size=s.ffn,
+        num_hidden_layers=s.layers,
+        num_attention_heads=s.heads,
+        num_key_value_heads=s.kv_heads,
+        head_dim=s.head_dim,
+        rms_norm_eps=s.eps,
+        rope_theta=s.theta,
+        tie_word_embeddings=s.tied,
+        max_position_embeddings=256,
+        rope_scaling=s.rope_scaling,
+        attn_implementation="eager",
+    )
     if s.arch == "llama":
         return transformers.LlamaConfig(**common)
     if s.arch == "qwen3":
@@ -134,7 +172,8 @@ def config_of(s):
 
 
 def permute(x, heads):
-    """Rows of every head from (first half, second half) to pairs of neighbours, as llama.cpp's converter turns q and k."""
+    """Rows of every head from (first half, second half) to pairs of neighbours, as llama.cpp's
+    converter turns q and k."""
     return x.reshape(heads, 2, -1, x.shape[-1]).swapaxes(1, 2).reshape(x.shape)
 
 
@@ -143,7 +182,8 @@ def unpermute(x, heads):
 
 
 class Maker:
-    """Draws the weights of one model, sets them in the transformers model, and collects the tensors of the file."""
+    """Draws the weights of one model, sets them in the transformers model, and collects the tensors
+    of the file."""
 
     def __init__(self, spec):
         self.spec = spec
@@ -153,7 +193,8 @@ class Maker:
 
     def make(self):
         s = self.spec
-        # Untied: rows of length 1 or so; tied: the embedding is also the head, and sqrt(d) terms add up in a logit.
+        # Untied: rows of length 1 or so; tied: the embedding is also the head, and sqrt(d) terms
+        # add up in a logit.
         self.matrix(self.model.model.embed_tokens, "token_embd", s.embedding, std=2 / s.d**0.5)
         if not s.tied:
             self.matrix(self.model.lm_head, "output", s.embedding, std=2 / s.d**0.5)
@@ -168,8 +209,12 @@ class Maker:
                 if s.type_of(stem) in TERNARY:
                     self.ternary(layer, path, f"blk.{i}.{stem}")
                 else:
-                    self.matrix(layer.get_submodule(path), f"blk.{i}.{stem}", s.type_of(stem),
-                                std=1.5 / layer.get_submodule(path).in_features**0.5)
+                    self.matrix(
+                        layer.get_submodule(path),
+                        f"blk.{i}.{stem}",
+                        s.type_of(stem),
+                        std=1.5 / layer.get_submodule(path).in_features ** 0.5,
+                    )
         if s.rope_scaling and s.rope_scaling["rope_type"] == "llama3":
             self.rope_factors()
         return self.model
@@ -211,7 +256,9 @@ class Maker:
         if s.linear != w.I2_S or s.seed == "bitnet256":
             scales = scales.astype(np.float16).astype(np.float32)  # what TQ1_0 and TQ2_0 can hold
         heads = self.heads_to_permute(name)
-        raw = store_ternary(trits, np.float32(1) if s.scale_tensors else scales, s.type_of(name.split(".")[-1]))
+        raw = store_ternary(
+            trits, np.float32(1) if s.scale_tensors else scales, s.type_of(name.split(".")[-1])
+        )
         self.add(name + ".weight", trits, s.linear, raw)
         if s.scale_tensors:
             self.add(name + ".scale", np.ones(1), w.F32, scales.tobytes())
@@ -224,27 +271,53 @@ class Maker:
         setattr(parent, leaf, linear)
 
     def rope_factors(self):
-        """llama.cpp's converter stores Llama 3's rule as divisors of the frequencies: how far transformers lowers each."""
+        """llama.cpp's converter stores Llama 3's rule as divisors of the frequencies: how far
+        transformers lowers each."""
         plain = self.spec.theta ** -(np.arange(0, self.spec.head_dim, 2) / self.spec.head_dim)
         factors = np.float32(plain / self.model.model.rotary_emb.inv_freq.numpy())
-        assert factors[0] == 1 and factors[-1] == 8 and np.any((factors > 1.01) & (factors < 7.9)), factors
+        assert (
+            factors[0] == 1 and factors[-1] == 8 and np.any((factors > 1.01) & (factors < 7.9))
+        ), factors
         self.add("rope_freqs.weight", factors, w.F32, factors.tobytes())
 
 
 def metadata(s):
-    file_type = {w.F32: 0, w.F16: 1, w.Q4_0: 2, w.Q8_0: 7, w.Q4_K: 15, w.BF16: 32, w.TQ1_0: 36, w.TQ2_0: 37, w.I2_S: 40}
+    file_type = {
+        w.F32: 0,
+        w.F16: 1,
+        w.Q4_0: 2,
+        w.Q8_0: 7,
+        w.Q4_K: 15,
+        w.BF16: 32,
+        w.TQ1_0: 36,
+        w.TQ2_0: 37,
+        w.I2_S: 40,
+    }
     keys = {
-        "general.architecture": s.arch, "general.name": s.name, "general.file_type": file_type[s.linear],
-        f"{s.arch}.vocab_size": VOCAB, f"{s.arch}.context_length": 256, f"{s.arch}.embedding_length": s.d,
-        f"{s.arch}.block_count": s.layers, f"{s.arch}.feed_forward_length": s.ffn,
-        f"{s.arch}.attention.head_count": s.heads, f"{s.arch}.attention.head_count_kv": s.kv_heads,
-        f"{s.arch}.attention.layer_norm_rms_epsilon": s.eps, f"{s.arch}.rope.freq_base": s.theta,
+        "general.architecture": s.arch,
+        "general.name": s.name,
+        "general.file_type": file_type[s.linear],
+        f"{s.arch}.vocab_size": VOCAB,
+        f"{s.arch}.context_length": 256,
+        f"{s.arch}.embedding_length": s.d,
+        f"{s.arch}.block_count": s.layers,
+        f"{s.arch}.feed_forward_length": s.ffn,
+        f"{s.arch}.attention.head_count": s.heads,
+        f"{s.arch}.attention.head_count_kv": s.kv_heads,
+        f"{s.arch}.attention.layer_norm_rms_epsilon": s.eps,
+        f"{s.arch}.rope.freq_base": s.theta,
         f"{s.arch}.rope.dimension_count": s.head_dim,
     }
     if s.heads * s.head_dim != s.d:
-        keys |= {f"{s.arch}.attention.key_length": s.head_dim, f"{s.arch}.attention.value_length": s.head_dim}
+        keys |= {
+            f"{s.arch}.attention.key_length": s.head_dim,
+            f"{s.arch}.attention.value_length": s.head_dim,
+        }
     if s.rope_scaling and s.rope_scaling["rope_type"] == "linear":
-        keys |= {f"{s.arch}.rope.scaling.type": "linear", f"{s.arch}.rope.scaling.factor": s.rope_scaling["factor"]}
+        keys |= {
+            f"{s.arch}.rope.scaling.type": "linear",
+            f"{s.arch}.rope.scaling.factor": s.rope_scaling["factor"],
+        }
     return keys | vocabulary.gguf_keys("qwen2" if s.arch == "qwen3" else "llama-bpe")
 
 
@@ -264,7 +337,9 @@ def check_with_gguf_package(path, tensors):
     found = {t.name: t for t in gguf.GGUFReader(path).tensors}
     for name, shape, type_id, raw in tensors:
         t = found.pop(name)
-        assert tuple(t.shape) == tuple(shape) and t.tensor_type == type_id and t.data.tobytes() == raw, name
+        assert (
+            tuple(t.shape) == tuple(shape) and t.tensor_type == type_id and t.data.tobytes() == raw
+        ), name
     assert not found
 
 
@@ -278,15 +353,23 @@ class HalfCache(DynamicCache):
 def logits_of(model, tokens, cache=None):
     with torch.inference_mode():
         ids = torch.tensor([tokens])
-        return model(ids, past_key_values=cache, use_cache=cache is not None).logits[0].numpy().astype("<f4")
+        return (
+            model(ids, past_key_values=cache, use_cache=cache is not None)
+            .logits[0]
+            .numpy()
+            .astype("<f4")
+        )
 
 
 def relative_rms(a, b):
-    return float(np.sqrt(np.mean((a.astype(np.float64) - b) ** 2) / np.mean(b.astype(np.float64) ** 2)))
+    return float(
+        np.sqrt(np.mean((a.astype(np.float64) - b) ** 2) / np.mean(b.astype(np.float64) ** 2))
+    )
 
 
 def jitter(model, tokens, truth, draws=8):
-    """Largest relative rms of the logits when every linear layer's output is disturbed by 1e-6 of itself."""
+    """Largest relative rms of the logits when every linear layer's output is disturbed by 1e-6 of
+    itself."""
     generator = torch.Generator().manual_seed(1)
 
     def disturb(module, inputs, output):
@@ -309,20 +392,32 @@ def make(spec, tokens):
     logits = logits_of(model, tokens)
     half = logits_of(model, tokens, HalfCache())
     stem = spec.logits or spec.name
-    entry = {"name": spec.name, "file": path.name, "architecture": spec.arch,
-             "class": "ternary" if spec.ternary else "dense", "logits": f"{stem}.f32",
-             "half_kv": relative_rms(half, logits), "jitter": jitter(model, tokens, logits),
-             "std": float(logits.std()), "source": "transformers " + type(model).__name__}
+    entry = {
+        "name": spec.name,
+        "file": path.name,
+        "architecture": spec.arch,
+        "class": "ternary" if spec.ternary else "dense",
+        "logits": f"{stem}.f32",
+        "half_kv": relative_rms(half, logits),
+        "jitter": jitter(model, tokens, logits),
+        "std": float(logits.std()),
+        "source": "transformers " + type(model).__name__,
+    }
     if spec.ternary:
         entry["half_kv_logits"] = f"{stem}.half_kv.f32"
     if spec.logits:
-        assert relative_rms(logits, np.fromfile(HERE / entry["logits"], "<f4").reshape(logits.shape)) < 1e-6
+        assert (
+            relative_rms(logits, np.fromfile(HERE / entry["logits"], "<f4").reshape(logits.shape))
+            < 1e-6
+        )
     else:
         logits.tofile(HERE / entry["logits"])
         if spec.ternary:
             half.tofile(HERE / entry["half_kv_logits"])
-    print(f"{spec.name:26} {path.stat().st_size:7} bytes, logits std {entry['std']:.2f}, "
-          f"half kv {entry['half_kv']:.1e}, jitter {entry['jitter']:.1e}")
+    print(
+        f"{spec.name:26} {path.stat().st_size:7} bytes, logits std {entry['std']:.2f}, "
+        f"half kv {entry['half_kv']:.1e}, jitter {entry['jitter']:.1e}"
+    )
     return entry
 
 
@@ -332,12 +427,29 @@ def main():
     wanted = sys.argv[1:] or [s.name for s in SPECS]
     manifest = HERE / "manifest.json"
     old = json.loads(manifest.read_text())["models"] if manifest.exists() else []
-    entries = {e["name"]: e for e in old} | {s.name: make(s, tokens) for s in SPECS if s.name in wanted}
-    versions = {"python": platform.python_version(), "torch": torch.__version__,
-                "transformers": transformers.__version__, "gguf": "0.19.0", "numpy": np.__version__}
-    manifest.write_text(json.dumps(
-        {"versions": versions, "text": vocabulary.TEXT, "tokens": tokens, "vocabulary": VOCAB,
-         "models": [entries[s.name] for s in SPECS if s.name in entries]}, indent=1) + "\n")
+    entries = {e["name"]: e for e in old} | {
+        s.name: make(s, tokens) for s in SPECS if s.name in wanted
+    }
+    versions = {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "gguf": "0.19.0",
+        "numpy": np.__version__,
+    }
+    manifest.write_text(
+        json.dumps(
+            {
+                "versions": versions,
+                "text": vocabulary.TEXT,
+                "tokens": tokens,
+                "vocabulary": VOCAB,
+                "models": [entries[s.name] for s in SPECS if s.name in entries],
+            },
+            indent=1,
+        )
+        + "\n"
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""The tokenizer of the golden models: byte-level BPE with a dozen merges and four special tokens, 272 tokens in all."""
+"""The tokenizer of the golden models: byte-level BPE with a dozen merges and four special tokens,
+272 tokens in all."""
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
@@ -6,13 +7,29 @@ TEXT = "and the hen,\n42 a\u00e9 in"
 BOS, END_OF_TEXT, EOT = 268, 269, 270
 SPECIAL = ["<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>", "<|pad|>"]
 # Llama 3's expression, as its published tokenizer.json states it.
-SPLIT = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
-         r"|\s+(?!\S)|\s+")
-MERGES = ["\u0120 t", "h e", "i n", "\u0120 a", "\u0120t he", "o n", "r e", "e r", "\u0120 w", "a n", "n d", "\u0120a nd"]
+SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+MERGES = [
+    "\u0120 t",
+    "h e",
+    "i n",
+    "\u0120 a",
+    "\u0120t he",
+    "o n",
+    "r e",
+    "e r",
+    "\u0120 w",
+    "a n",
+    "n d",
+    "\u0120a nd",
+]
 
 
 def byte_characters():
-    """GPT-2's spelling of the 256 bytes: printable ones are themselves, the others characters from 256 up."""
+    """GPT-2's spelling of the 256 bytes: printable ones are themselves, the others characters from
+    256 up."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     spelling = {b: chr(b) for b in printable}
     for b in range(256):
@@ -26,10 +43,15 @@ def tokens():
 
 def gguf_keys(pre="llama-bpe"):
     from gguf_writer import I32
+
     return {
-        "tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": pre, "tokenizer.ggml.tokens": tokens(),
-        "tokenizer.ggml.token_type": I32([1] * 268 + [3] * 4), "tokenizer.ggml.merges": MERGES,
-        "tokenizer.ggml.bos_token_id": BOS, "tokenizer.ggml.eos_token_id": EOT,
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": pre,
+        "tokenizer.ggml.tokens": tokens(),
+        "tokenizer.ggml.token_type": I32([1] * 268 + [3] * 4),
+        "tokenizer.ggml.merges": MERGES,
+        "tokenizer.ggml.bos_token_id": BOS,
+        "tokenizer.ggml.eos_token_id": EOT,
         "tokenizer.ggml.add_bos_token": True,
     }
 
@@ -37,9 +59,12 @@ def gguf_keys(pre="llama-bpe"):
 def encode(text):
     vocabulary = {t: i for i, t in enumerate(tokens())}
     bpe = Tokenizer(models.BPE(vocabulary, [tuple(m.split(" ")) for m in MERGES]))
-    bpe.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Split(Regex(SPLIT), "isolated"),
-        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(SPLIT), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
     bpe.decoder = decoders.ByteLevel()
     ids = bpe.encode(text).ids
     assert bpe.decode(ids) == text
