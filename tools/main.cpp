@@ -17,6 +17,7 @@ constexpr Command kCommands[] = {
     {"inspect", "Describe a model file and the memory it needs", declare_inspect},
     {"logits", "Write the raw logits of given tokens", declare_logits},
     {"perplexity", "Measure perplexity on a text", declare_perplexity},
+    {"tokenize", "Show the tokens of a text", declare_tokenize},
 };
 
 constexpr int kBadInput = 2;
