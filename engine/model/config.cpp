@@ -9,25 +9,27 @@
 namespace tern {
 namespace {
 
-// Far above every real model, and low enough that products of two of them stay within int64.
+// Far above every real model, and low enough that layers x width x context stays within 64 bits.
 constexpr int64_t kLargestDimension = int64_t{1} << 24;
+constexpr int64_t kMostLayers = 4096;
 
 // Keys of one architecture: "<architecture>.<name>".
 class Keys {
  public:
   Keys(const TensorFile& file, std::string_view prefix) : file_(file), prefix_(prefix) {}
 
-  // An integer from 1 to kLargestDimension; `fallback` 0 means that the key must be there.
-  Result<int32_t> dimension(std::string_view name, int64_t fallback = 0) const {
+  // An integer from 1 to `largest`; `fallback` 0 means that the key must be there.
+  Result<int32_t> dimension(std::string_view name, int64_t fallback = 0,
+                            int64_t largest = kLargestDimension) const {
     const std::string key = full(name);
     ASSIGN_OR_RETURN(const std::optional<int64_t> found, file_.get_int(key));
     const int64_t value = found.value_or(fallback);
     if (!found && fallback == 0) {
       return Error{"key " + key + ": expected a number, found no such key."};
     }
-    if (value < 1 || value > kLargestDimension) {
-      return Error{"key " + key + ": expected 1 to " + std::to_string(kLargestDimension) +
-                   ", found " + std::to_string(value) + "."};
+    if (value < 1 || value > largest) {
+      return Error{"key " + key + ": expected 1 to " + std::to_string(largest) + ", found " +
+                   std::to_string(value) + "."};
     }
     return static_cast<int32_t>(value);
   }
@@ -155,7 +157,7 @@ Result<ModelConfig> read_model_config(const TensorFile& file) {
   config.name = std::string(name.value_or(""));
 
   const Keys keys(file, config.architecture);
-  ASSIGN_OR_RETURN(config.layers, keys.dimension("block_count"));
+  ASSIGN_OR_RETURN(config.layers, keys.dimension("block_count", 0, kMostLayers));
   ASSIGN_OR_RETURN(config.width, keys.dimension("embedding_length"));
   ASSIGN_OR_RETURN(config.ffn, keys.dimension("feed_forward_length"));
   ASSIGN_OR_RETURN(config.heads, keys.dimension("attention.head_count"));
@@ -169,6 +171,12 @@ Result<ModelConfig> read_model_config(const TensorFile& file) {
     return Error{"key " + keys.full("attention.head_count_kv") + ": expected a divisor of the " +
                  std::to_string(config.heads) + " query heads, found " +
                  std::to_string(config.kv_heads) + "."};
+  }
+  if (int64_t{config.heads} * config.head_dim > kLargestDimension) {
+    return Error{"key " + keys.full("attention.head_count") + ": expected at most " +
+                 std::to_string(kLargestDimension) + " values in all heads, found " +
+                 std::to_string(config.heads) + " heads of " + std::to_string(config.head_dim) +
+                 "."};
   }
   if (value_dim != config.head_dim) {
     return Error{"key " + keys.full("attention.value_length") + ": expected the key length " +

@@ -1,5 +1,5 @@
-// Writes the seeds of the GGUF corpus into a folder: small files that reach every part of the reader. Not part of any build
-// by default: cmake --build BUILD --target gguf_seeds.
+// Writes the seeds of the corpora gguf and inspect: small files that reach every part of the reader and of the configuration.
+// Not part of any build by default: cmake --build BUILD --target gguf_seeds; gguf_seeds tests/fuzz/corpus.
 
 #include <cstdio>
 #include <filesystem>
@@ -69,16 +69,44 @@ GgufWriter split() {
   return writer;
 }
 
+// What read_config asks for, with every optional key, and an embedding; the layers are not looked at.
+GgufWriter configured(const std::string& architecture) {
+  const std::string prefix = architecture + ".";
+  GgufWriter writer;
+  writer.set_string("general.architecture", architecture);
+  writer.set_int(prefix + "block_count", 2);
+  writer.set_int(prefix + "embedding_length", 8);
+  writer.set_int(prefix + "feed_forward_length", 16);
+  writer.set_int(prefix + "context_length", 16384);
+  writer.set_int(prefix + "attention.head_count", 2);
+  writer.set_int(prefix + "attention.head_count_kv", 1);
+  writer.set_int(prefix + "attention.key_length", 4);
+  writer.set_int(prefix + "attention.value_length", 4);
+  writer.set_float(prefix + "attention.layer_norm_rms_epsilon", 1e-5);
+  writer.set_int(prefix + "rope.dimension_count", 4);
+  writer.set_float(prefix + "rope.freq_base", 10000);
+  writer.set_string(prefix + "rope.scaling.type", "yarn");
+  writer.set_float(prefix + "rope.scaling.factor", 4);
+  writer.set_int(prefix + "rope.scaling.original_context_length", 4096);
+  writer.add_f32("token_embd.weight", {8, 3}, std::vector<float>(24));
+  writer.add_f32("rope_freqs.weight", {2}, {1, 8});
+  return writer;
+}
+
 }  // namespace
 }  // namespace tern::testing
 
 int main(int argc, char** argv) {
   using namespace tern::testing;
   if (argc != 2 || !std::filesystem::is_directory(argv[1])) {
-    std::fprintf(stderr, "usage: %s FOLDER\n", argv[0]);
+    std::fprintf(stderr, "usage: %s CORPUS_FOLDER\n", argv[0]);
     return 2;
   }
-  const std::filesystem::path folder = argv[1];
+  for (const char* architecture : {"bitnet", "bitnet-b1.58", "llama", "qwen3"}) {
+    const std::string name = std::string(architecture) + ".gguf";
+    configured(architecture).save(std::filesystem::path(argv[1]) / "inspect" / name);
+  }
+  const std::filesystem::path folder = std::filesystem::path(argv[1]) / "gguf";
   all_keys().save(folder / "keys.gguf");
   ternary().save(folder / "ternary.gguf");
   dense().save(folder / "dense.gguf");

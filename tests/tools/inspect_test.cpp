@@ -97,6 +97,27 @@ TEST_F(InspectTest, TextIsAlignedAndSafeForATerminal) {
   EXPECT_EQ(text.find('\x1B'), std::string::npos);
 }
 
+// The largest numbers that a configuration may hold neither wrap nor overflow.
+TEST_F(InspectTest, HostileNumbersAreRefusedOrAddedUpCorrectly) {
+  const auto with = [](int64_t heads, int64_t head_dim, int64_t layers) {
+    GgufWriter writer;
+    writer.set_string("general.architecture", "llama");
+    writer.set_int("llama.block_count", layers);
+    writer.set_int("llama.embedding_length", 4);
+    writer.set_int("llama.feed_forward_length", 1 << 24);
+    writer.set_int("llama.context_length", 1 << 24);
+    writer.set_int("llama.attention.head_count", heads);
+    writer.set_int("llama.attention.key_length", head_dim);
+    writer.set_float("llama.attention.layer_norm_rms_epsilon", 1e-5);
+    writer.add_f32("token_embd.weight", {4, 1}, std::vector<float>(4));
+    return writer;
+  };
+  EXPECT_HAS(report(with(1 << 24, 1 << 24, 1), false), "16777216 heads of 16777216");
+  EXPECT_HAS(report(with(1, 2, 4097), false), "llama.block_count: expected 1 to 4096, found 4097");
+  const auto json = nlohmann::json::parse(report(with(1 << 12, 1 << 12, 1 << 12), true));
+  EXPECT_EQ(json["memory"]["plans"][0]["kv_cache"], uint64_t{1} << (2 + 12 + 24 + 24));
+}
+
 TEST_F(InspectTest, AnArchitectureThatTernDoesNotRunIsDescribedAllTheSame) {
   GgufWriter writer;
   writer.set_string("general.architecture", "mamba");

@@ -1,0 +1,26 @@
+// Any bytes as a model file to be described: its configuration and memory plan are worked out from hostile numbers.
+
+#include <cstdint>
+#include <cstdlib>
+
+#include "tests/support/memory_file.h"
+#include "tools/inspect_report.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace tern;
+  const testing::MemoryFile memory(std::as_bytes(std::span(data, size)));
+  const auto file = TensorFile::open(memory.path());
+  if (!file) {
+    return 0;
+  }
+  for (const bool json : {false, true}) {
+    const std::string report = cli::inspect_report(*file, {.json = json,
+                                                           .layout = {Packing::kTwoBit, 32, 4},
+                                                           .threads = 2,
+                                                           .available = uint64_t{16} << 30});
+    if (report.find('\x1B') != std::string::npos) {
+      std::abort();  // an escape sequence from the file would reach the terminal
+    }
+  }
+  return 0;
+}
