@@ -2,7 +2,8 @@
 //
 // What can be demanded: a dense model repeats transformers' logits up to the rounding of its F16 cache. In a ternary model a
 // last bit that differs can move an int8 activation by one, a step of 1/127 of the largest, at one position and, through its
-// keys and values, at those after it; the manifest measures how far that carries (`jitter`: up to 1e-2).
+// keys and values, at those after it; the manifest measures how far that carries (`jitter`: up to 1e-2). About one position in
+// a hundred of these models has such an activation; which, depends on the order of every float sum.
 
 #include <gtest/gtest.h>
 
@@ -101,13 +102,11 @@ class GoldenModel : public ::testing::TestWithParam<size_t> {
     return tokens;
   }
 
-  // Dense: within float rounding (a key may round to the next half). Ternary: within what a few moved activations do; and
-  // most positions, which none has reached, within float rounding too.
+  // Dense: within float rounding (a key may round to the next half). Ternary: within what a few moved activations do.
   template <class Truth>
   void expect_close(const std::vector<float>& logits, const Truth& truth) const {
     const std::vector<double> each = testing::differences(logits, truth, goldens().vocab);
     EXPECT_LT(each.back(), golden().ternary ? 0.03 : 1e-4);
-    EXPECT_LT(each[each.size() / 2], 1e-5);
   }
 
   const KernelTable* table_ = nullptr;
@@ -118,16 +117,44 @@ TEST_P(GoldenModel, PrefillAgreesWithTransformers) {
   const std::vector<float> logits = run(16);
   if (golden().ternary) {
     expect_close(logits, golden().half_kv_logits);
-    EXPECT_LT(testing::overall(testing::differences(logits, golden().logits, goldens().vocab)),
-              0.04);
-  } else {
-    EXPECT_LT(testing::overall(testing::differences(logits, golden().logits, goldens().vocab)),
-              1e-3);
+  }
+  EXPECT_LT(testing::overall(testing::differences(logits, golden().logits, goldens().vocab)),
+            golden().ternary ? 0.04 : 1e-3);
+}
+
+// Doubles move no activation by chance, so that the slow model must equal transformers to the last digits of a float wherever
+// floats moved none there: at all positions of dense models, and at most of ternary ones.
+TEST_P(GoldenModel, TheSlowModelAgreesWithTransformers) {
+  const auto differences = [&](testing::SlowCache cache, const std::vector<float>& truth) {
+    const std::vector<double> slow = testing::slow_logits(*file_, goldens().tokens, cache);
+    return testing::differences(slow, truth, goldens().vocab);
+  };
+  const std::vector<double> exact = differences(testing::SlowCache::kExact, golden().logits);
+  EXPECT_LT(exact[exact.size() / 2], 1e-5);
+  EXPECT_LT(exact.back(), golden().ternary ? 0.03 : 1e-5);
+  if (golden().ternary) {
+    const std::vector<double> half =
+        differences(testing::SlowCache::kHalf, golden().half_kv_logits);
+    EXPECT_LT(half[half.size() / 2], 1e-5);
+    EXPECT_LT(half.back(), 0.03);
   }
 }
 
+// Many short texts: a moved activation spoils the rest of its text, but most texts have none and must agree to the last
+// digits of a float.
 TEST_P(GoldenModel, AgreesWithTheSlowModel) {
-  expect_close(run(16), testing::slow_logits(*file_, goldens().tokens));
+  constexpr size_t kLength = 4;
+  std::vector<double> worst;
+  for (size_t from = 0; from + kLength <= goldens().tokens.size(); ++from) {
+    const auto begin = goldens().tokens.begin() + static_cast<std::ptrdiff_t>(from);
+    const std::vector<int32_t> text(begin, begin + kLength);
+    const std::vector<float> logits = run(kLength, 1, text);
+    const std::vector<double> slow = testing::slow_logits(*file_, text);
+    expect_close(logits, slow);
+    worst.push_back(testing::differences(logits, slow, goldens().vocab).back());
+  }
+  std::sort(worst.begin(), worst.end());
+  EXPECT_LT(worst[worst.size() / 2], 1e-5);
 }
 
 // 80 tokens: more than the kernels take in one block.

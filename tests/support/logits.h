@@ -51,9 +51,8 @@ class DecoderRunner {
 };
 
 // For each position the root of the mean squared difference of its logits, over that of `truth` at all positions; ascending.
-template <class Truth>
-std::vector<double> differences(const std::vector<float>& logits, const Truth& truth,
-                                size_t vocab) {
+template <class Logits, class Truth>
+std::vector<double> differences(const Logits& logits, const Truth& truth, size_t vocab) {
   const auto mean_square = [](double sum, size_t count) {
     return sum / static_cast<double>(count);
   };

@@ -90,7 +90,7 @@ double as_half(double x) {
 
 class SlowModel {
  public:
-  explicit SlowModel(const TensorFile& file) : file_(file) {
+  SlowModel(const TensorFile& file, SlowCache cache) : file_(file), cache_(cache) {
     arch_ = std::string(*file.get_string("general.architecture").value());
     layers_ = integer("block_count");
     heads_ = integer("attention.head_count");
@@ -135,8 +135,10 @@ class SlowModel {
       const Vector q = rotate(multiply(wq, n), t, blk + "attn_q_norm.weight");
       keys.push_back(rotate(multiply(wk, n), t, blk + "attn_k_norm.weight"));
       values.push_back(multiply(wv, n));
-      std::transform(keys[t].begin(), keys[t].end(), keys[t].begin(), as_half);
-      std::transform(values[t].begin(), values[t].end(), values[t].begin(), as_half);
+      if (cache_ == SlowCache::kHalf) {
+        std::transform(keys[t].begin(), keys[t].end(), keys[t].begin(), as_half);
+        std::transform(values[t].begin(), values[t].end(), values[t].begin(), as_half);
+      }
       add(x[t], multiply(wo, norm(attend(q, keys, values), blk + "attn_sub_norm.weight")));
 
       const Vector m = norm(x[t], blk + "ffn_norm.weight");
@@ -261,6 +263,7 @@ class SlowModel {
   }
 
   const TensorFile& file_;
+  SlowCache cache_;
   std::string arch_;
   int64_t layers_ = 0;
   int64_t heads_ = 0;
@@ -274,8 +277,9 @@ class SlowModel {
 
 }  // namespace
 
-std::vector<double> slow_logits(const TensorFile& file, std::span<const int32_t> tokens) {
-  return SlowModel(file).logits(tokens);
+std::vector<double> slow_logits(const TensorFile& file, std::span<const int32_t> tokens,
+                                SlowCache cache) {
+  return SlowModel(file, cache).logits(tokens);
 }
 
 }  // namespace tern::testing

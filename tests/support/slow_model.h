@@ -11,8 +11,12 @@
 
 namespace tern::testing {
 
-// tokens x vocab logits. Keys and values are rounded to half precision and the inputs of ternary matrices to int8, as the
-// runtime promises to do. Throws std::runtime_error if the file lacks a key or tensor.
-std::vector<double> slow_logits(const TensorFile& file, std::span<const int32_t> tokens);
+// How keys and values are kept: as the runtime does, or without loss.
+enum class SlowCache : uint8_t { kHalf, kExact };
+
+// tokens x vocab logits. Inputs of ternary matrices are rounded to int8, as the runtime promises to do. Throws
+// std::runtime_error if the file lacks a key or tensor.
+std::vector<double> slow_logits(const TensorFile& file, std::span<const int32_t> tokens,
+                                SlowCache cache = SlowCache::kHalf);
 
 }  // namespace tern::testing
