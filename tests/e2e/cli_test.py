@@ -1,0 +1,259 @@
+#!/usr/bin/env python3
+"""Runs the tern program as a person would: right and wrong arguments, pipes, interrupts, full disks.
+
+Usage: cli_test.py TERN MODEL [unittest arguments]
+"""
+
+import json
+import math
+import os
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import unittest
+
+TERN, MODEL = "", ""
+
+
+def tern(*arguments, **options):
+    options.setdefault("stdin", subprocess.DEVNULL)
+    if "input" in options:
+        del options["stdin"]
+    return subprocess.run([TERN, *arguments], capture_output=True, timeout=120, **options)
+
+
+def text_of(*arguments, **options):
+    done = tern("run", "-m", MODEL, *arguments, **options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.decode()
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+
+    def path(self, name):
+        return os.path.join(self.folder.name, name)
+
+    def refused(self, *arguments, expect, **options):
+        """The command fails as bad input should: exit code 2, nothing on stdout, one message that says what is wrong."""
+        done = tern(*arguments, **options)
+        message = done.stderr.decode()
+        self.assertEqual(done.returncode, 2, message)
+        self.assertEqual(done.stdout, b"")
+        for words in [expect] if isinstance(expect, str) else expect:
+            self.assertIn(words, message)
+        return message
+
+
+class BadInput(Case):
+    def test_arguments(self):
+        self.refused(expect="subcommand")
+        self.refused("run", "--no-such-flag", "x", expect="--no-such-flag")
+        self.refused("run", "--temp", "warm", "x", expect="--temp")
+        self.refused("run", "--top-p", "1.5", "x", expect="--top-p")
+        self.refused("run", "-m", MODEL, "--logit-bias", "5", "x", expect="TOKEN+VALUE")
+        self.refused("run", "-m", MODEL, "--i2s-layout", "best", "x", expect="128, arm64 or 1x4")
+
+    def test_instruction_set(self):
+        for place in ({"arguments": ["--isa", "doesnotexist"]}, {"env": {**os.environ, "TERN_ISA": "doesnotexist"}}):
+            self.refused("run", "-m", MODEL, *place.get("arguments", []), "x", expect=["portable", "doesnotexist"],
+                         env=place.get("env", os.environ))
+
+    def test_model_files(self):
+        self.refused("run", "-m", self.path("none.gguf"), "x", expect=["none.gguf", "No such file"])
+        self.refused("run", "-m", self.folder.name, "x", expect="directory")
+        with open(self.path("text.gguf"), "w") as file:
+            file.write("This is not a model.\n" * 100)
+        self.refused("run", "-m", self.path("text.gguf"), "x", expect="GGUF")
+        open(self.path("empty.gguf"), "w").close()
+        self.refused("run", "-m", self.path("empty.gguf"), "x", expect="empty.gguf")
+
+    def test_truncated_model(self):
+        with open(MODEL, "rb") as file:
+            whole = file.read()
+        for size in (3, 4, 20, 1000, len(whole) // 2, len(whole) - 1):
+            with open(self.path("cut.gguf"), "wb") as file:
+                file.write(whole[:size])
+            self.refused("run", "-m", self.path("cut.gguf"), "x", expect="cut.gguf")
+            self.refused("inspect", self.path("cut.gguf"), expect="cut.gguf")
+
+    def test_prompts(self):
+        self.refused("run", "-m", MODEL, "-f", self.path("none.txt"), expect="none.txt")
+        self.refused("run", "-m", MODEL, "-c", "16", "one two three four five " * 20, expect=["context", "16"])
+
+    def test_outputs(self):
+        self.refused("logits", "-m", MODEL, "--tokens", "1,2", "-o", self.path("no/such/folder"), expect="no/such")
+        self.refused("logits", "-m", MODEL, "--tokens", "1,99999999", "-o", self.path("out"), expect="99999999")
+        self.assertFalse(os.path.exists(self.path("out")))
+
+    @unittest.skipUnless(os.path.exists("/dev/full"), "needs /dev/full")
+    def test_full_disk(self):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([TERN, "run", "-m", MODEL, "-n", "4", "Once"], stdin=subprocess.DEVNULL, stdout=full,
+                                  stderr=subprocess.PIPE, timeout=120)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn(b"full", done.stderr)
+
+
+class Run(Case):
+    def test_version_and_help(self):
+        self.assertRegex(tern("--version").stdout.decode(), r"^tern \d+\.\d+\.\d+\n$")
+        for command in ("run", "chat", "inspect", "tokenize", "perplexity", "logits", "doctor"):
+            done = tern(command, "--help")
+            self.assertEqual(done.returncode, 0)
+            self.assertIn(b"--help", done.stdout)
+
+    def test_same_seed_same_text(self):
+        arguments = ("-n", "24", "--seed", "5", "--temp", "1", "Once upon a time")
+        self.assertEqual(text_of(*arguments), text_of(*arguments))
+        others = {text_of("-n", "24", "--seed", str(seed), "--temp", "1", "Once upon a time") for seed in range(4)}
+        self.assertGreater(len(others), 1)
+
+    def test_output_is_the_text_alone(self):
+        done = tern("run", "-m", MODEL, "-n", "8", "--temp", "0", "Once upon a time")
+        self.assertTrue(done.stdout.startswith(b"Once upon a time"))
+        self.assertNotIn(b"tokens/s", done.stdout)
+        self.assertIn(b"tokens/s", done.stderr)
+        alone = text_of("-n", "8", "--temp", "0", "--no-display-prompt", "Once upon a time")
+        self.assertEqual(done.stdout.decode(), "Once upon a time" + alone)
+
+    def test_prompt_from_file_and_pipe(self):
+        with open(self.path("prompt.txt"), "w") as file:
+            file.write("Once upon a time")
+        arguments = ("-n", "8", "--temp", "0")
+        expected = text_of(*arguments, "Once upon a time")
+        self.assertEqual(text_of(*arguments, "-f", self.path("prompt.txt")), expected)
+        self.assertEqual(text_of(*arguments, input=b"Once upon a time"), expected)
+        self.assertEqual(text_of(*arguments, "-", input=b"Once upon a time"), expected)
+
+    def test_threads_do_not_change_the_text(self):
+        texts = {text_of("-n", "16", "--temp", "0", "-t", threads, "Once upon a time") for threads in ("1", "2", "3")}
+        self.assertEqual(len(texts), 1)
+
+    def test_instruction_sets_write_the_same_text(self):
+        report = tern("doctor").stdout.decode()
+        tables = [line.split()[-3] for line in report.splitlines() if line.endswith("runs here")]
+        self.assertIn("portable", tables)
+        texts = {text_of("-n", "48", "--temp", "0", "--isa", table, "Once upon a time") for table in tables}
+        self.assertEqual(len(texts), 1)
+
+    def test_json(self):
+        done = json.loads(text_of("-n", "8", "--temp", "0", "--ignore-eos", "--json", "Once upon a time"))
+        self.assertEqual(done["completion_tokens"], 8)
+        self.assertEqual(done["stop_reason"], "length")
+        plain = text_of("-n", "8", "--temp", "0", "--ignore-eos", "--no-display-prompt", "Once upon a time")
+        self.assertEqual(done["text"] + "\n", plain)
+
+    def test_stop_string(self):
+        arguments = ("--temp", "0", "-n", "40", "--ignore-eos", "--no-display-prompt", "--json", "Once upon a time")
+        text = json.loads(text_of(*arguments))["text"]
+        stop = text[10:13]
+        stopped = json.loads(text_of("--stop", stop, *arguments))
+        self.assertEqual(stopped["text"], text[:text.index(stop)])
+        self.assertEqual(stopped["stop_reason"], "stop string")
+
+    def test_context_full(self):
+        done = json.loads(text_of("-c", "32", "--ignore-eos", "--temp", "0", "--json", "Once upon a time"))
+        self.assertEqual(done["stop_reason"], "context full")
+        self.assertEqual(done["prompt_tokens"] + done["completion_tokens"], 33)  # the last one needs no room
+
+    def interrupted(self, signals):
+        process = subprocess.Popen([TERN, "run", "-m", MODEL, "-c", "8192", "--ignore-eos", "Once upon a time"],
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process.stdout.read(40)  # it is generating
+        for _ in range(signals):
+            process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        return process.returncode, errors.decode()
+
+    def test_interrupt_ends_cleanly(self):
+        code, errors = self.interrupted(1)
+        self.assertEqual(code, 0)
+        self.assertIn("cancelled", errors)
+        self.assertIn("tokens/s", errors)
+
+
+    def test_second_interrupt_quits(self):
+        """Once while it reads a long prompt, then again at once."""
+        with open(self.path("prompt.txt"), "w") as file:
+            file.write("Once upon a time there was a cat. " * 800)
+        process = subprocess.Popen([TERN, "run", "-m", MODEL, "-c", "8192", "--isa", "portable", "-f", self.path("prompt.txt")],
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process.stdout.read(4)  # the prompt is shown when its reading begins
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        self.assertIn(process.returncode, (0, 130))  # 0 if the first one was served before the second came
+        self.assertTrue(process.returncode == 130 or b"cancelled" in errors, errors)
+
+
+class Doctor(Case):
+    def test_kernels_pass_their_self_test(self):
+        done = tern("doctor")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn(b"bandwidth", done.stdout)
+        forced = tern("doctor", "--isa", "portable").stdout.decode()
+        self.assertRegex(forced, r"\* portable +runs here")
+
+
+class Logits(Case):
+    def test_perplexity_is_that_of_the_logits(self):
+        """The tool's figure against one computed here, from raw logits, by the definition."""
+        text = "Once upon a time there was a little girl who lived near the sea with her mother and her cat. " * 4
+        with open(self.path("text.txt"), "w") as file:
+            file.write(text)
+        window = 32
+        done = tern("perplexity", "-m", MODEL, "-f", self.path("text.txt"), "-c", str(window), "--chunks", "2")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        printed = done.stdout.decode().split()
+        ids = [int(i) for i in tern("tokenize", "-m", MODEL, "--ids", "-f", self.path("text.txt")).stdout.split()]
+        losses = []
+        for chunk in range(2):
+            tokens = ids[chunk * window:(chunk + 1) * window]
+            tokens[0] = ids[0]  # BOS
+            out = self.path("logits")
+            done = tern("logits", "-m", MODEL, "--tokens", ",".join(map(str, tokens)), "-o", out)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            with open(out, "rb") as file:
+                data = file.read()
+            vocab = len(data) // 4 // window
+            rows = [struct.unpack_from(f"<{vocab}f", data, row * vocab * 4) for row in range(window)]
+            for position in range(window // 2, window - 1):
+                row = rows[position]
+                total = math.log(math.fsum(math.exp(logit) for logit in row))
+                losses.append(total - row[tokens[position + 1]])
+        mean = sum(losses) / len(losses)
+        variance = sum((loss - mean) ** 2 for loss in losses) / len(losses)
+        self.assertAlmostEqual(float(printed[1]) / math.exp(mean), 1, places=4)
+        self.assertAlmostEqual(float(printed[3]) / (math.exp(mean) * math.sqrt(variance / (len(losses) - 1))), 1, places=3)
+
+
+class Chat(Case):
+    def chat(self, text):
+        home = {**os.environ, "XDG_STATE_HOME": self.path("state")}
+        return tern("chat", "-m", MODEL, "-n", "8", "--temp", "0", input=text.encode(), env=home)
+
+    def test_commands(self):
+        done = self.chat(f"/help\n/nonsense\nHello there\n/save {self.path('talk.json')}\n/reset\n/exit\nnot read\n")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn(b"/reset", done.stderr)
+        self.assertIn(b"no command /nonsense", done.stderr)
+        with open(self.path("talk.json")) as file:
+            talk = json.load(file)
+        self.assertEqual([message["role"] for message in talk], ["user", "assistant"])
+        self.assertEqual(talk[0]["content"], "Hello there")
+        self.assertEqual(done.stdout.decode().rstrip("\n"), talk[1]["content"].rstrip("\n"))
+
+    def test_reset_forgets(self):
+        first = self.chat("Hello there\n").stdout
+        again = self.chat("Something else\n/reset\nHello there\n").stdout
+        self.assertTrue(again.endswith(first))
+
+
+if __name__ == "__main__":
+    TERN, MODEL = sys.argv[1:3]
+    unittest.main(argv=[sys.argv[0], *sys.argv[3:]])
