@@ -11,6 +11,16 @@ namespace {
 constexpr std::string_view kSpaceSign = "\xE2\x96\x81";  // U+2581
 constexpr uint32_t kNone = std::numeric_limits<uint32_t>::max();
 
+// Where the next word begins: at a space that follows something else, or at the end.
+size_t next_word(std::string_view text, size_t from) {
+  for (size_t i = from + 1; i < text.size(); ++i) {
+    if (text[i] == ' ' && text[i - 1] != ' ') {
+      return i;
+    }
+  }
+  return text.size();
+}
+
 }  // namespace
 
 SpmModel::SpmModel(const Vocabulary& vocabulary, std::span<const double> scores, TokenId unknown)
@@ -26,6 +36,7 @@ SpmModel::SpmModel(const Vocabulary& vocabulary, std::span<const double> scores,
     } else if (!vocabulary.is_control(id)) {
       pieces_.emplace(bytes, Piece{id, static_cast<float>(scores[static_cast<size_t>(id)])});
       longest_ = std::max(longest_, bytes.size());
+      joins_words_ = joins_words_ || (!bytes.empty() && next_word(bytes, 0) < bytes.size());
     }
   }
 }
@@ -109,7 +120,19 @@ void SpmModel::encode(std::string_view text, std::vector<TokenId>& out) const {
                                     ? std::string()
                                     : sentencepiece_decode(text, TokenType::kNormal);
   text = unescaped.empty() ? text : unescaped;
+  // Where no piece reaches from one word into the next, nothing is ever merged across: words one by one give the same tokens
+  // with small queues.
   Scratch scratch;
+  for (size_t from = 0; from < text.size();) {
+    const size_t to = joins_words_ ? text.size() : next_word(text, from);
+    encode_part(text.substr(from, to - from), scratch, out);
+    from = to;
+  }
+}
+
+void SpmModel::encode_part(std::string_view text, Scratch& scratch,
+                           std::vector<TokenId>& out) const {
+  scratch.symbols.clear();
   for (size_t i = 0; i < text.size();) {
     const Utf8Char c = first_utf8(text.substr(i));
     const size_t bytes = c.kind == Utf8Kind::kValid ? c.length : 1;

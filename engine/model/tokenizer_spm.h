@@ -40,12 +40,14 @@ class SpmModel {
     std::vector<Candidate> queue;  // a heap
   };
 
+  void encode_part(std::string_view text, Scratch& scratch, std::vector<TokenId>& out) const;
   void propose(std::string_view text, Scratch& scratch, uint32_t left, uint32_t right) const;
   void merge_all(std::string_view text, Scratch& scratch) const;
   void emit(std::string_view piece, std::vector<TokenId>& out) const;
 
   std::unordered_map<std::string_view, Piece>
       pieces_;                 // by bytes (spaces as spaces); views into the vocabulary
+  bool joins_words_ = false;   // some piece goes on past a space that follows something else
   size_t longest_ = 0;         // bytes of the longest piece
   TokenId of_byte_[256] = {};  // -1 if there is none
   TokenId unknown_ = -1;

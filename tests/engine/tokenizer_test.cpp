@@ -130,6 +130,15 @@ TEST(Spm, DecodesToTheBytesThatWereEncoded) {
   }
 }
 
+TEST(Spm, PiecesMayReachIntoTheNextWord) {
+  auto data = testing::load_own_spm(kGolden / "tern-spm.json", true);
+  const auto joined = static_cast<TokenId>(data.tokens.size());
+  data.set_token(data.tokens.size(), "x▁y", TokenType::kNormal, 1);
+  data.set_token(data.tokens.size(), "x▁", TokenType::kNormal, 2);
+  const auto ids = from_data(data).encode("x y", kNoBos);
+  EXPECT_EQ(std::ranges::count(ids, joined), 1);
+}
+
 TEST(Special, IsTextUnlessAskedFor) {
   const Tokenizer tokenizer = own_bpe("gpt-2");
   const TokenId eot = tokenizer.find("<|eot|>");
