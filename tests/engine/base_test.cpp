@@ -7,6 +7,7 @@
 
 #include "engine/base/buffer.h"
 #include "engine/base/file.h"
+#include "engine/base/memory.h"
 #include "engine/base/parallel.h"
 #include "engine/base/result.h"
 
@@ -69,6 +70,34 @@ TEST(AlignedBuffer, IsAlignedAndZeroed) {
   }
 }
 
+TEST(Arena, HandsOutSeparateAlignedPieces) {
+  Arena arena(Arena::cost(1) + Arena::cost(65));
+  std::byte* first = arena.take(1);
+  std::byte* second = arena.take(65);
+  EXPECT_EQ(reinterpret_cast<uintptr_t>(first) % 64, 0U);
+  EXPECT_EQ(second - first, 64);
+  EXPECT_EQ(arena.used(), 64U + 128U);
+  EXPECT_DEATH(arena.take(1), "check failed");
+}
+
+TEST(HumanBytes, HasThreeDigitsAndDecimalUnits) {
+  EXPECT_EQ(human_bytes(0), "0 B");
+  EXPECT_EQ(human_bytes(999), "999 B");
+  EXPECT_EQ(human_bytes(1234), "1.23 kB");
+  EXPECT_EQ(human_bytes(12345), "12.3 kB");
+  EXPECT_EQ(human_bytes(999999), "1.00 MB");
+  EXPECT_EQ(human_bytes(795818368), "796 MB");
+  EXPECT_EQ(human_bytes(4200000000000), "4.20 TB");
+}
+
+TEST(Memory, KnowsWhatThisProcessUses) {
+  const uint64_t before = peak_resident_memory();
+  AlignedArray<char> buffer(64 << 20);
+  std::fill(buffer.data(), buffer.data() + buffer.size(), 'x');
+  EXPECT_GE(peak_resident_memory(), before + (32 << 20));
+  EXPECT_GT(available_memory(), 0U);
+}
+
 class FileTest : public testing::Test {
  protected:
   void SetUp() override {
@@ -89,6 +118,18 @@ TEST_F(FileTest, WritesAtomicallyAndReadsBack) {
   EXPECT_EQ(*read_text_file(path), "second");
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(directory_), {}),
             1);  // no temporary file left
+}
+
+TEST_F(FileTest, LeavesNothingOfAFileThatWasNotFinished) {
+  const auto path = directory_ / "note.txt";
+  ASSERT_TRUE(write_file_atomically(path, "old"));
+  {
+    Result<AtomicFile> file = AtomicFile::create(path);
+    ASSERT_TRUE(file);
+    ASSERT_TRUE(file->write(std::as_bytes(std::span("new"))));
+  }
+  EXPECT_EQ(*read_text_file(path), "old");
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(directory_), {}), 1);
 }
 
 TEST_F(FileTest, NamesWhatIsWrong) {
