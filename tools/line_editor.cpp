@@ -14,10 +14,11 @@ constexpr int kHistoryLines = 1000;
 
 // Ctrl-C, which arrives as a character while a line is edited: the line is given up and comes back empty.
 unsigned char cancel_line(EditLine* editor, int) {
-  const LineInfo* line = el_line(editor);
+  const LineInfoW* line = el_wline(editor);  // positions in characters, as the next two take them
   el_cursor(editor, static_cast<int>(line->lastchar - line->cursor));
   el_deletestr(editor, static_cast<int>(line->lastchar - line->buffer));
-  std::fputs("^C", stdout);
+  el_insertstr(editor, "\n");  // what tells an empty line from the end of the input
+  std::fputs("^C\n", stdout);
   return CC_NEWLINE;
 }
 
