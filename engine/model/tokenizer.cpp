@@ -15,7 +15,8 @@ namespace {
 
 constexpr size_t kLlama3Tokens = 128256;
 
-// Which pre-tokenizer a file means that names none; BitNet-b1.58-2B-4T's is such a file. Told by what only one family has.
+// Which pre-tokenizer a file means that names none; BitNet-b1.58-2B-4T's is such a file. Told by
+// what only one family has.
 std::string_view guess_pre(const TokenizerData& data) {
   const auto has = [&](size_t id, std::string_view spelling) {
     return id < data.tokens.size() && data.tokens[id] == spelling;

@@ -25,7 +25,8 @@ struct EncodeOptions {
 // Immutable after creation; safe to share between threads.
 class Tokenizer {
  public:
-  // Reads tokenizer.ggml.*: byte-level BPE ("gpt2") and SentencePiece ("llama"). Errors name the key.
+  // Reads tokenizer.ggml.*: byte-level BPE ("gpt2") and SentencePiece ("llama"). Errors name the
+  // key.
   static Result<Tokenizer> from_file(const TensorFile& file);
   // The same from plain data: what from_file read, or a test's own.
   static Result<Tokenizer> from_data(const TokenizerData& data);
@@ -34,12 +35,17 @@ class Tokenizer {
   Tokenizer& operator=(Tokenizer&&) noexcept;
   ~Tokenizer();
 
+  // Any bytes will do, and decode() gives them back. Two exceptions, both so that the ids are those
+  // the model was trained with: qwen2 and mpt (GPT-NeoX) fold text to Unicode's NFC first, and
+  // SentencePiece takes U+2581 for a space.
   std::vector<TokenId> encode(std::string_view text, const EncodeOptions& options = {}) const;
 
-  // The exact bytes that a token stands for; control tokens give their name ("<|eot_id|>") only if `special`, else nothing.
+  // The exact bytes that a token stands for; control tokens give their name ("<|eot_id|>") only if
+  // `special`, else nothing.
   std::string_view bytes_of(TokenId id, bool special = false) const;
   // For display: the vocabulary's own spelling ("Ġonce", "▁once", "<0x0A>").
   std::string_view spelling(TokenId id) const;
+  // The text that encode() was given; for SentencePiece without the space that it puts in front.
   std::string decode(const std::vector<TokenId>& ids, bool special = false) const;
 
   int32_t size() const;  // tokens in the vocabulary
@@ -60,8 +66,8 @@ class Tokenizer {
 // Puts bytes together until they are whole UTF-8 characters: tokens may end in the middle of one.
 class StreamDecoder {
  public:
-  // Bytes that are complete now: valid UTF-8 sequences pass, invalid bytes come out as U+FFFD, an unfinished sequence at the
-  // end waits.
+  // Bytes that are complete now: valid UTF-8 sequences pass, invalid bytes come out as U+FFFD, an
+  // unfinished sequence at the end waits.
   std::string push(std::string_view bytes);
   // What is left at the end of the text: an unfinished sequence becomes U+FFFD.
   std::string finish();

@@ -14,7 +14,8 @@ namespace {
 
 constexpr uint32_t kNone = std::numeric_limits<uint32_t>::max();
 
-// Sorting a run of combining marks takes quadratic time: longer runs, which no writing has, are folded in parts.
+// Sorting a run of combining marks takes quadratic time: longer runs, which no writing has, are
+// folded in parts.
 constexpr int kMostMarks = 512;
 
 uint64_t pair_key(TokenId left, TokenId right) {
@@ -36,7 +37,8 @@ void append_nfc(std::string_view text, std::string& out) {
   }
 }
 
-// Unicode's canonical composed form; bytes that are not UTF-8 stay as they are. Empty if nothing needs a look.
+// Unicode's canonical composed form; bytes that are not UTF-8 stay as they are. Empty if nothing
+// needs a look.
 std::string nfc(std::string_view text) {
   // Below U+0300, whose lead byte is 0xCC, every character is composed already.
   if (std::ranges::none_of(text, [](char c) { return static_cast<unsigned char>(c) >= 0xCC; })) {
@@ -76,7 +78,8 @@ Result<BpeModel> BpeModel::create(const Vocabulary& vocabulary,
   model.vocabulary_size_ = vocabulary.size();
   model.unknown_ = unknown;
   model.by_bytes_.reserve(vocabulary.spellings.size());
-  // Special tokens never come out of merging; the user's own only where no ordinary token has the same bytes.
+  // Special tokens never come out of merging; the user's own only where no ordinary token has the
+  // same bytes.
   for (const bool user_defined : {false, true}) {
     for (TokenId id = 0; id < vocabulary.size(); ++id) {
       if (!vocabulary.is_control(id) &&
@@ -193,8 +196,8 @@ void BpeModel::emit(const Symbol& symbol, std::string_view word, std::vector<Tok
     out.push_back(symbol.id);
     return;
   }
-  // The merges led to something that is no token: its bytes, one by one. A vocabulary without a byte loses it unless it has an
-  // "unknown" token.
+  // The merges led to something that is no token: its bytes, one by one. A vocabulary without a
+  // byte loses it unless it has an "unknown" token.
   for (const char byte : word.substr(symbol.start, symbol.bytes)) {
     const TokenId id = of_byte_[static_cast<unsigned char>(byte)];
     if (id < vocabulary_size_) {

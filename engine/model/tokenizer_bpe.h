@@ -21,7 +21,8 @@ class BpeModel {
                                  std::span<const std::string_view> merges, PreTokenizer pre,
                                  TokenId unknown);
 
-  // Appends the tokens of `text`, which holds no special tokens. Time: n log n in the length of the longest word.
+  // Appends the tokens of `text`, which holds no special tokens. Time: n log n in the length of the
+  // longest word.
   void encode(std::string_view text, std::vector<TokenId>& out) const;
 
   const PreTokenizer& pre() const { return pre_; }
@@ -31,8 +32,8 @@ class BpeModel {
     uint32_t rank;
     TokenId result;
   };
-  // A pair that could be merged. Older ones are not taken back from the queue: they no longer fit the symbols when their
-  // turn comes, and are passed over.
+  // A pair that could be merged. Older ones are not taken back from the queue: they no longer fit
+  // the symbols when their turn comes, and are passed over.
   struct Candidate {
     uint32_t rank, position;
     TokenId left, right, result;

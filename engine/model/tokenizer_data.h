@@ -18,7 +18,8 @@ enum class TokenType : int8_t {
   kByte = 6,  // SentencePiece's <0x00> to <0xFF>
 };
 
-// Views into the caller's memory; needed only while the tokenizer is made. The names are those of tokenizer.ggml.*.
+// Views into the caller's memory; needed only while the tokenizer is made. The names are those of
+// tokenizer.ggml.*.
 struct TokenizerData {
   std::string_view model;  // "gpt2": byte-level BPE; "llama": SentencePiece
   std::string_view pre;    // name of the pre-tokenizer (BPE), empty if the file has none

@@ -10,7 +10,8 @@
 
 #include "engine/model/utf8.h"
 
-// The characters of Unicode's White_Space. Not PCRE2's \s, which takes in U+180E too: the tokenizers' own engines do not.
+// The characters of Unicode's White_Space. Not PCRE2's \s, which takes in U+180E too: the
+// tokenizers' own engines do not.
 #define SPACES                                                                       \
   "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}" \
   "\\x{202f}\\x{205f}\\x{3000}"
@@ -30,7 +31,8 @@ namespace {
 struct Family {
   const char* name;
   bool whole_words_first, adds_bos;
-  // The models' own tokenizers fold to NFC and were trained so; the expected ids of decomposed text come out only with it.
+  // The models' own tokenizers fold to NFC and were trained so; the expected ids of decomposed text
+  // come out only with it.
   bool folds_to_nfc;
   std::vector<const char*> synonyms;
   std::vector<const char*> steps;
@@ -67,8 +69,8 @@ bool answers_to(const Family& family, std::string_view name) {
          std::ranges::any_of(family.synonyms, [&](const char* other) { return name == other; });
 }
 
-// The same text for the expressions' eyes: every byte that is not UTF-8 as U+0001, which no expression singles out, so that
-// offsets stay the same. Empty if the text is all UTF-8.
+// The same text for the expressions' eyes: every byte that is not UTF-8 as U+0001, which no
+// expression singles out, so that offsets stay the same. Empty if the text is all UTF-8.
 std::string masked(std::string_view text) {
   std::string mask;
   for (size_t i = 0; i < text.size();) {
@@ -103,8 +105,8 @@ Expression::Expression(const char* pattern) {
   static_cast<void>(pcre2_jit_compile(compiled->code.get(), PCRE2_JIT_COMPLETE));
   compiled->context.reset(pcre2_match_context_create(nullptr));
   TERN_CHECK(compiled->context != nullptr, "no memory for an expression");
-  // The default limit stops at ten million steps, fewer than a long run of spaces takes. Ours backtrack over one run at most,
-  // so that the time stays linear.
+  // The default limit stops at ten million steps, fewer than a long run of spaces takes. Ours
+  // backtrack over one run at most, so that the time stays linear.
   pcre2_set_match_limit(compiled->context.get(), std::numeric_limits<uint32_t>::max());
   compiled_ = std::move(compiled);
 }

@@ -1,5 +1,6 @@
 #pragma once
-// Cutting text into words before byte-pair merging: the part of a BPE tokenizer that the vocabulary does not hold.
+// Cutting text into words before byte-pair merging: the part of a BPE tokenizer that the vocabulary
+// does not hold.
 
 #include <memory>
 #include <string>
@@ -29,7 +30,8 @@ class PreTokenizer {
   // By the name in tokenizer.ggml.pre. An unknown name is an error that lists the known ones.
   static Result<PreTokenizer> named(std::string_view name);
 
-  // Cuts `text` into words; together they are exactly `text`, whatever its bytes. Linear in its length.
+  // Cuts `text` into words; together they are exactly `text`, whatever its bytes. Linear in its
+  // length.
   std::vector<std::string_view> split(std::string_view text) const;
 
   std::string_view family() const { return family_; }  // the name that its synonyms stand for

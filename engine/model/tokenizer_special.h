@@ -20,8 +20,8 @@ class SpecialMatcher {
     size_t start, length;  // in the text; length 0: nothing found
     TokenId id;
   };
-  // The leftmost token from `from` on, the longest of those that start there. User-defined ones always count, control and
-  // unknown ones only if `control`.
+  // The leftmost token from `from` on, the longest of those that start there. User-defined ones
+  // always count, control and unknown ones only if `control`.
   Found next(std::string_view text, size_t from, bool control) const;
 
  private:

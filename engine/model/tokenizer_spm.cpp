@@ -120,8 +120,8 @@ void SpmModel::encode(std::string_view text, std::vector<TokenId>& out) const {
                                     ? std::string()
                                     : sentencepiece_decode(text, TokenType::kNormal);
   text = unescaped.empty() ? text : unescaped;
-  // Where no piece reaches from one word into the next, nothing is ever merged across: words one by one give the same tokens
-  // with small queues.
+  // Where no piece reaches from one word into the next, nothing is ever merged across: words one by
+  // one give the same tokens with small queues.
   Scratch scratch;
   for (size_t from = 0; from < text.size();) {
     const size_t to = joins_words_ ? text.size() : next_word(text, from);

@@ -1,5 +1,6 @@
 #pragma once
-// SentencePiece as Llama 2 uses it: pairs merged by the score of what they make, bytes for what has no token.
+// SentencePiece as Llama 2 uses it: pairs merged by the score of what they make, bytes for what has
+// no token.
 
 #include <cstdint>
 #include <span>
@@ -17,7 +18,8 @@ class SpmModel {
   // `vocabulary` must outlive the model; `scores` has one entry per token.
   SpmModel(const Vocabulary& vocabulary, std::span<const double> scores, TokenId unknown);
 
-  // Appends the tokens of `text`, which holds no special tokens. No space is put in front. Time: n log n.
+  // Appends the tokens of `text`, which holds no special tokens. No space is put in front. Time: n
+  // log n.
   void encode(std::string_view text, std::vector<TokenId>& out) const;
 
  private:
@@ -28,8 +30,8 @@ class SpmModel {
   struct Candidate {
     float score;
     uint32_t left, right;  // symbols
-    size_t
-        bytes;  // of both together when it was made: another length means that one of them has changed
+    // Of both together when it was made: another length means that one of them has changed.
+    size_t bytes;
   };
   struct Symbol {
     size_t start, bytes;      // in the text; 0 bytes: merged into the one before it

@@ -33,14 +33,16 @@ struct Vocabulary {
   }
 };
 
-// Byte-level BPE writes each byte as a printable character: bytes that print in Latin-1 as themselves, the others as
-// U+0100 and up in order. `spelling` back to bytes; characters outside that alphabet stay as they are.
+// Byte-level BPE writes each byte as a printable character: bytes that print in Latin-1 as
+// themselves, the others as U+0100 and up in order. `spelling` back to bytes; characters outside
+// that alphabet stay as they are.
 std::string byte_level_decode(std::string_view spelling);
 
 // SentencePiece spells a space as U+2581 and a single byte as "<0x0A>" (only for type kByte).
 std::string sentencepiece_decode(std::string_view spelling, TokenType type);
 
-// Fills a vocabulary with the tokens of `data`; `decode` turns the spelling of an ordinary token into its bytes.
+// Fills a vocabulary with the tokens of `data`; `decode` turns the spelling of an ordinary token
+// into its bytes.
 void fill_vocabulary(const TokenizerData& data,
                      const std::function<std::string(std::string_view, TokenType)>& decode,
                      Vocabulary& vocabulary);

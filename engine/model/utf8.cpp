@@ -7,7 +7,8 @@
 namespace tern {
 namespace {
 
-// What may follow a lead byte (Unicode standard, table 3-7): only the second byte has a narrowed range.
+// What may follow a lead byte (Unicode standard, table 3-7): only the second byte has a narrowed
+// range.
 struct Lead {
   size_t length;
   unsigned second_low, second_high;

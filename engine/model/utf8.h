@@ -14,12 +14,14 @@ enum class Utf8Kind {
 
 struct Utf8Char {
   Utf8Kind kind;
-  size_t
-      length;  // bytes; of an invalid one the longest correct beginning, at least 1 (Unicode 3.9, U+FFFD practice)
+  // Bytes; of an invalid one the longest correct beginning, at least 1 (Unicode 3.9, practice for
+  // U+FFFD).
+  size_t length;
   char32_t codepoint;  // only if valid
 };
 
-// The first character of `text`, which must not be empty. Overlong forms, surrogates and values above U+10FFFF are invalid.
+// The first character of `text`, which must not be empty. Overlong forms, surrogates and values
+// above U+10FFFF are invalid.
 Utf8Char first_utf8(std::string_view text);
 
 }  // namespace tern

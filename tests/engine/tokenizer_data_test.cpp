@@ -1,4 +1,5 @@
-// The tokenizers of published models against the ids that other programs give: needs the data folder.
+// The tokenizers of published models against the ids that other programs give: needs the data
+// folder.
 
 #include <gtest/gtest.h>
 
@@ -44,8 +45,8 @@ void expect_strings(const Tokenizer& tokenizer, const std::filesystem::path& pat
   EXPECT_EQ(cases, 830);
 }
 
-// Every case of vectors47.inp gives the line of the same number in `expected`. The 47th, after the last separator, is the
-// empty text, which has no line.
+// Every case of vectors47.inp gives the line of the same number in `expected`. The 47th, after the
+// last separator, is the empty text, which has no line.
 void expect_vectors(const Tokenizer& tokenizer, const std::filesystem::path& input,
                     const std::filesystem::path& expected) {
   const std::string text = read_text(input);
@@ -112,7 +113,8 @@ INSTANTIATE_TEST_SUITE_P(
         Published{"llama2", "ggml-vocab-llama-spm.gguf", "", "llama2", "vectors47-llama-spm.out"}),
     [](const auto& test) { return std::string(test.param.name); });
 
-// GPT-2's own vocabulary is not in the folder, but the part of it that these strings need is in the repository.
+// GPT-2's own vocabulary is not in the folder, but the part of it that these strings need is in the
+// repository.
 TEST(PublishedExcerpt, Gpt2GivesTheKnownIds) {
   TERN_NEEDS_DATA(strings, "tokenizers/strings.jsonl");
   auto data = testing::load_excerpt(TERN_SOURCE_DIR "/tests/golden/tokenizers/excerpt-gpt-2.json");

@@ -1,4 +1,5 @@
-// Tokenizers against ids that other programs gave for the same vocabularies (tests/golden/tokenizers).
+// Tokenizers against ids that other programs gave for the same vocabularies
+// (tests/golden/tokenizers).
 
 #include <gtest/gtest.h>
 
@@ -72,7 +73,8 @@ TEST_P(PreTokenizerFamily, DecodesToTheBytesThatWereEncoded) {
   for (int round = 0; round < 300; ++round) {
     std::string text(random() % 60, '\0');
     for (char& c : text) {
-      // Bytes of every kind, many spaces, quotes and digits; ASCII only where other text may be composed.
+      // Bytes of every kind, many spaces, quotes and digits; ASCII only where other text may be
+      // composed.
       const auto byte = static_cast<char>(random() % (folds ? 128 : 256));
       c = random() % 2 == 0 ? " \n'3a\r"[random() % 6] : byte;
     }
@@ -91,7 +93,8 @@ INSTANTIATE_TEST_SUITE_P(All, PreTokenizerFamily,
 
 class Excerpt : public ::testing::TestWithParam<const char*> {};
 
-// Parts of published vocabularies, with their own ids: the 47 cases of llama.cpp's vocabulary tests.
+// Parts of published vocabularies, with their own ids: the 47 cases of llama.cpp's vocabulary
+// tests.
 TEST_P(Excerpt, GivesTheIdsOfLlamaCpp) {
   const std::string file = std::string("excerpt-") + GetParam() + ".json";
   const nlohmann::json expected = golden(file);
@@ -285,7 +288,8 @@ TEST(FromFile, WithoutATokenizerIsAnError) {
   EXPECT_NE(made.error().message.find("none.gguf: tokenizer.ggml.model"), std::string::npos);
 }
 
-// Long runs of one kind are where careless merging or backtracking is quadratic: at a million bytes that would be hours.
+// Long runs of one kind are where careless merging or backtracking is quadratic: at a million bytes
+// that would be hours.
 TEST(Length, MillionsOfBytesOfOneKindAreEncoded) {
   constexpr size_t kBytes = 1 << 20;
   const std::vector<Tokenizer> all = [] {

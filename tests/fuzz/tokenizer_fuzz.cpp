@@ -1,5 +1,5 @@
-// Any bytes as text: encoded under every family and decoded to the same bytes. And any bytes as a tokenizer's data: refused
-// with a message, or usable.
+// Any bytes as text: encoded under every family and decoded to the same bytes. And any bytes as a
+// tokenizer's data: refused with a message, or usable.
 
 #include <algorithm>
 #include <cstdint>

@@ -1,5 +1,6 @@
 #pragma once
-// The shared data folder: larger files for tests, not part of the repository. Tests that need it skip where it is absent.
+// The shared data folder: larger files for tests, not part of the repository. Tests that need it
+// skip where it is absent.
 
 #include <cstdlib>
 #include <filesystem>
@@ -7,7 +8,8 @@
 
 namespace tern::testing {
 
-// $TERN_DATA_DIR, else ../shared/data beside the repository; nothing if `needed` (relative to it) is not there.
+// $TERN_DATA_DIR, else ../shared/data beside the repository; nothing if `needed` (relative to it)
+// is not there.
 inline std::optional<std::filesystem::path> data_file(const std::filesystem::path& needed) {
   const char* set = std::getenv("TERN_DATA_DIR");
   const std::filesystem::path root =
@@ -20,7 +22,8 @@ inline std::optional<std::filesystem::path> data_file(const std::filesystem::pat
 
 }  // namespace tern::testing
 
-// At the top of a test: std::filesystem::path `name`, or the test is skipped with a message that says what is missing.
+// At the top of a test: std::filesystem::path `name`, or the test is skipped with a message that
+// says what is missing.
 #define TERN_NEEDS_DATA(name, relative)                                                  \
   const auto name##_found = ::tern::testing::data_file(relative);                        \
   if (!name##_found) {                                                                   \

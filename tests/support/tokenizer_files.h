@@ -1,5 +1,6 @@
 #pragma once
-// Tokenizers out of JSON files, as the data that a GGUF file would hold: a way to them that is independent of GGUF.
+// Tokenizers out of JSON files, as the data that a GGUF file would hold: a way to them that is
+// independent of GGUF.
 
 #include <deque>
 #include <filesystem>
@@ -28,7 +29,8 @@ struct OwnedTokenizerData {
 
 // All of these throw on a file that is not what they expect: a test's input is the test's business.
 
-// A Hugging Face tokenizer.json with byte-level BPE. Special added tokens become control tokens, the others user-defined ones.
+// A Hugging Face tokenizer.json with byte-level BPE. Special added tokens become control tokens,
+// the others user-defined ones.
 OwnedTokenizerData load_hf_tokenizer(const std::filesystem::path& path, std::string_view pre);
 // tern-bpe.json, excerpt-*.json and tern-spm.json of tests/golden/tokenizers.
 OwnedTokenizerData load_own_bpe(const std::filesystem::path& path, std::string_view pre);
