@@ -11,7 +11,8 @@ build=${1:-build/dev}
 
 failed=0
 checked=0
-for name in $(sed -n 's/^tern_isa(\([a-z0-9_]*\) .*/\1/p' kernels/isa.cmake); do
+mapfile -t names <<<"$(sed -n 's/^tern_isa(\([a-z0-9_]*\) .*/\1/p' kernels/isa.cmake)"
+for name in "${names[@]}"; do
   object=$build/kernels/CMakeFiles/tern_kernels.dir/$name.cpp.o
   if [ ! -f "$object" ]; then
     echo "check_symbols: $object is not there (not built, or another processor's)"
