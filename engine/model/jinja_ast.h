@@ -38,6 +38,8 @@ struct Expr {
     kCall,         // callee, positional arguments; `keywords`
     kFilter,       // value, positional arguments; `text` is the filter's name, `keywords`
     kTest,         // the same; `negated` for "is not"
+    kUnpackList,   // *child, among the arguments of a call
+    kUnpackDict,   // **child
   };
 
   Kind kind;

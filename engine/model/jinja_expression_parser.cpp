@@ -411,10 +411,12 @@ void ExpressionParser::parse_arguments(Expr& call) {
     const bool keyword = token().kind == Token::Kind::kName &&
                          tokens_[at_ + 1].kind == Token::Kind::kOperator &&
                          tokens_[at_ + 1].text == "=";
-    if (at_operator("*") || at_operator("**")) {
-      fail("arguments with * or ** are not supported");
-    }
-    if (keyword) {
+    const bool unpack_list = at_operator("*");
+    if (unpack_list || at_operator("**")) {
+      next();
+      call.children.push_back(
+          make(unpack_list ? Kind::kUnpackList : Kind::kUnpackDict, pack(parse_expression())));
+    } else if (keyword) {
       std::string name = next().text;
       next();
       call.keywords.emplace_back(std::move(name), parse_expression());

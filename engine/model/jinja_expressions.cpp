@@ -76,6 +76,9 @@ Value Interpreter::evaluate_kind(const Expr& expr) {
       line_ = expr.line;
       return Value::boolean(test(expr.text, input, std::move(given)) != expr.negated);
     }
+    case Kind::kUnpackList:
+    case Kind::kUnpackDict:
+      break;  // arguments() takes them apart
   }
   return {};
 }
@@ -419,10 +422,35 @@ Value Interpreter::slice(const Expr& expr) {
   return budget_.list(std::move(out), object.as_sequence().kind);
 }
 
+namespace {
+void unpack_keywords(const Value& value, Arguments& out) {
+  if (!value.is_dict()) {
+    throw TemplateError{"the value behind ** must be a dict, found a " +
+                        std::string(value.type_name())};
+  }
+  for (const auto& [name, item] : value.as_dict().entries()) {
+    if (!name.is_string()) {
+      throw TemplateError{"the keys of the dict behind ** must be strings"};
+    }
+    out.keywords.emplace_back(name.as_string(), item);
+  }
+}
+}  // namespace
+
 Arguments Interpreter::arguments(const Expr& expr) {
   Arguments out;
   for (size_t i = 1; i < expr.children.size(); ++i) {
-    out.positional.push_back(evaluate(*expr.children[i]));
+    const Expr& child = *expr.children[i];
+    const bool unpacks = child.kind == Kind::kUnpackList || child.kind == Kind::kUnpackDict;
+    const Value value = evaluate(unpacks ? *child.children[0] : child);
+    if (child.kind == Kind::kUnpackList) {
+      const Value items = sequence_of(value);
+      out.positional.insert(out.positional.end(), items.items().begin(), items.items().end());
+    } else if (child.kind == Kind::kUnpackDict) {
+      unpack_keywords(value, out);
+    } else {
+      out.positional.push_back(value);
+    }
   }
   for (const auto& [name, value] : expr.keywords) {
     out.keywords.emplace_back(name, evaluate(*value));

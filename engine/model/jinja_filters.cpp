@@ -38,6 +38,11 @@ Value items_of(Call call) {
   return call.interpreter.sequence_of(call.self);
 }
 
+// map and select take anything false for an empty list: "tools | selectattr(...)" where tools is none.
+Value items_or_nothing(Call call) {
+  return call.self.truthy() ? items_of(call) : call.budget().list({});
+}
+
 Value length(Call call) {
   const Value& self = call.self;
   if (self.is_string()) {
@@ -146,7 +151,7 @@ Value map(Call call) {
     throw TemplateError{"map needs a filter's name or attribute="};
   }
   List out;
-  const Value items = items_of(call);
+  const Value items = items_or_nothing(call);
   for (const Value& item : items.items()) {
     call.budget().charge_iteration();
     if (path == nullptr) {
@@ -169,7 +174,7 @@ Value select(Call call, bool by_attribute, bool wanted) {
     throw TemplateError{"select and reject need the name of an attribute or a test"};
   }
   List out;
-  const Value items = items_of(call);
+  const Value items = items_or_nothing(call);
   for (const Value& item : items.items()) {
     call.budget().charge_iteration();
     const Value value = by_attribute ? attribute_of(call.interpreter, item, given[0]) : item;

@@ -10,6 +10,7 @@ namespace {
 struct Decoded {
   uint32_t code;
   size_t size;
+  bool valid;
 };
 
 Decoded decode(std::string_view text, size_t at) {
@@ -18,15 +19,16 @@ Decoded decode(std::string_view text, size_t at) {
   const utf8proc_ssize_t size =
       utf8proc_iterate(reinterpret_cast<const utf8proc_uint8_t*>(text.data()) + at, left, &code);
   if (size <= 0 || code < 0) {
-    return {0xFFFD, 1};
+    return {0xFFFD, 1, false};
   }
-  return {static_cast<uint32_t>(code), static_cast<size_t>(size)};
+  return {static_cast<uint32_t>(code), static_cast<size_t>(size), true};
 }
 
 // The byte at which the character before `end` begins.
 size_t previous(std::string_view text, size_t end) {
   for (size_t back = 1; back <= 4 && back <= end; ++back) {
-    if (decode(text.substr(0, end), end - back).size == back) {
+    const Decoded one = decode(text.substr(0, end), end - back);
+    if (one.valid && one.size == back) {
       return end - back;
     }
   }
@@ -52,11 +54,10 @@ std::string mapped(std::string_view text, const std::function<uint32_t(uint32_t)
   out.reserve(text.size());
   for (size_t at = 0; at < text.size();) {
     const Decoded one = decode(text, at);
-    const bool invalid = one.code == 0xFFFD && one.size == 1;
-    if (invalid) {
-      out += text[at];
-    } else {
+    if (one.valid) {
       append_utf8(out, map(one.code));
+    } else {
+      out += text[at];
     }
     at += one.size;
   }
