@@ -1,6 +1,6 @@
 #pragma once
 // What a template finds without defining it: filters, tests, functions and the methods of values. Each is one row of a
-// table in jinja_filters.cpp, jinja_tests.cpp, jinja_functions.cpp or jinja_methods.cpp.
+// table in jinja_filters.cpp, jinja_list_filters.cpp, jinja_tests.cpp, jinja_functions.cpp or jinja_methods.cpp.
 
 #include <optional>
 #include <string>
@@ -38,6 +38,7 @@ struct Builtin {
 
 // Null if there is none of that name.
 const Builtin* find_filter(std::string_view name);
+const Builtin* find_list_filter(std::string_view name);  // those of jinja_list_filters.cpp only
 const Builtin* find_test(std::string_view name);
 const Builtin* find_function(std::string_view name);
 const Builtin* find_method(const Value& self, std::string_view name);

@@ -222,8 +222,9 @@ ExprPtr ExpressionParser::parse_arithmetic(int level) {
     const Token& op = next();
     ExprPtr right = operand();
     if (op.text == "~" && left->kind == Kind::kConcat) {
+      left->depth =
+          std::max(left->depth, right->depth + 1);  // as grow(), but for the new child only
       left->children.push_back(std::move(right));
-      grow(*left);
     } else {
       left = make(op.text == "~" ? Kind::kConcat : Kind::kArithmetic,
                   pack(std::move(left), std::move(right)), op.text, op.line);

@@ -125,17 +125,7 @@ Value split(Call call, bool from_right) {
 }
 
 Value splitlines(Call call) {
-  const bool keep = call.truth(0, false);
-  std::string_view rest = self(call);
-  std::vector<std::string_view> lines;
-  while (!rest.empty()) {
-    const size_t end = std::min(rest.find_first_of("\n\r\v\f\x1c\x1d\x1e"), rest.size());
-    size_t next = std::min(end + 1, rest.size());
-    next += end + 1 < rest.size() && rest[end] == '\r' && rest[end + 1] == '\n' ? 1U : 0U;
-    lines.push_back(rest.substr(0, keep ? next : end));
-    rest.remove_prefix(next);
-  }
-  return to_list(call, lines);
+  return to_list(call, split_lines(self(call), call.truth(0, false)));
 }
 
 Value partition(Call call, bool from_right) {
@@ -277,7 +267,8 @@ Value pad(Call call, int left) {
   }
   const std::string fill = call.args.size() > 1 && call.has(1) ? call.text(1) : " ";
   call.budget().charge_bytes(static_cast<size_t>(missing), fill.size());
-  const int64_t before = left < 0 ? missing / 2 : left > 0 ? missing : 0;
+  const int64_t half = missing / 2 + (missing & call.integer(0) & 1);  // Python's way of rounding
+  const int64_t before = left < 0 ? half : left > 0 ? missing : 0;
   std::string out;
   for (int64_t i = 0; i < missing; ++i) {
     if (i == before) {

@@ -2,6 +2,7 @@
 
 #include <utf8proc.h>
 
+#include <algorithm>
 #include <functional>
 
 namespace tern::jinja {
@@ -14,6 +15,9 @@ struct Decoded {
 };
 
 Decoded decode(std::string_view text, size_t at) {
+  if (static_cast<signed char>(text[at]) >= 0) {
+    return {static_cast<uint32_t>(text[at]), 1, true};
+  }
   utf8proc_int32_t code = 0;
   const auto left = static_cast<utf8proc_ssize_t>(text.size() - at);
   const utf8proc_ssize_t size =
@@ -144,8 +148,42 @@ size_t trimmed_right(std::string_view text, std::string_view chars) {
   return end;
 }
 
+std::vector<std::string_view> split_lines(std::string_view text, bool keep_ends) {
+  const auto breaks = [](uint32_t code) {
+    return (code >= 0x0A && code <= 0x0D) || (code >= 0x1C && code <= 0x1E) || code == 0x85 ||
+           code == 0x2028 || code == 0x2029;
+  };
+  std::vector<std::string_view> lines;
+  size_t begin = 0;
+  for (size_t at = 0; at < text.size();) {
+    const size_t size = char_size(text, at);
+    if (!breaks(code_point(text, at))) {
+      at += size;
+      continue;
+    }
+    const size_t end = at;
+    at += text.substr(at).starts_with("\r\n") ? 2 : size;
+    lines.push_back(text.substr(begin, (keep_ends ? at : end) - begin));
+    begin = at;
+  }
+  if (begin < text.size()) {
+    lines.push_back(text.substr(begin));
+  }
+  return lines;
+}
+
+// The one letter in common use whose capital form is two letters, as Python has it.
+constexpr std::string_view kSharpS = "\u00DF";
+
 std::string to_upper(std::string_view text) {
-  return mapped(text, upper);
+  std::string out;
+  for (size_t at = 0; at <= text.size();) {
+    const size_t end = std::min(text.find(kSharpS, at), text.size());
+    out += mapped(text.substr(at, end - at), upper);
+    out += end < text.size() ? "SS" : "";
+    at = end + kSharpS.size();
+  }
+  return out;
 }
 std::string to_lower(std::string_view text) {
   return mapped(text, lower);

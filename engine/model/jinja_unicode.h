@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace tern::jinja {
 
@@ -25,6 +26,9 @@ size_t trimmed_right(std::string_view text);
 // The same for a set of characters, given as a text.
 size_t trimmed_left(std::string_view text, std::string_view chars);
 size_t trimmed_right(std::string_view text, std::string_view chars);
+
+// Lines as Python's str.splitlines() sees them: Unicode's line breaks too, and none after the last one.
+std::vector<std::string_view> split_lines(std::string_view text, bool keep_ends);
 
 std::string to_upper(std::string_view text);
 std::string to_lower(std::string_view text);

@@ -163,9 +163,9 @@ struct Limits {
   int evaluation_depth = 1000;              // of evaluation: macros that call themselves
   int value_depth = 100;                    // lists in lists
   size_t iterations = 1'000'000;            // of all loops together
-  size_t steps = 20'000'000;                // of evaluation: each node and each 64 bytes looked at
+  size_t steps = 20'000'000;                // of evaluation: each node and each 16 bytes looked at
   size_t output_bytes = size_t{64} << 20;   // of the rendered text
-  size_t memory_bytes = size_t{512} << 20;  // of all values made, whether still alive or not
+  size_t memory_bytes = size_t{256} << 20;  // of all values made, whether still alive or not
 };
 
 // What one rendering has used up. Every charge past a limit throws an error that names the limit.
@@ -176,7 +176,7 @@ class Budget {
   void charge_bytes(size_t bytes);
   void charge_bytes(size_t count, size_t each);  // without overflow
   void charge_steps(size_t steps);
-  void charge_text(size_t bytes) { charge_steps(1 + bytes / 64); }  // a pass over a text
+  void charge_text(size_t bytes) { charge_steps(1 + bytes / 16); }  // a pass over a text
   void charge_iteration();
 
   // Values whose size is charged, and whose nesting is checked.
