@@ -6,6 +6,8 @@
 #include <cstdio>
 #include <fstream>
 
+#include "engine/base/cgroup.h"
+
 namespace tern {
 namespace {
 
@@ -23,7 +25,7 @@ uint64_t proc_value(const char* path, const std::string& name) {
 }
 
 // A number alone in a file ("max" and missing files give 0).
-uint64_t number_in(const char* path) {
+uint64_t number_in(const std::filesystem::path& path) {
   std::ifstream in(path);
   uint64_t value = 0;
   return in >> value ? value : 0;
@@ -32,13 +34,14 @@ uint64_t number_in(const char* path) {
 }  // namespace
 
 uint64_t available_memory() {
-  const uint64_t system = proc_value("/proc/meminfo", "MemAvailable:");
-  const uint64_t limit = number_in("/sys/fs/cgroup/memory.max");
-  if (limit == 0) {
-    return system;
+  uint64_t available = proc_value("/proc/meminfo", "MemAvailable:");
+  for (const std::filesystem::path& group : cgroup_folders()) {
+    if (const uint64_t limit = number_in(group / "memory.max"); limit > 0) {
+      const uint64_t used = std::min(number_in(group / "memory.current"), limit);
+      available = std::min(available, limit - used);
+    }
   }
-  const uint64_t used = std::min(number_in("/sys/fs/cgroup/memory.current"), limit);
-  return std::min(system, limit - used);
+  return available;
 }
 
 uint64_t peak_resident_memory() {

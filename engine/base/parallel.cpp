@@ -6,10 +6,12 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "engine/base/cgroup.h"
 #include "engine/base/check.h"
 
 // Thread sanitizer cannot see the synchronisation inside the OpenMP runtime and would report every region: builds for it
@@ -103,15 +105,18 @@ std::set<int> performance_cpus() {
   return cpus;
 }
 
-// CPUs' worth of time that the cgroup grants ("max 100000" or "150000 100000"); 0 if unlimited.
+// CPUs' worth of time that control groups grant ("max 100000" or "150000 100000"); infinite if none limits it.
 double cgroup_cpu_limit() {
-  double quota = 0;
-  double period = 0;
-  const std::string line = first_line("/sys/fs/cgroup/cpu.max");
-  if (std::sscanf(line.c_str(), "%lf %lf", &quota, &period) == 2 && period > 0) {
-    return quota / period;
+  double least = std::numeric_limits<double>::infinity();
+  for (const std::filesystem::path& group : cgroup_folders()) {
+    double quota = 0;
+    double period = 0;
+    const std::string line = first_line(group / "cpu.max");
+    if (std::sscanf(line.c_str(), "%lf %lf", &quota, &period) == 2 && period > 0) {
+      least = std::min(least, quota / period);
+    }
   }
-  return 0;
+  return least;
 }
 
 }  // namespace
@@ -130,9 +135,7 @@ int default_thread_count() {
   }
   // A process pinned to efficiency cores alone still runs on what it was given.
   auto count = static_cast<int>(cores.empty() ? allowed.size() : cores.size());
-  if (const double limit = cgroup_cpu_limit(); limit > 0) {
-    count = std::min(count, static_cast<int>(std::ceil(limit)));
-  }
+  count = static_cast<int>(std::ceil(std::min<double>(count, cgroup_cpu_limit())));
   return std::max(count, 1);
 }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/base/buffer.h"
+#include "engine/base/cgroup.h"
 #include "engine/base/file.h"
 #include "engine/base/memory.h"
 #include "engine/base/parallel.h"
@@ -118,6 +119,16 @@ TEST_F(FileTest, WritesAtomicallyAndReadsBack) {
   EXPECT_EQ(*read_text_file(path), "second");
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(directory_), {}),
             1);  // no temporary file left
+}
+
+TEST_F(FileTest, FindsControlGroupsAroundAProcess) {
+  std::ofstream(directory_ / "self") << "12:cpu:/old\n0::/user.slice/app.scope\n";
+  const std::filesystem::path root = "/sys/fs/cgroup";
+  EXPECT_EQ(cgroup_folders(directory_ / "self", root),
+            (std::vector{root / "user.slice/app.scope", root / "user.slice", root}));
+  std::ofstream(directory_ / "top") << "0::/\n";
+  EXPECT_EQ(cgroup_folders(directory_ / "top", root), std::vector{root});
+  EXPECT_EQ(cgroup_folders(directory_ / "none", root), std::vector{root});
 }
 
 TEST_F(FileTest, LeavesNothingOfAFileThatWasNotFinished) {
