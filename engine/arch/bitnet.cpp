@@ -6,28 +6,27 @@
 namespace tern {
 namespace {
 
-// `<architecture>.hidden_activation`, under the names that converters write; nullopt if the file does not say.
-Result<std::optional<Activation>> named_activation(const TensorFile& file,
-                                                   const ModelConfig& config) {
+// `<architecture>.hidden_activation`, under the names that converters write, or `usual` if the file does not say.
+Result<Activation> read_activation(const TensorFile& file, const ModelConfig& config,
+                                   Activation usual) {
   const std::string key = config.architecture + ".hidden_activation";
   ASSIGN_OR_RETURN(const std::optional<std::string_view> name, file.get_string(key));
   if (!name) {
-    return std::optional<Activation>();
+    return usual;
   }
   for (const std::string_view relu2 : {"relu2", "relu_sqr", "relu_squared", "squared_relu"}) {
     if (*name == relu2) {
-      return std::optional(Activation::kRelu2);
+      return Activation::kRelu2;
     }
   }
   if (*name == "silu" || *name == "swish") {
-    return std::optional(Activation::kSilu);
+    return Activation::kSilu;
   }
   return Error{"key " + key + ": expected silu or relu2, found " + std::string(*name) + "."};
 }
 
 Result<void> configure(const TensorFile& file, ModelConfig& config, Activation usual) {
-  ASSIGN_OR_RETURN(const std::optional<Activation> named, named_activation(file, config));
-  config.activation = named.value_or(usual);
+  ASSIGN_OR_RETURN(config.activation, read_activation(file, config, usual));
   config.sub_norms = true;
   config.rope.rotate_half = true;
   return {};

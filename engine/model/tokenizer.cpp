@@ -81,16 +81,17 @@ struct Tokenizer::Impl {
 
 TokenId Tokenizer::Impl::special_id(const char* key, std::optional<int64_t> id) {
   constexpr int64_t kNoneAsUint32 = 0xFFFFFFFF;
-  if (!id || *id == -1 || *id == kNoneAsUint32) {
+  const int64_t value = id.value_or(-1);
+  if (value == -1 || value == kNoneAsUint32) {
     return -1;
   }
-  if (*id < 0 || *id >= vocabulary.size()) {
-    notices.push_back("tokenizer.ggml." + std::string(key) + " is " + std::to_string(*id) +
+  if (value < 0 || value >= vocabulary.size()) {
+    notices.push_back("tokenizer.ggml." + std::string(key) + " is " + std::to_string(value) +
                       ", outside the vocabulary of " + std::to_string(vocabulary.size()) +
                       " tokens: ignored");
     return -1;
   }
-  return static_cast<TokenId>(*id);
+  return static_cast<TokenId>(value);
 }
 
 void Tokenizer::Impl::read_specials(const TokenizerData& data) {
