@@ -183,6 +183,8 @@ TEST(ChatFamilies, AreRecognisedByTheirMarkers) {
       {"{{ '<|im_start|>' + message['role'] }}", "chatml"},
       {"{{ '<|user|>\\n' + message['content'] + eos_token }}{{ '<|assistant|>' }}", "zephyr"},
       {"{{ '<|user|>\\n' + text + '<|end|>\\n<|assistant|>\\n' }}", "phi"},
+      {"{{ '<|user|>\\n' + text + '\\n<|assistant|>\\n' + text + '<|endoftext|>' }}", "falcon3"},
+      {"{{ '<|user|>' + text + '<|observation|>' + '<|assistant|>' }}", "glm"},
       {"{{ '<start_of_turn>user\\n' }}", "gemma"},
       {"{{ '[INST] ' + text + ' [/INST]' }}", "mistral"}};
   for (const auto& one : cases) {
