@@ -41,7 +41,7 @@ Result<void> configure_bitnet(const TensorFile& file, ModelConfig& config,
   RETURN_IF_ERROR(configure(file, config, is_2b_4t ? Activation::kRelu2 : Activation::kSilu));
   if (is_2b_4t && file.metadata().find("bitnet.hidden_activation") == file.metadata().end()) {
     notices.push_back(
-        "This file does not name its activation; squared ReLU is used, as 2B-4T was trained.");
+        "the file does not name its activation; using squared ReLU, as 2B-4T was trained");
   }
   return {};
 }

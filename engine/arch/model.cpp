@@ -75,6 +75,14 @@ void Model::find_stop_tokens() {
       add(id);
     }
   }
+  // The published 2B-4T files.
+  const bool ends_turns = tokenizer_->find("<|eot_id|>") >= 0;
+  if (config_.architecture.starts_with("bitnet") && ends_turns &&
+      spelling_of(*tokenizer_, tokenizer_->eos()) == "<|end_of_text|>") {
+    notices_.push_back(
+        "the file names <|end_of_text|> as its end token, but turns of this model end with "
+        "<|eot_id|>; both stop it");
+  }
 }
 
 size_t Model::bytes_per_token() const {

@@ -251,17 +251,24 @@ TEST_F(ArchTest, InterpolatesFrequenciesAsYarnDoes) {
   }
 }
 
-// The file names only the token that ends a document as its EOS.
+// Files often name only the token that ends a document as their EOS; for BitNet's, known to be wrong, a notice says so.
 TEST_F(ArchTest, StopsOnEveryTokenThatEndsATurn) {
-  FileSpec spec;
-  spec.more = [](GgufWriter& w) { w.set_int("tokenizer.ggml.eos_token_id", kEndOfText); };
-  const auto path = folder_ / "model.gguf";
-  make_file(spec).save(path);
-  LoadOptions options;
-  options.compute.kernels = &best_table();
-  const auto model = Model::load(path, options);
-  ASSERT_TRUE(model) << model.error().message;
-  EXPECT_EQ((*model)->stop_tokens(), (std::vector<TokenId>{kEndOfText, kEndOfTurn}));
+  for (const char* architecture : {"llama", "bitnet-b1.58"}) {
+    const bool bitnet = std::string(architecture) != "llama";
+    FileSpec spec{.architecture = architecture, .sub_norms = bitnet};
+    spec.more = [](GgufWriter& w) { w.set_int("tokenizer.ggml.eos_token_id", kEndOfText); };
+    const auto path = folder_ / "model.gguf";
+    make_file(spec).save(path);
+    LoadOptions options;
+    options.compute.kernels = &best_table();
+    const auto model = Model::load(path, options);
+    ASSERT_TRUE(model) << model.error().message;
+    EXPECT_EQ((*model)->stop_tokens(), (std::vector<TokenId>{kEndOfText, kEndOfTurn}));
+    ASSERT_EQ((*model)->notices().size(), bitnet ? 1U : 0U);
+    if (bitnet) {
+      expect_words((*model)->notices()[0], {"<|end_of_text|>", "<|eot_id|>", "both stop it"});
+    }
+  }
 }
 
 }  // namespace
