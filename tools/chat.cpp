@@ -107,7 +107,7 @@ class Chat {
       std::fputs("The context is full: /reset starts anew.\n", stderr);
     }
     if (options_.model.verbose) {
-      print_summary(*completion);
+      print_summary(*completion, completer_.session().model().bytes_per_token());
     }
     return {};
   }

@@ -39,15 +39,16 @@ double generation_speed(const Usage& usage) {
   return per_second(std::max(0, usage.completion_tokens - 1), usage.generation_seconds);
 }
 
-void print_summary(const Completion& completion) {
+void print_summary(const Completion& completion, size_t bytes_per_token) {
   const Usage& usage = completion.usage;
-  std::fprintf(stderr,
-               "\nprompt %d tokens, %.1f tokens/s; generated %d tokens, %.1f tokens/s (%s); first "
-               "token after %.0f ms; "
-               "memory %s\n",
-               usage.prompt_tokens, prompt_speed(usage), usage.completion_tokens,
-               generation_speed(usage), reason_name(completion.reason),
-               usage.first_token_seconds * 1000, human_bytes(peak_resident_memory()).c_str());
+  const double speed = generation_speed(usage);
+  std::fprintf(
+      stderr,
+      "\nprompt %d tokens, %.1f tokens/s; generated %d tokens, %.1f tokens/s, %.1f GB/s of "
+      "weights (%s); first token after %.0f ms; memory %s\n",
+      usage.prompt_tokens, prompt_speed(usage), usage.completion_tokens, speed,
+      speed * static_cast<double>(bytes_per_token) * 1e-9, reason_name(completion.reason),
+      usage.first_token_seconds * 1000, human_bytes(peak_resident_memory()).c_str());
 }
 
 }  // namespace tern::cli

@@ -1,6 +1,8 @@
 #pragma once
 // What is said about a completion when it is done.
 
+#include <cstddef>
+
 #include "engine/api/message.h"
 
 namespace tern::cli {
@@ -8,7 +10,8 @@ namespace tern::cli {
 const char* reason_name(StopReason reason);
 double prompt_speed(const Usage& usage);      // tokens/s
 double generation_speed(const Usage& usage);  // tokens/s after the first token
-// One line on stderr: tokens and speeds, time to the first token, memory.
-void print_summary(const Completion& completion);
+// One line on stderr: tokens and speeds, how fast weights were read for it (bytes_per_token: Model's), time to the first token,
+// memory.
+void print_summary(const Completion& completion, size_t bytes_per_token);
 
 }  // namespace tern::cli

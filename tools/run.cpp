@@ -99,7 +99,7 @@ Result<void> run(const RunOptions& options) {
     std::printf("\n");
     std::fflush(stdout);
   }
-  print_summary(completion);
+  print_summary(completion, loaded.model->bytes_per_token());
   return {};
 }
 
