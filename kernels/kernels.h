@@ -98,18 +98,21 @@ struct KernelTable {
 
   TernaryKernel two_bit;
 
-  // y[t * y_stride + r] = x(t, :) . W(r, :) for r in `rows`, t < tokens; x: tokens x w.cols, row-major floats.
+  // y[t * y_stride + r] = x(t, :) . W(r, :) for r in `rows`, t < tokens; x: tokens x w.cols, row-major floats. Within one table
+  // a result depends neither on the other tokens of the call nor on `rows`. `scratch`: dense_scratch_bytes(...) bytes of this
+  // thread's own, 64-byte aligned.
   void (*dense_matmul)(const DenseMatrix& w, const float* x, int32_t tokens, RowRange rows,
                        float* y, int64_t y_stride, uint8_t* scratch) noexcept = nullptr;
   size_t (*dense_scratch_bytes)(int32_t cols, int32_t tokens) noexcept = nullptr;
-  // out[0..cols) = row `row` of w, exactly.
+  // out[0..cols) = row `row` of w, the same bits in every table.
   void (*dense_row)(const DenseMatrix& w, int32_t row, float* out) noexcept = nullptr;
 
   // out = x / sqrt(mean(x^2) + eps) * weight, all of length n. out may be x.
   void (*rms_norm)(const float* x, const float* weight, int32_t n, float eps,
                    float* out) noexcept = nullptr;
   // One row of Q8Rows from n floats: scale = max(1e-5, max|x|) / 127, q = clamp(half_even(x * (127 / max)), -128, 127).
-  // Writes q[0..stride), *scale and sums[0..stride / kQ8SumBlock).
+  // Writes q[0..stride), *scale and sums[0..stride / kQ8SumBlock): the same bits in every table. NaN is left out of the
+  // maximum and becomes 0; an infinity makes the scale infinite.
   void (*quantize_q8)(const float* x, int32_t n, int32_t stride, int8_t* q, float* scale,
                       int32_t* sums) noexcept = nullptr;
   // x = softmax(x) over n >= 1 values, by subtracting the maximum.

@@ -2,6 +2,7 @@
 // Inner loops are written over small constant-size arrays so that compilers turn them into vector code (SSE2, NEON) without
 // being allowed to reorder floating-point sums.
 
+#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -149,34 +150,18 @@ T load(const uint8_t* from) {
   return value;
 }
 
-template <class To, class From>
-To bits_of(From value) {
-  static_assert(sizeof(To) == sizeof(From));
-  To to;
-  std::memcpy(&to, &value, sizeof(to));
-  return to;
-}
-
-// IEEE half to float, exactly. Normal numbers only need their exponent moved from bias 15 to 127; a subnormal half is
-// made by subtracting the leading one of a normal number with the same last place; infinity and NaN keep all bits.
+// IEEE half to float, exactly, without branches so that loops of it become vector code. Shifted into a float's place, a
+// half's exponent is 112 too low, for subnormal ones too: a product with 2^112 mends that. Infinity and NaN get all exponent bits.
 float float_of_half(Half h) {
-  const uint32_t sign = static_cast<uint32_t>(h & 0x8000) << 16;
-  const uint32_t magnitude = static_cast<uint32_t>(h & 0x7FFF) << 13;
-  constexpr uint32_t kRebias = (127 - 15) << 23;
-  constexpr uint32_t kSubnormalBase = (127 - 14) << 23;  // 2^-14
-  uint32_t result = magnitude + kRebias;
-  if (magnitude >= (31U << 23)) {
-    result += kRebias;  // exponent 31 -> 255
-  } else if (magnitude < (1U << 23)) {
-    result = bits_of<uint32_t>(bits_of<float>(magnitude + kSubnormalBase) -
-                               bits_of<float>(kSubnormalBase));
-  }
-  return bits_of<float>(result | sign);
+  const uint32_t magnitude = (h & 0x7FFFU) << 13;
+  const auto scaled = std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) * 0x1p112F);
+  const uint32_t not_finite = magnitude >= (31U << 23) ? 0x7F800000U : 0U;
+  return std::bit_cast<float>(scaled | not_finite | ((h & 0x8000U) << 16));
 }
 
 // Float to IEEE half, to nearest even.
 Half half_of_float(float x) {
-  const auto bits = bits_of<uint32_t>(x);
+  const auto bits = std::bit_cast<uint32_t>(x);
   const auto sign = static_cast<uint32_t>((bits >> 16) & 0x8000);
   const uint32_t magnitude = bits & 0x7FFFFFFF;
   uint32_t result = 0;
@@ -187,7 +172,8 @@ Half half_of_float(float x) {
   } else if (magnitude < 0x38800000) {  // below 2^-14: subnormal half
     // Adding 0.5, whose last place is 2^-24 like a subnormal half's, rounds in hardware and leaves the result's bits at
     // the bottom.
-    result = bits_of<uint32_t>(bits_of<float>(magnitude) + 0.5F) - bits_of<uint32_t>(0.5F);
+    result = std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) + 0.5F) -
+             std::bit_cast<uint32_t>(0.5F);
   } else {
     constexpr uint32_t kRebias = (127 - 15) << 23;
     const uint32_t odd = (magnitude >> 13) & 1;
@@ -212,7 +198,7 @@ void decode_f16(const uint8_t* in, int32_t n, float* out) {
 
 void decode_bf16(const uint8_t* in, int32_t n, float* out) {
   for (int32_t i = 0; i < n; ++i) {
-    out[i] = bits_of<float>(static_cast<uint32_t>(load<uint16_t>(in + 2 * i)) << 16);
+    out[i] = std::bit_cast<float>(static_cast<uint32_t>(load<uint16_t>(in + 2 * i)) << 16);
   }
 }
 
@@ -275,19 +261,23 @@ void decode_q4_k(const uint8_t* in, int32_t n, float* out) {
 // and its top bits in field k of qh[32 h + j]. w = d scale (q - 32).
 void decode_q6_k(const uint8_t* in, int32_t n, float* out) {
   for (int32_t i = 0; i < n; i += 256, in += 210) {
+    uint8_t q[256];
+    for (int32_t half = 0; half < 2; ++half) {
+      const uint8_t* low = in + 64 * half;
+      const uint8_t* high = in + 128 + 32 * half;
+      uint8_t* to = q + 128 * half;
+      for (int32_t j = 0; j < 32; ++j) {
+        to[j] = static_cast<uint8_t>((low[j] & 15) | ((high[j] & 3) << 4));
+        to[j + 32] = static_cast<uint8_t>((low[j + 32] & 15) | ((high[j] & 12) << 2));
+        to[j + 64] = static_cast<uint8_t>((low[j] >> 4) | (high[j] & 48));
+        to[j + 96] = static_cast<uint8_t>((low[j + 32] >> 4) | ((high[j] & 192) >> 2));
+      }
+    }
     const float d = float_of_half(load<Half>(in + 208));
     for (int32_t part = 0; part < 16; ++part, out += 16) {
-      const int32_t quarter = part / 2 % 4;
-      const int32_t half = part / 8;
-      const int32_t j0 = 16 * (part % 2);
-      const uint8_t* low = in + 64 * half + 32 * (quarter % 2) + j0;
-      const uint8_t* high = in + 128 + 32 * half + j0;
-      const int low_shift = 4 * (quarter / 2);
-      const int high_shift = 2 * quarter;
       const float scale = d * static_cast<float>(static_cast<int8_t>(in[192 + part]));
       for (int32_t j = 0; j < 16; ++j) {
-        const int q = ((low[j] >> low_shift) & 15) | (((high[j] >> high_shift) & 3) << 4);
-        out[j] = scale * static_cast<float>(q - 32);
+        out[j] = scale * static_cast<float>(q[16 * part + j] - 32);
       }
     }
   }

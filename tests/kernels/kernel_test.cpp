@@ -20,7 +20,7 @@ uint32_t choose_seed() {
 // What to print when a kernel touches a guard page, which ends the program: gtest has no chance to.
 std::array<char, 512> crash_note{};
 
-void on_stray_access(int signal) {
+[[maybe_unused]] void on_stray_access(int signal) {
   [[maybe_unused]] const ssize_t written =
       write(STDERR_FILENO, crash_note.data(), std::strlen(crash_note.data()));
   std::signal(signal, SIG_DFL);
