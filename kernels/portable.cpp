@@ -26,6 +26,7 @@ constexpr int32_t kTokenBlock = 32;  // tokens that meet a chunk while it is unp
 
 struct TernaryScratch {
   uint8_t codes[kFields][kChunkSteps][kStepBytes];
+  int16_t spread[kChunkSteps][kStepBytes];
   int32_t sums[kTokenBlock][kRows];  // products of the column group at hand
   float totals[kTokenBlock][kRows];  // scaled sums of the groups before it
   float scales[kRows];
@@ -43,21 +44,25 @@ void unpack_chunk(const uint8_t* packed, int32_t steps, TernaryScratch& s) {
   }
 }
 
-// sums[lane] += codes . q over `steps` steps. Codes are 0..2 and |q| <= 128, so that an int16 grows by at most 256 a step:
-// 64 steps reach 16384 < 32767.
-void add_products(const uint8_t (*codes)[kStepBytes], const int8_t* q, int32_t steps,
-                  int32_t* sums) {
+// Four activations a step, repeated for every lane: what the codes of that step are multiplied with.
+void spread_activations(const int8_t* q, int32_t steps, TernaryScratch& s) {
+  for (int32_t step = 0; step < steps; ++step) {
+    const int16_t four[4] = {q[4 * step], q[4 * step + 1], q[4 * step + 2], q[4 * step + 3]};
+    for (int32_t lane = 0; lane < kLanes; ++lane) {
+      std::memcpy(&s.spread[step][4 * lane], four, sizeof(four));
+    }
+  }
+}
+
+// sums[lane] += codes . activations over `steps` steps. Codes are 0..2 and |q| <= 128, so that an int16 grows by at most 256 a
+// step: 64 steps reach 16384 < 32767.
+void add_products(const uint8_t (*codes)[kStepBytes], const int16_t (*spread)[kStepBytes],
+                  int32_t steps, int32_t* sums) {
   static_assert(2 * 128 * kChunkSteps < 32767);
   int16_t acc[kStepBytes] = {};
   for (int32_t step = 0; step < steps; ++step) {
-    int16_t four[8];
-    for (int32_t i = 0; i < 8; ++i) {
-      four[i] = q[4 * step + i % 4];
-    }
-    for (int32_t i = 0; i < kStepBytes; i += 8) {
-      for (int32_t j = 0; j < 8; ++j) {
-        acc[i + j] = static_cast<int16_t>(acc[i + j] + codes[step][i + j] * four[j]);
-      }
+    for (int32_t i = 0; i < kStepBytes; ++i) {
+      acc[i] = static_cast<int16_t>(acc[i] + codes[step][i] * spread[step][i]);
     }
   }
   for (int32_t lane = 0; lane < kLanes; ++lane) {
@@ -109,9 +114,9 @@ void multiply_panel(const TernaryMatrix& w, const Q8Rows& x, int32_t first_row, 
       const int32_t steps = (cols + 3) / 4;
       unpack_chunk(panel + int64_t{col} * kLanes, steps, s);
       for (int32_t t = 0; t < tokens; ++t) {
-        const int8_t* q = x.q + int64_t{first_token + t} * x.stride + col;
+        spread_activations(x.q + int64_t{first_token + t} * x.stride + col, steps, s);
         for (int32_t field = 0; field < kFields; ++field) {
-          add_products(s.codes[field], q, steps, s.sums[t] + field * kLanes);
+          add_products(s.codes[field], s.spread, steps, s.sums[t] + field * kLanes);
         }
       }
     }
