@@ -46,7 +46,7 @@ void ModelOptions::declare(CLI::App& app) {
       ->type_name("FILE");
   app.add_option("-t,--threads", threads,
                  "Threads to compute on; default: the physical cores that this process may use")
-      ->check(CLI::Range(1, 1024))
+      ->check(in_range(1, 1024))
       ->type_name("N");
   app.add_option(
          "--isa", isa,
@@ -60,7 +60,7 @@ void ModelOptions::declare(CLI::App& app) {
 
 void declare_context(CLI::App& app, int& context) {
   app.add_option("-c,--ctx-size", context, "Context in tokens; 0: the model's own, at most 8192")
-      ->check(CLI::Range(0, 1 << 24))
+      ->check(in_range(0, 1 << 24))
       ->type_name("N");
 }
 

@@ -42,6 +42,12 @@ struct ModelOptions {
   void declare(CLI::App& app);
 };
 
+// A check that a number lies in [low, high], without the bounds in the help text.
+template <class T>
+CLI::Validator in_range(T low, T high) {
+  return CLI::Range(low, high).description("");
+}
+
 // Options of commands that generate text.
 void declare_context(CLI::App& app, int& context);
 void declare_chat_template(CLI::App& app, ModelOptions& options);

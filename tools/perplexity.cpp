@@ -119,7 +119,7 @@ Action declare_perplexity(CLI::App& app) {
   options->model.declare(app);
   app.add_option("-f,--file", options->file, "Text to predict")->required()->type_name("FILE");
   app.add_option("-c,--ctx-size", options->context, "Tokens in a window")
-      ->check(CLI::Range(8, 1 << 24))
+      ->check(in_range(8, 1 << 24))
       ->capture_default_str();
   app.add_option("--chunks", options->chunks, "Windows to measure; default: all")->type_name("N");
   return [options] { return perplexity(*options); };

@@ -4,6 +4,8 @@
 #include <cstdlib>
 #include <random>
 
+#include "tools/cli.h"
+
 namespace tern::cli {
 namespace {
 
@@ -25,17 +27,18 @@ Result<std::pair<int32_t, float>> parse_bias(const std::string& text) {
 }  // namespace
 
 void SamplingOptions::declare(CLI::App& app) {
-  const CLI::Range positive(0.0, 1e9);
-  const CLI::Range share(0.0, 1.0);
-  app.add_option("-n,--predict", max_tokens,
+  const CLI::Validator positive = in_range(0.0, 1e9);
+  const CLI::Validator share = in_range(0.0, 1.0);
+  app.add_option("-n,--predict,--n-predict", max_tokens,
                  "Tokens to generate at most; -1: until the text or the context ends")
-      ->check(CLI::Range(-1, 1 << 30))
+      ->check(in_range(-1, 1 << 30))
       ->type_name("N");
-  app.add_option("--temp", params.temperature, "Temperature; 0: always the likeliest token")
+  app.add_option("--temp,--temperature", params.temperature,
+                 "Temperature; 0: always the likeliest token")
       ->check(positive)
       ->capture_default_str();
   app.add_option("--top-k", params.top_k, "Choose among the K likeliest tokens; 0: all")
-      ->check(CLI::Range(0, 1 << 30))
+      ->check(in_range(0, 1 << 30))
       ->capture_default_str();
   app.add_option("--top-p", params.top_p,
                  "Choose among the likeliest tokens of this total probability")
@@ -47,14 +50,14 @@ void SamplingOptions::declare(CLI::App& app) {
       ->capture_default_str();
   app.add_option("--repeat-penalty", params.repeat_penalty,
                  "Divide logits of recent tokens; 1: off")
-      ->check(CLI::Range(1e-3, 1e3))
+      ->check(in_range(1e-3, 1e3))
       ->capture_default_str();
   app.add_option("--presence-penalty", params.presence_penalty,
                  "Subtract from logits of recent tokens");
   app.add_option("--frequency-penalty", params.frequency_penalty,
                  "Subtract once per recent occurrence");
   app.add_option("--repeat-last-n", params.repeat_last_n, "How many tokens are recent; -1: all")
-      ->check(CLI::Range(-1, 1 << 20))
+      ->check(in_range(-1, 1 << 20))
       ->capture_default_str();
   app.add_option("-s,--seed", seed, "Seed of the random choice; default: a new one each time");
   app.add_option("--stop", stop, "Stop before this text (may be given several times)")
