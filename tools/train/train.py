@@ -126,6 +126,10 @@ class Workers:
             p.grad.div_(len(batches))
         return sum(losses) / len(losses)
 
+    def stop(self):
+        for connection, _ in self.helpers:
+            connection.send(None)
+
 
 def evaluate(model, tokens, length, count):
     """Mean loss over `count` windows spread evenly over the tokens (all if fewer)."""
@@ -226,6 +230,7 @@ def main():
                               "adam": adam.state_dict(), "muon": muon.buffers if muon else None,
                               "step": step, "tokens": tokens, "elapsed": elapsed,
                               "taken": (stories.taken, books.taken)})
+    workers.stop()
     print(f"done: {step} steps, {tokens} tokens, {elapsed / 60:.1f} minutes")
 
 
