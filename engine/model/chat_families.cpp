@@ -47,8 +47,8 @@ constexpr std::string_view kZephyr =
 // No format at all: the texts, one below the other.
 constexpr std::string_view kPlain = "{{ messages | map(attribute='content') | join('\\n') }}";
 
-// The built-in ones first, in the order in which errors name them. Markers of a later family may contain an earlier one's:
-// those of the more particular family stand first.
+// The built-in ones first, in the order in which errors name them. Markers of a later family may
+// contain an earlier one's: those of the more particular family stand first.
 constexpr ChatFamily kFamilies[] = {
     {"bitnet", {"capitalize", "<|eot_id|>"}, "<|eot_id|> <|end_of_text|>", kBitnet},
     {"llama3",
@@ -111,7 +111,8 @@ const ChatFamily* family_of_model(std::string_view architecture, std::string_vie
   const std::string name = lower(model_name);
   const auto has = [&](std::string_view part) { return name.find(part) != std::string::npos; };
   const bool tuned = has("instruct") || has("chat") || name.ends_with("-it");
-  // "bitnet2b" is what Microsoft's own file calls itself. 1bitLLM's models and other bitnets are base models.
+  // "bitnet2b" is what Microsoft's own file calls itself. 1bitLLM's models and other bitnets are
+  // base models.
   if (architecture.starts_with("bitnet") && (has("bitnet2b") || has("2b-4t") || has("2b4t"))) {
     return find_family("bitnet");
   }

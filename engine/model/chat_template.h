@@ -22,24 +22,27 @@ struct TemplateContext {
 
 class ChatTemplate {
  public:
-  // The file's own Jinja text, if it renders; a built-in one where that text is known to be broken, where it fails but is
-  // recognised, or where the file has none and the model's name tells its family. Otherwise `plain`, with is_chat() false:
-  // text completion.
+  // The file's own Jinja text, if it renders; a built-in one where that text is known to be broken,
+  // where it fails but is recognised, or where the file has none and the model's name tells its
+  // family. Otherwise `plain`, with is_chat() false: text completion.
   static Result<ChatTemplate> choose(const TemplateContext& context);
-  // A built-in name ("bitnet", "llama3", "chatml", "falcon3", "zephyr", "plain") or Jinja source. Errors list the names.
+  // A built-in name ("bitnet", "llama3", "chatml", "falcon3", "zephyr", "plain") or Jinja source.
+  // Errors list the names.
   static Result<ChatTemplate> named(std::string_view name_or_source,
                                     const TemplateContext& context);
 
-  // The text of the conversation, ready to encode with EncodeOptions{.parse_special = true}. Where the family's format has
-  // BOS, the text begins with bos_text; otherwise the caller puts it in front if the model wants one. With
-  // `add_generation_prompt` the text ends where the assistant is to speak. A system message that the template has no place
-  // for goes before the next user's message.
+  // The text of the conversation, ready to encode with EncodeOptions{.parse_special = true}. Where
+  // the family's format has BOS, the text begins with bos_text; otherwise the caller puts it in
+  // front if the model wants one. With `add_generation_prompt` the text ends where the assistant is
+  // to speak. A system message that the template has no place for goes before the next user's
+  // message.
   Result<std::string> render(const std::vector<Message>& messages,
                              bool add_generation_prompt) const;
 
   std::string_view name() const;  // built-in name, or "file's own"
   bool is_chat() const;           // false: `plain` chosen for lack of a template
-  // Spellings of every token that ends a turn in this family ("<|eot_id|>", ...); the caller looks them up.
+  // Spellings of every token that ends a turn in this family ("<|eot_id|>", ...); the caller looks
+  // them up.
   const std::vector<std::string>& stop_tokens() const;
   const std::vector<std::string>& notices()
       const;  // e.g. "the file's template is a placeholder: bitnet's is used"

@@ -1,9 +1,9 @@
 #pragma once
-// A small interpreter for Jinja templates: what chat templates use of it, rendered as Hugging Face renders them.
-// No package of Debian's offers one for C++.
+// A small interpreter for Jinja templates: what chat templates use of it, rendered as Hugging Face
+// renders them. No package of Debian's offers one for C++.
 //
-// What it leaves out: template inheritance and imports, recursive loops, autoescaping, changing lists
-// and dicts in place (Hugging Face's sandbox forbids that too).
+// What it leaves out: template inheritance and imports, recursive loops, autoescaping, changing
+// lists and dicts in place (Hugging Face's sandbox forbids that too).
 
 #include <ctime>
 #include <memory>

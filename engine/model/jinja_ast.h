@@ -1,6 +1,6 @@
 #pragma once
-// The tree of a parsed template. One node type each for expressions and statements: what the children mean is said at
-// the kinds.
+// The tree of a parsed template. One node type each for expressions and statements: what the
+// children mean is said at the kinds.
 
 #include <cstdint>
 #include <memory>

@@ -1,6 +1,7 @@
 #pragma once
-// What a template finds without defining it: filters, tests, functions and the methods of values. Each is one row of a
-// table in jinja_filters.cpp, jinja_list_filters.cpp, jinja_tests.cpp, jinja_functions.cpp or jinja_methods.cpp.
+// What a template finds without defining it: filters, tests, functions and the methods of values.
+// Each is one row of a table in jinja_filters.cpp, jinja_list_filters.cpp, jinja_tests.cpp,
+// jinja_functions.cpp or jinja_methods.cpp.
 
 #include <optional>
 #include <string>

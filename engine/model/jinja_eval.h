@@ -18,7 +18,8 @@ struct Arguments {
   std::vector<std::pair<std::string, Value>> keywords;
 };
 
-// The variables of one scope. Names point into the template's tree or the caller's globals, which live longer.
+// The variables of one scope. Names point into the template's tree or the caller's globals, which
+// live longer.
 struct Frame {
   std::shared_ptr<Frame> parent;
   std::vector<std::pair<std::string_view, Value>> variables;
@@ -104,7 +105,8 @@ class Interpreter {
   std::string* out_ = nullptr;
   Value block_input_;
   std::vector<std::unique_ptr<Namespace>> namespaces_;
-  // Frames that macros hold: their variables hold the macros in turn, so the cycle is cut at the end.
+  // Frames that macros hold: their variables hold the macros in turn, so the cycle is cut at the
+  // end.
   std::vector<std::shared_ptr<Frame>> captured_;
 };
 

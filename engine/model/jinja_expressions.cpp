@@ -475,10 +475,8 @@ Value Interpreter::call(const Value& callee, Arguments arguments) {
     case Value::Kind::kMethod:
       return call_builtin(*callee.as_method().builtin, callee.as_method().self,
                           std::move(arguments));
-    case Value::Kind::kMacro: {
-      const Value result = call_macro(*callee.as_macro(), std::move(arguments));
-      return result;
-    }
+    case Value::Kind::kMacro:
+      return call_macro(*callee.as_macro(), std::move(arguments));
     case Value::Kind::kUndefined:
       throw TemplateError{callee.undefined_message()};
     default:

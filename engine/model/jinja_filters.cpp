@@ -1,4 +1,5 @@
-// The filters of Jinja that work on texts, numbers and single values, with tojson as Hugging Face replaces it.
+// The filters of Jinja that work on texts, numbers and single values, with tojson as Hugging Face
+// replaces it.
 #include <algorithm>
 #include <charconv>
 #include <cmath>
@@ -221,7 +222,8 @@ Value escape(Call call) {
   return text(call, std::move(out));
 }
 
-// Words begin behind white space, brackets and hyphens: unlike str.title(), "it's" keeps its small s.
+// Words begin behind white space, brackets and hyphens: unlike str.title(), "it's" keeps its small
+// s.
 Value title(Call call) {
   const std::string in = input(call);
   std::string out;

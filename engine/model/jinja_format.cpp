@@ -1,4 +1,5 @@
-// Python's two ways of formatting, without their rare parts: "%-5.1f" and "{0:>8}" are here, nested fields are not.
+// Python's two ways of formatting, without their rare parts: "%-5.1f" and "{0:>8}" are here, nested
+// fields are not.
 #include <algorithm>
 #include <cstdio>
 

@@ -107,7 +107,8 @@ class Lexer {
     }
   }
 
-  // `sign` is what follows the tag's opening; a block or comment tag at the start of its line takes the blanks before it.
+  // `sign` is what follows the tag's opening; a block or comment tag at the start of its line takes
+  // the blanks before it.
   void add_text(std::string_view text, char sign, bool strips_line) {
     if (sign == '-') {
       text = text.substr(0, trimmed_right(text));
@@ -124,7 +125,8 @@ class Lexer {
     }
   }
 
-  // At the closing of a tag, e.g. "-%}" with `close` "%}": moves behind it and what white space it takes.
+  // At the closing of a tag, e.g. "-%}" with `close` "%}": moves behind it and what white space it
+  // takes.
   bool skip_close(std::string_view close, bool takes_newline) {
     const char sign = at_ < text_.size() ? text_[at_] : ' ';
     const bool has_sign = sign == '-' || (sign == '+' && takes_newline);

@@ -1,6 +1,6 @@
 #pragma once
-// The text of a Jinja template cut into tokens, with the white space handled as Hugging Face's environment does
-// (trim_blocks and lstrip_blocks on, one final line break dropped).
+// The text of a Jinja template cut into tokens, with the white space handled as Hugging Face's
+// environment does (trim_blocks and lstrip_blocks on, one final line break dropped).
 
 #include <cstdint>
 #include <string>

@@ -20,7 +20,8 @@ Value items_of(Call call) {
   return call.interpreter.sequence_of(call.self);
 }
 
-// map and select take anything false for an empty list: "tools | selectattr(...)" where tools is none.
+// map and select take anything false for an empty list: "tools | selectattr(...)" where tools is
+// none.
 Value items_or_nothing(Call call) {
   return call.self.truthy() ? items_of(call) : call.budget().list({});
 }
@@ -105,7 +106,8 @@ Value map(Call call) {
   return call.budget().list(std::move(out), SequenceKind::kGenerator);
 }
 
-// select, reject, selectattr, rejectattr: the items of which a test holds; without one, those that are true.
+// select, reject, selectattr, rejectattr: the items of which a test holds; without one, those that
+// are true.
 Value select(Call call, bool by_attribute, bool wanted) {
   const size_t skipped = by_attribute ? 1 : 0;
   const auto& given = call.rest.positional;

@@ -1,5 +1,5 @@
-// The methods of strings, dicts, lists and of `loop`. Those that change a list or dict are left out, as Hugging Face's
-// sandbox refuses them.
+// The methods of strings, dicts, lists and of `loop`. Those that change a list or dict are left
+// out, as Hugging Face's sandbox refuses them.
 #include <algorithm>
 #include <iterator>
 #include <utility>
@@ -59,16 +59,15 @@ std::vector<std::string_view> split_at_space(std::string_view rest, int64_t most
       break;
     }
     // The word at the end at hand.
-    size_t begin = 0;
-    size_t end = rest.size();
     if (from_right) {
+      size_t begin = 0;
       for (size_t at = 0; at < rest.size(); at += char_size(rest, at)) {
         begin = is_white_space(code_point(rest, at)) ? at + char_size(rest, at) : begin;
       }
       parts.push_back(rest.substr(begin));
       rest = rest.substr(0, begin);
     } else {
-      end = 0;
+      size_t end = 0;
       while (end < rest.size() && !is_white_space(code_point(rest, end))) {
         end += char_size(rest, end);
       }

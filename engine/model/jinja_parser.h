@@ -9,7 +9,8 @@
 
 namespace tern::jinja {
 
-// Throws TemplateError. No tree is deeper than limits.nesting, so that recursion over it is bounded.
+// Throws TemplateError. No tree is deeper than limits.nesting, so that recursion over it is
+// bounded.
 Block parse(const std::vector<Token>& tokens, const Limits& limits);
 
 }  // namespace tern::jinja

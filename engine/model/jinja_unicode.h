@@ -1,6 +1,6 @@
 #pragma once
-// Strings as Python sees them: sequences of code points, here held as UTF-8. A byte that is no part of valid UTF-8
-// counts as one character, so that every text has a length and keeps its bytes.
+// Strings as Python sees them: sequences of code points, here held as UTF-8. A byte that is no part
+// of valid UTF-8 counts as one character, so that every text has a length and keeps its bytes.
 
 #include <cstddef>
 #include <cstdint>
@@ -27,7 +27,8 @@ size_t trimmed_right(std::string_view text);
 size_t trimmed_left(std::string_view text, std::string_view chars);
 size_t trimmed_right(std::string_view text, std::string_view chars);
 
-// Lines as Python's str.splitlines() sees them: Unicode's line breaks too, and none after the last one.
+// Lines as Python's str.splitlines() sees them: Unicode's line breaks too, and none after the last
+// one.
 std::vector<std::string_view> split_lines(std::string_view text, bool keep_ends);
 
 std::string to_upper(std::string_view text);

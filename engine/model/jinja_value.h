@@ -1,8 +1,10 @@
 #pragma once
-// Values of the Jinja interpreter: Python's, as far as chat templates meet them, and the budget they are charged to.
+// Values of the Jinja interpreter: Python's, as far as chat templates meet them, and the budget
+// they are charged to.
 //
-// Values are immutable and shared, as in the sandbox that Hugging Face renders templates in (no list.append there).
-// The one exception is namespace(): those are owned by the interpreter, so that a cycle through one leaks nothing.
+// Values are immutable and shared, as in the sandbox that Hugging Face renders templates in (no
+// list.append there). The one exception is namespace(): those are owned by the interpreter, so that
+// a cycle through one leaks nothing.
 
 #include <cstddef>
 #include <cstdint>
@@ -15,8 +17,9 @@
 
 namespace tern::jinja {
 
-// Thrown inside the interpreter only; jinja.cpp turns it into an Error. An interpreter with a Result at every step would
-// hide its own logic. `line` is filled in by the evaluator where the thrower does not know it.
+// Thrown inside the interpreter only; jinja.cpp turns it into an Error. An interpreter with a
+// Result at every step would hide its own logic. `line` is filled in by the evaluator where the
+// thrower does not know it.
 struct TemplateError {
   std::string message;
   int line = 0;
@@ -128,7 +131,8 @@ class Value {
       data_;
 };
 
-// A mapping that keeps its order. Keys are scalars; looked up one by one, since those of templates are small.
+// A mapping that keeps its order. Keys are scalars; looked up one by one, since those of templates
+// are small.
 class Dict {
  public:
   using Entry = std::pair<Value, Value>;

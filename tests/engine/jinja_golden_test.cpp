@@ -1,5 +1,5 @@
-// The template interpreter against Python's jinja2 in Hugging Face's settings: tests/golden/templates/expected.json, which
-// make_templates.py beside it writes.
+// The template interpreter against Python's jinja2 in Hugging Face's settings:
+// tests/golden/templates/expected.json, which make_templates.py beside it writes.
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
-// What the interpreter refuses: errors and their lines, and the limits. What it renders is compared with jinja2 in
-// jinja_golden_test.cpp.
+// What the interpreter refuses: errors and their lines, and the limits. What it renders is compared
+// with jinja2 in jinja_golden_test.cpp.
 
 #include "engine/model/jinja.h"
 

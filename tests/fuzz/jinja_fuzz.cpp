@@ -1,4 +1,5 @@
-// Any bytes as a chat template, upon one fixed conversation: a text or a message comes back, within the limits.
+// Any bytes as a chat template, upon one fixed conversation: a text or a message comes back, within
+// the limits.
 
 #include <cstdint>
 #include <cstdlib>

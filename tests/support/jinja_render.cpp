@@ -1,6 +1,7 @@
-// jinja_render TEMPLATE CONTEXT...: prints what the template gives for each context, a JSON array of the texts.
-// CONTEXT is a JSON file with an object of variables. A rendering that fails gives {"error": message} in its place.
-// The clock stands at 2024-07-26 12:00 UTC, so that two programs can agree on it.
+// jinja_render TEMPLATE CONTEXT...: prints what the template gives for each context, a JSON array
+// of the texts. CONTEXT is a JSON file with an object of variables. A rendering that fails gives
+// {"error": message} in its place. The clock stands at 2024-07-26 12:00 UTC, so that two programs
+// can agree on it.
 
 #include <fstream>
 #include <iostream>

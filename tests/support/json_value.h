@@ -1,5 +1,6 @@
 #pragma once
-// JSON as the values of the template interpreter, for tests that keep a template's context in a file.
+// JSON as the values of the template interpreter, for tests that keep a template's context in a
+// file.
 
 #include <nlohmann/json.hpp>
 
