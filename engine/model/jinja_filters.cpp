@@ -90,7 +90,12 @@ Value indent(Call call) {
           ? call.text(0)
           : std::string(static_cast<size_t>(std::clamp(call.integer(0, 4), int64_t{0}, kMaxWidth)),
                         ' ');
-  const std::string in = input(call) + "\n";
+  if (!call.self.is_string()) {
+    throw TemplateError{call.self.is_undefined() ? call.self.undefined_message()
+                                                 : "indent needs a string, found a " +
+                                                       std::string(call.self.type_name())};
+  }
+  const std::string in = call.self.as_string() + "\n";
   std::string out = call.truth(1, false) ? lead : "";
   const std::vector<std::string_view> lines = split_lines(in, false);
   for (size_t i = 0; i < lines.size(); ++i) {
@@ -128,8 +133,15 @@ std::optional<int64_t> parse_integer(std::string digits, int base) {
   return parsed.ec == std::errc() && parsed.ptr == end ? std::optional(value) : std::nullopt;
 }
 
+void require_defined(const Value& value) {
+  if (value.is_undefined()) {
+    throw TemplateError{value.undefined_message()};
+  }
+}
+
 Value to_int(Call call) {
   const Value missing = call.has(0) ? call.arg(0) : Value::integer(0);
+  require_defined(call.self);
   std::optional<double> real;
   if (call.self.is_integral()) {
     return Value::integer(call.self.as_int());
@@ -148,6 +160,7 @@ Value to_int(Call call) {
 }
 
 Value to_float(Call call) {
+  require_defined(call.self);
   if (call.self.is_number()) {
     return Value::real(call.self.as_real());
   }
@@ -248,9 +261,18 @@ Value format(Call call) {
                                    named.empty() ? nullptr : &named, call.budget()));
 }
 
+// Runs of letters, digits and underscores.
 Value wordcount(Call call) {
-  const Value words = by_method(call, "split");
-  return Value::integer(static_cast<int64_t>(words.items().size()));
+  const std::string in = input(call);
+  int64_t words = 0;
+  bool inside = false;
+  for (size_t at = 0; at < in.size(); at += char_size(in, at)) {
+    const uint32_t code = code_point(in, at);
+    const bool part = is_alpha(code) || is_digit(code) || code == '_';
+    words += part && !inside ? 1 : 0;
+    inside = part;
+  }
+  return Value::integer(words);
 }
 
 const Builtin kFilters[] = {

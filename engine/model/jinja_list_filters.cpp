@@ -137,7 +137,10 @@ Value sort_key(Call call, const Value& value, bool case_sensitive) {
 
 void sort_by_keys(Call call, std::vector<std::pair<Value, Value>>& keyed, bool reverse) {
   std::stable_sort(keyed.begin(), keyed.end(), [&](const auto& a, const auto& b) {
-    return reverse ? less(b.first, a.first, call.budget()) : less(a.first, b.first, call.budget());
+    if (a.first.is_undefined() && b.first.is_undefined()) {
+      return false;  // alike, though they cannot be compared
+    }
+    return less((reverse ? b : a).first, (reverse ? a : b).first, call.budget());
   });
 }
 

@@ -15,11 +15,14 @@ Value yes(bool value) {
   return Value::boolean(value);
 }
 
-int64_t integer_of(Call call) {
-  if (!call.self.is_integral()) {
-    throw TemplateError{"the test needs an integer, found a " + std::string(call.self.type_name())};
+// self modulo an integer, as a test needs it.
+Value rest_of(Call call, int64_t divisor) {
+  if (!call.self.is_number()) {
+    throw TemplateError{call.self.is_undefined() ? call.self.undefined_message()
+                                                 : "the test needs a number, found a " +
+                                                       std::string(call.self.type_name())};
   }
-  return call.self.as_int();
+  return arithmetic("%", call.self, Value::integer(divisor), call.budget());
 }
 
 bool is_iterable(const Value& value) {
@@ -27,10 +30,10 @@ bool is_iterable(const Value& value) {
 }
 
 // Some letter is cased, and all cased letters are as `same` makes them.
-bool is_cased(const Value& value, std::string (*same)(std::string_view),
+bool is_cased(Call call, std::string (*same)(std::string_view),
               std::string (*other)(std::string_view)) {
-  return value.is_string() && same(value.as_string()) == value.as_string() &&
-         other(value.as_string()) != value.as_string();
+  const std::string text = call.interpreter.text(call.self);
+  return same(text) == text && other(text) != text;
 }
 
 Value compare(Call call, bool (*accept)(const Value&, const Value&, Budget&)) {
@@ -48,11 +51,7 @@ Value test_in(Call call) {
 }
 
 Value test_divisible(Call call) {
-  const int64_t divisor = call.integer(0);
-  if (divisor == 0) {
-    throw TemplateError{"division by zero"};
-  }
-  return yes(divisor == -1 || integer_of(call) % divisor == 0);
+  return yes(rest_of(call, call.integer(0)).as_real() == 0);
 }
 
 Value equal_to(Call call) {
@@ -96,11 +95,11 @@ const Builtin kTests[] = {
      }},
     {"iterable", "", [](Call call) { return yes(is_iterable(call.self)); }},
     {"callable", "", [](Call call) { return yes(call.self.is_callable()); }},
-    {"odd", "", [](Call call) { return yes(integer_of(call) % 2 != 0); }},
-    {"even", "", [](Call call) { return yes(integer_of(call) % 2 == 0); }},
+    {"odd", "", [](Call call) { return yes(rest_of(call, 2).as_real() == 1); }},
+    {"even", "", [](Call call) { return yes(rest_of(call, 2).as_real() == 0); }},
     {"divisibleby", "num", test_divisible},
-    {"lower", "", [](Call call) { return yes(is_cased(call.self, to_lower, to_upper)); }},
-    {"upper", "", [](Call call) { return yes(is_cased(call.self, to_upper, to_lower)); }},
+    {"lower", "", [](Call call) { return yes(is_cased(call, to_lower, to_upper)); }},
+    {"upper", "", [](Call call) { return yes(is_cased(call, to_upper, to_lower)); }},
     {"in", "seq", test_in},
     {"sameas", "other", equal_to},  // values have no identity here
     {"filter", "",
