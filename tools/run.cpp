@@ -24,16 +24,25 @@ struct RunOptions {
   bool hide_prompt = false;
 };
 
+// Without the line end that editors and echo put after a text: the text would go on in a new line.
+std::string without_last_newline(std::string text) {
+  if (text.ends_with('\n')) {
+    text.pop_back();
+  }
+  return text;
+}
+
 // The prompt: given, from a file, or from a pipe.
 Result<std::string> read_prompt(const RunOptions& options) {
   if (!options.file.empty() && !options.prompt.empty()) {
     return Error{"Expected a prompt or -f FILE, found both."};
   }
   if (!options.file.empty()) {
-    return read_text_file(options.file);
+    ASSIGN_OR_RETURN(std::string text, read_text_file(options.file));
+    return without_last_newline(std::move(text));
   }
   if (options.prompt == "-" || (options.prompt.empty() && !stdin_is_terminal())) {
-    return read_stdin();
+    return without_last_newline(read_stdin());
   }
   if (options.prompt.empty()) {
     return Error{

@@ -128,6 +128,7 @@ class Run(Case):
         expected = text_of(*arguments, "Once upon a time")
         self.assertEqual(text_of(*arguments, "-f", self.path("prompt.txt")), expected)
         self.assertEqual(text_of(*arguments, input=b"Once upon a time"), expected)
+        self.assertEqual(text_of(*arguments, input=b"Once upon a time\n"), expected)  # as echo writes it
         self.assertEqual(text_of(*arguments, "-", input=b"Once upon a time"), expected)
 
     def test_threads_do_not_change_the_text(self):
