@@ -43,9 +43,10 @@ std::string with_commas(std::string digits) {
 // Without its sign.
 std::string print_integer(uint64_t value, char type) {
   const unsigned base = type == 'x' || type == 'X' ? 16 : type == 'o' ? 8 : type == 'b' ? 2 : 10;
+  const std::string_view digits = type == 'X' ? "0123456789ABCDEF" : "0123456789abcdef";
   std::string out;
   do {
-    out.insert(out.begin(), (type == 'X' ? "0123456789ABCDEF" : "0123456789abcdef")[value % base]);
+    out.insert(out.begin(), digits[value % base]);
     value /= base;
   } while (value != 0);
   return out;

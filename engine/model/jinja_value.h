@@ -164,7 +164,7 @@ struct BoundMethod {
 struct Limits {
   size_t template_bytes = size_t{1} << 20;
   int nesting = 120;                        // of expressions and blocks in the template's text
-  int evaluation_depth = 1000;              // of evaluation: macros that call themselves
+  int evaluation_depth = 500;               // of evaluation: macros that call themselves
   int value_depth = 100;                    // lists in lists
   size_t iterations = 1'000'000;            // of all loops together
   size_t steps = 20'000'000;                // of evaluation: each node and each 16 bytes looked at
