@@ -91,7 +91,7 @@ std::span<const float> LocalCompleter::read_prompt(const std::vector<TokenId>& p
   session_.rewind(static_cast<int32_t>(kept));
   history_.resize(kept);
   const std::span<const TokenId> rest = std::span(prompt).subspan(kept);
-  const std::span<const float> logits = session_.append(rest, [&] { return sink({}); });
+  const std::span<const float> logits = session_.append(rest, [&] { return sink(""); });
   if (!logits.empty()) {
     history_ = prompt;
   }
@@ -138,7 +138,7 @@ void LocalCompleter::generate(const Request& request, std::span<const float> log
       completion.reason = StopReason::kContextFull;
       break;
     }
-    logits = session_.append({&token, 1}, [&] { return sink({}); });
+    logits = session_.append({&token, 1}, [&] { return sink(""); });
     if (logits.empty()) {
       completion.reason = StopReason::kCancelled;
       break;
