@@ -11,6 +11,7 @@
 #include "engine/base/memory.h"
 #include "engine/base/parallel.h"
 #include "engine/base/result.h"
+#include "tests/support/temp_folder.h"
 
 namespace tern {
 namespace {
@@ -99,17 +100,10 @@ TEST(Memory, KnowsWhatThisProcessUses) {
   EXPECT_GT(available_memory(), 0U);
 }
 
-class FileTest : public testing::Test {
+class FileTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    directory_ =
-        std::filesystem::temp_directory_path() /
-        ("tern-file-test-" + std::to_string(::testing::UnitTest::GetInstance()->random_seed()) +
-         "-" + testing::UnitTest::GetInstance()->current_test_info()->name());
-    std::filesystem::create_directories(directory_);
-  }
-  void TearDown() override { std::filesystem::remove_all(directory_); }
-  std::filesystem::path directory_;
+  testing::TempFolder folder_;
+  const std::filesystem::path directory_ = folder_ / "";
 };
 
 TEST_F(FileTest, WritesAtomicallyAndReadsBack) {
