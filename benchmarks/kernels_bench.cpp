@@ -73,7 +73,8 @@ void count(benchmark::State& state, size_t bytes, const Shape& shape, int32_t to
 
 void two_bit(benchmark::State& state, const KernelTable& table, const Shape& shape,
              int32_t tokens) {
-  const PackedLayout layout = table.two_bit.layout;
+  const TernaryKernel& kernel = table.kernel(TernaryKind::kTwoBit);
+  const PackedLayout layout = kernel.layout;
   const size_t bytes = packed_bytes(layout, shape.rows, shape.cols);
   const size_t copies = tokens == 1 ? kColdBytes / bytes + 1 : 1;
   AlignedBuffer codes(bytes * copies);
@@ -81,13 +82,13 @@ void two_bit(benchmark::State& state, const KernelTable& table, const Shape& sha
   const Activations x(table, tokens, shape.cols);
   const float scale = 1.0F;
   std::vector<float> y(static_cast<size_t>(tokens) * static_cast<size_t>(shape.rows));
-  AlignedBuffer scratch(table.two_bit.scratch_bytes(shape.cols, tokens));
+  AlignedBuffer scratch(kernel.scratch_bytes(shape.cols, tokens));
   size_t copy = 0;
   for (auto _ : state) {
     const auto* data = reinterpret_cast<const uint8_t*>(codes.data()) + copy * bytes;
     const TernaryMatrix w{data, &scale, shape.rows, shape.cols, shape.rows, shape.cols, layout};
-    table.two_bit.matmul(w, x.view, {0, shape.rows}, y.data(), shape.rows,
-                         reinterpret_cast<uint8_t*>(scratch.data()));
+    kernel.matmul(w, x.view, {0, shape.rows}, y.data(), shape.rows,
+                  reinterpret_cast<uint8_t*>(scratch.data()));
     benchmark::DoNotOptimize(y.data());
     copy = (copy + 1) % copies;
   }

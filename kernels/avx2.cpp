@@ -156,7 +156,7 @@ void to_half(const float* x, int32_t n, Half* out) noexcept {
 const KernelTable kAvx2Table = {
     .name = "avx2",
     .needs = kCpuAvx2,
-    .two_bit = {kLayout, two_bit_matmul, two_bit_scratch_bytes},
+    .ternary = {{kLayout, two_bit_matmul, two_bit_scratch_bytes}},
     .dense_matmul = dense_matmul,
     .dense_scratch_bytes = dense_scratch_bytes,
     .dense_row = dense_row,

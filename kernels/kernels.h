@@ -40,6 +40,8 @@ struct Q8Rows {
   int32_t rows = 0;
   int32_t cols = 0;
   int32_t stride = 0;  // round_up(cols, kQ8ColsAlign)
+  int32_t bits =
+      8;  // every q fits in so many bits of two's complement: 8, or 4 (then bit-sliced kernels need four planes)
 };
 
 struct RowRange {
@@ -60,6 +62,18 @@ struct TernaryKernel {
                  uint8_t* scratch) noexcept = nullptr;
   size_t (*scratch_bytes)(int32_t cols, int32_t tokens) noexcept = nullptr;
 };
+
+// The ternary kernels that a table may have; each is exact, so which one serves is a question of speed alone.
+enum class TernaryKind : uint8_t {
+  kTwoBit,
+  kBase3,
+  kBitplanes,        // and + popcount over bit-sliced activations
+  kBitplanesMasked,  // masked add and subtract of the activations themselves
+  kSign,             // only matrices without zeros
+};
+inline constexpr int kTernaryKinds = 5;
+inline constexpr const char* kTernaryKindNames[kTernaryKinds] = {"two_bit", "base3", "bitplanes",
+                                                                 "bitplanes_masked", "sign"};
 
 // Weight types that are multiplied as they lie in the file, in float: embeddings, output heads, and fp16 baselines.
 enum class DenseType : uint8_t { kF32, kF16, kBF16, kQ8_0, kQ4_0, kQ4_K, kQ6_K };
@@ -96,7 +110,12 @@ struct KernelTable {
   const char* name = nullptr;
   uint32_t needs = 0;  // CpuFeature bits (cpu.h)
 
-  TernaryKernel two_bit;
+  TernaryKernel ternary[kTernaryKinds];  // indexed by TernaryKind
+  // What serves where nothing was measured: models whose weights stay in the caches, and models that stream from memory.
+  TernaryKind cached = TernaryKind::kTwoBit;
+  TernaryKind streamed = TernaryKind::kTwoBit;
+
+  const TernaryKernel& kernel(TernaryKind kind) const { return ternary[static_cast<int>(kind)]; }
 
   // y[t * y_stride + r] = x(t, :) . W(r, :) for r in `rows`, t < tokens; x: tokens x w.cols, row-major floats. Within one table
   // a result depends neither on the other tokens of the call nor on `rows`. `scratch`: dense_scratch_bytes(...) bytes of this

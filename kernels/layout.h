@@ -9,12 +9,13 @@ namespace tern {
 
 enum class Packing : uint8_t {
   kTwoBit,     // 2 bits a weight: code w + 1 in {0, 1, 2}; four rows of a panel share a byte
-  kBase3,      // 1.6 bits: five base-3 digits share a byte
-  kBitplanes,  // 2 bits: one plane of nonzeros, one of signs
-  kSign,       // 1 bit: weights are -1 or +1
+  kBase3,      // 1.6 bits: digits w + 1 of five rows share a byte
+  kBitplanes,  // 2 bits: one plane of nonzeros, one of minus signs
+  kSign,       // 1 bit: weights are -1 or +1; eight rows share a byte
 };
 
-// Rows are grouped in panels of `tile_rows`; within a panel, columns advance in steps of `tile_k`.
+// Rows are grouped in panels of `tile_rows`; within a panel, columns advance in steps of `tile_k`: 4 where rows share bytes
+// (kTwoBit, kBase3, kSign), 32 or 64 bits of one row for kBitplanes. DESIGN.md draws them.
 struct PackedLayout {
   Packing packing = Packing::kTwoBit;
   uint8_t tile_rows = 0;
@@ -27,7 +28,23 @@ constexpr int64_t round_up(int64_t value, int64_t step) {
   return (value + step - 1) / step * step;
 }
 
-// Rows and columns after padding to whole tiles; padding weights are 0 (code 1) and padding rows are never stored to y.
+// How many rows share a byte, in packings where rows do.
+constexpr int32_t fields_of(Packing packing) {
+  switch (packing) {
+    case Packing::kTwoBit:
+      return 4;
+    case Packing::kBase3:
+      return 5;
+    case Packing::kSign:
+      return 8;
+    case Packing::kBitplanes:
+      return 1;
+  }
+  return 1;
+}
+
+// Rows and columns after padding to whole tiles. Padding weights are 0 (-1 in kSign); padding rows are never stored to y, and
+// padding columns meet activations that are 0.
 constexpr int64_t padded_rows(const PackedLayout& layout, int64_t rows) {
   return round_up(rows, layout.tile_rows);
 }

@@ -7,22 +7,26 @@
 namespace tern {
 namespace {
 
-// two_bit: a 32-bit word holds 4 consecutive columns of one row (its lane), the lanes of a step hold the rows of a row
-// block, and the four 2-bit fields of each byte belong to four row blocks (DESIGN.md draws it). Packing and unpacking work on
-// such words: four weights of four rows at once.
-constexpr int32_t kFields = 4;
 constexpr int32_t kWordCols = 4;
 constexpr uint32_t kEveryByte = 0x01010101;
 
-struct TwoBitPanel {
+// ---- Rows share bytes (two_bit, base3, sign): a 32-bit word holds 4 consecutive columns of one lane, a step holds one word a
+// lane, and each byte holds one field of every row block (DESIGN.md draws it). A word is packed and unpacked at once.
+
+struct SharedBytesPanel {
+  Packing packing;
+  int32_t fields;
   int32_t lanes;
   int32_t rows;  // that exist
   int32_t cols;
 
-  TwoBitPanel(const PackedLayout& layout, int32_t panel_rows, int32_t panel_cols)
-      : lanes(layout.tile_rows / kFields), rows(panel_rows), cols(panel_cols) {
-    if (layout.packing != Packing::kTwoBit || layout.tile_k != kWordCols ||
-        layout.tile_rows % kFields != 0) {
+  SharedBytesPanel(const PackedLayout& layout, int32_t panel_rows, int32_t panel_cols)
+      : packing(layout.packing),
+        fields(fields_of(layout.packing)),
+        lanes(layout.tile_rows / fields),
+        rows(panel_rows),
+        cols(panel_cols) {
+    if (layout.tile_k != kWordCols || layout.tile_rows % fields != 0) {
       std::abort();  // no kernel has such a layout, so nobody can have got it from a table
     }
   }
@@ -47,40 +51,179 @@ constexpr uint32_t trits_of(uint32_t codes) {
   return ((codes | 0x80808080U) - kEveryByte) ^ 0x80808080U;
 }
 
-}  // namespace
+// Five base-3 digits, the first row block's first, as the fraction ceil(256 v / 243) of a byte: multiplying it by 3 pushes
+// the digits out at the top one after another. Rounding up adds less than 1/256, and 3^5 times that is less than 1: too
+// little to change a digit.
+uint32_t fractions_of(uint32_t numbers) {
+  uint32_t fractions = 0;
+  for (int byte = 0; byte < kWordCols; ++byte) {
+    const uint32_t v = (numbers >> (8 * byte)) & 0xFF;
+    fractions |= (v * 256 + 242) / 243 << (8 * byte);
+  }
+  return fractions;
+}
 
-void pack_panel(const PackedLayout& layout, const int8_t* trits, int32_t panel_rows, int32_t cols,
-                uint8_t* panel_out) {
-  const TwoBitPanel panel(layout, panel_rows, cols);
+// The first digits of four fractions; what is left of them replaces `fractions`.
+uint32_t first_digits(uint32_t& fractions) {
+  const uint32_t even = (fractions & 0x00FF00FFU) * 3;  // 765 at most: two bytes have room for it
+  const uint32_t odd = ((fractions >> 8) & 0x00FF00FFU) * 3;
+  fractions = (even & 0x00FF00FFU) | ((odd & 0x00FF00FFU) << 8);
+  return ((even >> 8) & 0x00FF00FFU) | (odd & 0xFF00FF00U);
+}
+
+// `fields` words of trits, one of each row block, as one packed word.
+uint32_t pack_word(Packing packing, int32_t fields, const uint32_t* trits) {
+  uint32_t word = 0;
+  for (int32_t field = 0; field < fields; ++field) {
+    const uint32_t codes = codes_of(trits[field]);
+    switch (packing) {
+      case Packing::kTwoBit:
+        word |= codes << (2 * field);
+        break;
+      case Packing::kBase3:
+        word = word * 3 + codes;  // 242 a byte at most
+        break;
+      case Packing::kSign:
+        word |= ((codes >> 1) & kEveryByte) << field;  // only +1 has the code 2
+        break;
+      case Packing::kBitplanes:
+        break;
+    }
+  }
+  return packing == Packing::kBase3 ? fractions_of(word) : word;
+}
+
+void unpack_word(Packing packing, int32_t fields, uint32_t word, uint32_t* trits) {
+  for (int32_t field = 0; field < fields; ++field) {
+    uint32_t codes = 0;
+    switch (packing) {
+      case Packing::kTwoBit:
+        codes = (word >> (2 * field)) & (3 * kEveryByte);
+        break;
+      case Packing::kBase3:
+        codes = first_digits(word);
+        break;
+      case Packing::kSign:
+        codes = ((word >> field) & kEveryByte) << 1;
+        break;
+      case Packing::kBitplanes:
+        break;
+    }
+    trits[field] = trits_of(codes);
+  }
+}
+
+constexpr int32_t kMostFields = 8;
+
+void pack_shared_bytes(const PackedLayout& layout, const int8_t* trits, int32_t panel_rows,
+                       int32_t cols, uint8_t* panel_out) {
+  const SharedBytesPanel panel(layout, panel_rows, cols);
   for (int32_t lane = 0; lane < panel.lanes; ++lane) {
     for (int32_t step = 0; step < panel.steps(); ++step) {
-      uint32_t word = 0;
-      for (int32_t field = 0; field < kFields; ++field) {
+      uint32_t words[kMostFields] = {};  // what does not exist weighs 0
+      for (int32_t field = 0; field < panel.fields; ++field) {
         const int32_t row = panel.row(field, lane);
-        uint32_t four = 0;  // trits; what does not exist weighs 0
         if (row < panel.rows) {
-          std::memcpy(&four, trits + int64_t{row} * cols + step * kWordCols, panel.width(step));
+          std::memcpy(&words[field], trits + int64_t{row} * cols + step * kWordCols,
+                      panel.width(step));
         }
-        word |= codes_of(four) << (2 * field);
       }
+      const uint32_t word = pack_word(panel.packing, panel.fields, words);
       std::memcpy(panel_out + panel.word_offset(step, lane), &word, sizeof(word));
     }
   }
 }
 
-void unpack_panel(const PackedLayout& layout, const uint8_t* panel_in, int32_t panel_rows,
-                  int32_t cols, int8_t* trits) {
-  const TwoBitPanel panel(layout, panel_rows, cols);
-  for (int32_t field = 0; field < kFields; ++field) {
-    for (int32_t lane = 0; lane < panel.lanes; ++lane) {
-      const int32_t row = panel.row(field, lane);
-      for (int32_t step = 0; row < panel.rows && step < panel.steps(); ++step) {
-        uint32_t word = 0;
-        std::memcpy(&word, panel_in + panel.word_offset(step, lane), sizeof(word));
-        const uint32_t four = trits_of((word >> (2 * field)) & (3 * kEveryByte));
-        std::memcpy(trits + int64_t{row} * cols + step * kWordCols, &four, panel.width(step));
+void unpack_shared_bytes(const PackedLayout& layout, const uint8_t* panel_in, int32_t panel_rows,
+                         int32_t cols, int8_t* trits) {
+  const SharedBytesPanel panel(layout, panel_rows, cols);
+  for (int32_t lane = 0; lane < panel.lanes; ++lane) {
+    for (int32_t step = 0; step < panel.steps(); ++step) {
+      uint32_t word = 0;
+      std::memcpy(&word, panel_in + panel.word_offset(step, lane), sizeof(word));
+      uint32_t words[kMostFields];
+      unpack_word(panel.packing, panel.fields, word, words);
+      for (int32_t field = 0; field < panel.fields; ++field) {
+        const int32_t row = panel.row(field, lane);
+        if (row < panel.rows) {
+          std::memcpy(trits + int64_t{row} * cols + step * kWordCols, &words[field],
+                      panel.width(step));
+        }
       }
     }
+  }
+}
+
+// ---- Bitplanes: a step holds tile_k columns of every row of the panel, first the bits of its nonzeros, then those of its
+// minus signs; bit j of a row's word is column j of the step.
+
+struct BitplanesPanel {
+  int32_t rows;       // of the panel, whether they exist or not
+  int32_t step_cols;  // a multiple of 8
+
+  explicit BitplanesPanel(const PackedLayout& layout)
+      : rows(layout.tile_rows), step_cols(layout.tile_k) {}
+
+  size_t word_bytes() const { return static_cast<size_t>(step_cols / 8); }
+  size_t plane_bytes() const { return static_cast<size_t>(rows) * word_bytes(); }
+  // Where the nonzero bits of a row lie; its minus bits lie plane_bytes() further on.
+  size_t offset(int32_t row, int32_t col) const {
+    const auto step = static_cast<size_t>(col / step_cols);
+    return step * 2 * plane_bytes() + static_cast<size_t>(row) * word_bytes() +
+           static_cast<size_t>(col % step_cols / 8);
+  }
+};
+
+void pack_bitplanes(const PackedLayout& layout, const int8_t* trits, int32_t panel_rows,
+                    int32_t cols, uint8_t* panel_out) {
+  const BitplanesPanel panel(layout);
+  std::memset(panel_out, 0, panel_bytes(layout, cols));
+  for (int32_t row = 0; row < panel_rows; ++row) {
+    const int8_t* in = trits + int64_t{row} * cols;
+    for (int32_t col = 0; col < cols; col += 8) {
+      uint32_t nonzero = 0;
+      uint32_t minus = 0;
+      for (int32_t bit = 0; bit < 8 && col + bit < cols; ++bit) {
+        nonzero |= uint32_t{in[col + bit] != 0} << bit;
+        minus |= uint32_t{in[col + bit] < 0} << bit;
+      }
+      uint8_t* out = panel_out + panel.offset(row, col);
+      out[0] = static_cast<uint8_t>(nonzero);
+      out[panel.plane_bytes()] = static_cast<uint8_t>(minus);
+    }
+  }
+}
+
+void unpack_bitplanes(const PackedLayout& layout, const uint8_t* panel_in, int32_t panel_rows,
+                      int32_t cols, int8_t* trits) {
+  const BitplanesPanel panel(layout);
+  for (int32_t row = 0; row < panel_rows; ++row) {
+    for (int32_t col = 0; col < cols; ++col) {
+      const uint8_t* in = panel_in + panel.offset(row, col);
+      const int nonzero = (in[0] >> (col % 8)) & 1;
+      const int minus = (in[panel.plane_bytes()] >> (col % 8)) & 1;
+      trits[int64_t{row} * cols + col] = static_cast<int8_t>(nonzero - 2 * minus);
+    }
+  }
+}
+
+}  // namespace
+
+void pack_panel(const PackedLayout& layout, const int8_t* trits, int32_t panel_rows, int32_t cols,
+                uint8_t* panel_out) {
+  if (layout.packing == Packing::kBitplanes) {
+    pack_bitplanes(layout, trits, panel_rows, cols, panel_out);
+  } else {
+    pack_shared_bytes(layout, trits, panel_rows, cols, panel_out);
+  }
+}
+
+void unpack_panel(const PackedLayout& layout, const uint8_t* panel, int32_t panel_rows,
+                  int32_t cols, int8_t* trits) {
+  if (layout.packing == Packing::kBitplanes) {
+    unpack_bitplanes(layout, panel, panel_rows, cols, trits);
+  } else {
+    unpack_shared_bytes(layout, panel, panel_rows, cols, trits);
   }
 }
 

@@ -13,36 +13,99 @@
 namespace tern {
 namespace {
 
-// ---------------------------------------------------------------------------------------------------------------- two_bit
+// ---------------------------------------------------------------------------------------------------------------- ternary
+// One body for every packing: a chunk of a panel is unpacked to codes 0..2 (weight + 1), one a byte, and multiplied.
 
-constexpr PackedLayout kLayout{Packing::kTwoBit, 32, 4};
-constexpr int32_t kRows = 32;        // of a panel
-constexpr int32_t kLanes = 8;        // rows of a row block: one field of the codes
-constexpr int32_t kFields = 4;       // row blocks of a panel
-constexpr int32_t kStepBytes = 32;   // 4 columns of the panel
+constexpr int32_t kLanes = 8;        // rows of a row block
+constexpr int32_t kStepCols = 4;     // columns that a step advances
+constexpr int32_t kStepBytes = 32;   // kStepCols codes of every lane
 constexpr int32_t kChunkCols = 256;  // columns unpacked at a time
-constexpr int32_t kChunkSteps = kChunkCols / 4;
+constexpr int32_t kChunkSteps = kChunkCols / kStepCols;
 constexpr int32_t kTokenBlock = 32;  // tokens that meet a chunk while it is unpacked
 
-struct TernaryScratch {
-  uint8_t codes[kFields][kChunkSteps][kStepBytes];
-  int16_t spread[kChunkSteps][kStepBytes];
-  int32_t sums[kTokenBlock][kRows];  // products of the column group at hand
-  float totals[kTokenBlock][kRows];  // scaled sums of the groups before it
-  float scales[kRows];
-};
+using Codes = uint8_t[kChunkSteps][kStepBytes];  // of one row block
 
-void unpack_chunk(const uint8_t* packed, int32_t steps, TernaryScratch& s) {
-  for (int32_t field = 0; field < kFields; ++field) {
-    for (int32_t step = 0; step < steps; ++step) {
-      const uint8_t* in = packed + step * kStepBytes;
-      uint8_t* out = s.codes[field][step];
-      for (int32_t i = 0; i < kStepBytes; ++i) {
-        out[i] = static_cast<uint8_t>((in[i] >> (2 * field)) & 3);
+// Packings. unpack() reads `steps` steps of a panel from column `col` on, a multiple of 64.
+
+struct TwoBit {
+  static constexpr PackedLayout kLayout{Packing::kTwoBit, 4 * kLanes, kStepCols};
+
+  static void unpack(const uint8_t* panel, int32_t col, int32_t steps, Codes* codes) {
+    const uint8_t* packed = panel + int64_t{col} * kLanes;
+    for (int32_t field = 0; field < fields_of(kLayout.packing); ++field) {
+      for (int32_t i = 0; i < steps * kStepBytes; ++i) {
+        codes[field][i / kStepBytes][i % kStepBytes] =
+            static_cast<uint8_t>((packed[i] >> (2 * field)) & 3);
       }
     }
   }
-}
+};
+
+struct Base3 {
+  static constexpr PackedLayout kLayout{Packing::kBase3, 5 * kLanes, kStepCols};
+
+  static void unpack(const uint8_t* panel, int32_t col, int32_t steps, Codes* codes) {
+    const uint8_t* packed = panel + int64_t{col} * kLanes;
+    for (int32_t i = 0; i < steps * kStepBytes; ++i) {
+      uint32_t fraction =
+          packed[i];  // 0.d0d1d2d3d4 in base 3: times 3, a digit comes out at the top
+      for (int32_t field = 0; field < fields_of(kLayout.packing); ++field) {
+        fraction *= 3;
+        codes[field][i / kStepBytes][i % kStepBytes] = static_cast<uint8_t>(fraction >> 8);
+        fraction &= 0xFF;
+      }
+    }
+  }
+};
+
+struct Sign {
+  static constexpr PackedLayout kLayout{Packing::kSign, 8 * kLanes, kStepCols};
+
+  static void unpack(const uint8_t* panel, int32_t col, int32_t steps, Codes* codes) {
+    const uint8_t* packed = panel + int64_t{col} * kLanes;
+    for (int32_t field = 0; field < fields_of(kLayout.packing); ++field) {
+      for (int32_t i = 0; i < steps * kStepBytes; ++i) {
+        codes[field][i / kStepBytes][i % kStepBytes] =
+            static_cast<uint8_t>(2 * ((packed[i] >> field) & 1));
+      }
+    }
+  }
+};
+
+struct Bitplanes {
+  static constexpr int32_t kWordCols = 64;
+  static constexpr PackedLayout kLayout{Packing::kBitplanes, kLanes, kWordCols};
+
+  static void unpack(const uint8_t* panel, int32_t col, int32_t steps, Codes* codes) {
+    constexpr int32_t kPlaneBytes = kLanes * kWordCols / 8;
+    for (int32_t step = 0; step < steps; ++step) {
+      const int32_t at = col + step * kStepCols;
+      const uint8_t* planes = panel + at / kWordCols * (2 * kPlaneBytes);
+      for (int32_t lane = 0; lane < kLanes; ++lane) {
+        uint64_t nonzero = 0;
+        uint64_t minus = 0;
+        std::memcpy(&nonzero, planes + lane * 8, sizeof(nonzero));
+        std::memcpy(&minus, planes + kPlaneBytes + lane * 8, sizeof(minus));
+        for (int32_t i = 0; i < kStepCols; ++i) {
+          const int32_t bit = at % kWordCols + i;
+          codes[0][step][lane * kStepCols + i] =
+              static_cast<uint8_t>(1 + ((nonzero >> bit) & 1) - 2 * ((minus >> bit) & 1));
+        }
+      }
+    }
+  }
+};
+
+constexpr int32_t kMostFields = 8;
+constexpr int32_t kMostRows = kMostFields * kLanes;
+
+struct TernaryScratch {
+  Codes codes[kMostFields];
+  int16_t spread[kChunkSteps][kStepBytes];
+  int32_t sums[kTokenBlock][kMostRows];  // products of the column group at hand
+  float totals[kTokenBlock][kMostRows];  // scaled sums of the groups before it
+  float scales[kMostRows];
+};
 
 // Four activations a step, repeated for every lane: what the codes of that step are multiplied with.
 void spread_activations(const int8_t* q, int32_t steps, TernaryScratch& s) {
@@ -76,9 +139,10 @@ struct Columns {
 };
 
 // Scales of a panel's rows in one column group; rows that do not exist get 0.
-void load_scales(const TernaryMatrix& w, int32_t first_row, int32_t group, float* scales) {
+void load_scales(const TernaryMatrix& w, int32_t first_row, int32_t group, int32_t count,
+                 float* scales) {
   const int32_t groups = (w.cols + w.cols_per_scale - 1) / w.cols_per_scale;
-  for (int32_t i = 0; i < kRows; ++i) {
+  for (int32_t i = 0; i < count; ++i) {
     const int32_t row = first_row + i;
     const int64_t at = int64_t{row / w.rows_per_scale} * groups + group;
     scales[i] = row < w.rows ? w.scales[at] : 0.0F;
@@ -86,7 +150,7 @@ void load_scales(const TernaryMatrix& w, int32_t first_row, int32_t group, float
 }
 
 // Ends a column group: what the codes' offset of 1 added is taken off, and the exact sums are scaled.
-void finish_group(const Q8Rows& x, int32_t first_token, int32_t tokens, Columns group,
+void finish_group(const Q8Rows& x, int32_t first_token, int32_t tokens, Columns group, int32_t rows,
                   TernaryScratch& s) {
   for (int32_t t = 0; t < tokens; ++t) {
     const int32_t* blocks = x.sums + int64_t{first_token + t} * (x.stride / kQ8SumBlock);
@@ -94,15 +158,17 @@ void finish_group(const Q8Rows& x, int32_t first_token, int32_t tokens, Columns 
     for (int32_t b = group.begin / kQ8SumBlock; b * kQ8SumBlock < group.end; ++b) {
       offset += blocks[b];
     }
-    for (int32_t i = 0; i < kRows; ++i) {
+    for (int32_t i = 0; i < rows; ++i) {
       s.totals[t][i] += static_cast<float>(s.sums[t][i] - offset) * s.scales[i];
       s.sums[t][i] = 0;
     }
   }
 }
 
+template <class Format>
 void multiply_panel(const TernaryMatrix& w, const Q8Rows& x, int32_t first_row, int32_t first_token,
                     int32_t tokens, TernaryScratch& s) {
+  constexpr PackedLayout kLayout = Format::kLayout;
   const uint8_t* panel = w.codes + packed_bytes(kLayout, first_row, w.cols);
   std::memset(s.sums, 0, sizeof(s.sums));
   std::memset(s.totals, 0, sizeof(s.totals));
@@ -111,28 +177,30 @@ void multiply_panel(const TernaryMatrix& w, const Q8Rows& x, int32_t first_row, 
     const int32_t end = w.cols - begin < w.cols_per_scale ? w.cols : begin + w.cols_per_scale;
     for (int32_t col = begin; col < end; col += kChunkCols) {
       const int32_t cols = end - col < kChunkCols ? end - col : kChunkCols;
-      const int32_t steps = (cols + 3) / 4;
-      unpack_chunk(panel + int64_t{col} * kLanes, steps, s);
+      const int32_t steps = (cols + kStepCols - 1) / kStepCols;
+      Format::unpack(panel, col, steps, s.codes);
       for (int32_t t = 0; t < tokens; ++t) {
         spread_activations(x.q + int64_t{first_token + t} * x.stride + col, steps, s);
-        for (int32_t field = 0; field < kFields; ++field) {
+        for (int32_t field = 0; field < fields_of(kLayout.packing); ++field) {
           add_products(s.codes[field], s.spread, steps, s.sums[t] + field * kLanes);
         }
       }
     }
-    load_scales(w, first_row, group, s.scales);
-    finish_group(x, first_token, tokens, {begin, end}, s);
+    load_scales(w, first_row, group, kLayout.tile_rows, s.scales);
+    finish_group(x, first_token, tokens, {begin, end}, kLayout.tile_rows, s);
   }
 }
 
-void two_bit_matmul(const TernaryMatrix& w, const Q8Rows& x, RowRange rows, float* y,
+template <class Format>
+void ternary_matmul(const TernaryMatrix& w, const Q8Rows& x, RowRange rows, float* y,
                     int64_t y_stride, uint8_t* scratch) noexcept {
+  constexpr int32_t kRows = Format::kLayout.tile_rows;
   auto& s = *reinterpret_cast<TernaryScratch*>(scratch);
   for (int32_t row = rows.begin; row < rows.end; row += kRows) {
     const int32_t count = rows.end - row < kRows ? rows.end - row : kRows;
     for (int32_t token = 0; token < x.rows; token += kTokenBlock) {
       const int32_t tokens = x.rows - token < kTokenBlock ? x.rows - token : kTokenBlock;
-      multiply_panel(w, x, row, token, tokens, s);
+      multiply_panel<Format>(w, x, row, token, tokens, s);
       for (int32_t t = 0; t < tokens; ++t) {
         for (int32_t i = 0; i < count; ++i) {
           y[(token + t) * y_stride + row + i] = x.scale[token + t] * s.totals[t][i];
@@ -142,9 +210,12 @@ void two_bit_matmul(const TernaryMatrix& w, const Q8Rows& x, RowRange rows, floa
   }
 }
 
-size_t two_bit_scratch_bytes(int32_t /*cols*/, int32_t /*tokens*/) noexcept {
+size_t ternary_scratch_bytes(int32_t /*cols*/, int32_t /*tokens*/) noexcept {
   return sizeof(TernaryScratch);
 }
+
+template <class Format>
+constexpr TernaryKernel kTernary{Format::kLayout, ternary_matmul<Format>, ternary_scratch_bytes};
 
 // ------------------------------------------------------------------------------------------------------- number formats
 
@@ -486,7 +557,8 @@ void to_half(const float* x, int32_t n, Half* out) noexcept {
 const KernelTable kPortableTable = {
     .name = "portable",
     .needs = 0,
-    .two_bit = {kLayout, two_bit_matmul, two_bit_scratch_bytes},
+    .ternary = {kTernary<TwoBit>, kTernary<Base3>, kTernary<Bitplanes>, kTernary<Bitplanes>,
+                kTernary<Sign>},
     .dense_matmul = dense_matmul,
     .dense_scratch_bytes = dense_scratch_bytes,
     .dense_row = dense_row,

@@ -27,8 +27,10 @@ void inherit(Function*& entry, Function* from_below) {
 // What an instruction set does not do better, the table below it does. A matrix product and its scratch size (and layout)
 // belong together, so they are inherited together.
 KernelTable with_gaps_filled(KernelTable table, const KernelTable& below) {
-  if (table.two_bit.matmul == nullptr) {
-    table.two_bit = below.two_bit;
+  for (int kind = 0; kind < kTernaryKinds; ++kind) {
+    if (table.ternary[kind].matmul == nullptr) {
+      table.ternary[kind] = below.ternary[kind];
+    }
   }
   if (table.dense_matmul == nullptr) {
     table.dense_matmul = below.dense_matmul;

@@ -38,9 +38,11 @@ class TableTest {
 
   SelfTestResult run() {
     for (const Fill fill : {Fill::kRandom, Fill::kLow, Fill::kHigh, Fill::kAlternating}) {
-      ternary(fill, 70, 1000, 1, 1000);
-      ternary(fill, 33, 333, 5, 333);
-      ternary(fill, 64, 512, 3, 128);
+      for (int kind = 0; kind < kTernaryKinds; ++kind) {
+        ternary(static_cast<TernaryKind>(kind), fill, 70, 1000, 1, 1000);
+        ternary(static_cast<TernaryKind>(kind), fill, 33, 333, 5, 333);
+        ternary(static_cast<TernaryKind>(kind), fill, 64, 512, 3, 128);
+      }
     }
     for (int type = 0; type < kDenseTypeCount; ++type) {
       dense(static_cast<DenseType>(type));
@@ -90,7 +92,8 @@ class TableTest {
     return low + static_cast<int>(random_() % static_cast<uint32_t>(high - low + 1));
   }
 
-  void ternary(Fill fill, int32_t rows, int32_t cols, int32_t tokens, int32_t group);
+  void ternary(TernaryKind kind, Fill fill, int32_t rows, int32_t cols, int32_t tokens,
+               int32_t group);
   void dense(DenseType type);
   void quantize();
   void floats();
@@ -101,11 +104,16 @@ class TableTest {
   std::mt19937 random_{20260101};
 };
 
-void TableTest::ternary(Fill fill, int32_t rows, int32_t cols, int32_t tokens, int32_t group) {
-  const PackedLayout layout = table_.two_bit.layout;
+void TableTest::ternary(TernaryKind kind, Fill fill, int32_t rows, int32_t cols, int32_t tokens,
+                        int32_t group) {
+  const TernaryKernel& kernel = table_.kernel(kind);
+  const PackedLayout layout = kernel.layout;
   std::vector<int8_t> trits(count_of(rows, cols));
   for (size_t i = 0; i < trits.size(); ++i) {
     trits[i] = static_cast<int8_t>(filled(fill, i, -1, 1));
+    if (kind == TernaryKind::kSign && trits[i] == 0) {
+      trits[i] = 1;
+    }
   }
   Aligned codes(packed_bytes(layout, rows, cols));
   for (int32_t row = 0; row < rows; row += layout.tile_rows) {
@@ -127,13 +135,14 @@ void TableTest::ternary(Fill fill, int32_t rows, int32_t cols, int32_t tokens, i
   const std::vector<float> scales = numbers(int64_t{rows} * ((cols + group - 1) / group));
   const std::vector<float> token_scales = numbers(tokens);
   std::vector<float> y(count_of(tokens, rows));
-  Aligned scratch(table_.two_bit.scratch_bytes(cols, tokens));
+  Aligned scratch(kernel.scratch_bytes(cols, tokens));
   const TernaryMatrix w{codes.data(), scales.data(), rows, cols, 1, group, layout};
   const Q8Rows x{
       reinterpret_cast<int8_t*>(q.data()), token_scales.data(), sums.data(), tokens, cols, stride};
-  table_.two_bit.matmul(w, x, {0, rows}, y.data(), rows, scratch.data());
+  kernel.matmul(w, x, {0, rows}, y.data(), rows, scratch.data());
   const reference::TritMatrix truth{trits.data(), scales.data(), rows, cols, 1, group};
-  const std::string what = "two_bit " + std::to_string(rows) + " x " + std::to_string(cols) + ", " +
+  const std::string what = std::string(kTernaryKindNames[static_cast<int>(kind)]) + " " +
+                           std::to_string(rows) + " x " + std::to_string(cols) + ", " +
                            std::to_string(tokens) + " tokens";
   for (int32_t t = 0; t < tokens; ++t) {
     for (int32_t row = 0; row < rows; ++row) {

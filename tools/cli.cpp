@@ -55,6 +55,10 @@ void ModelOptions::declare(CLI::App& app) {
   app.add_option("--i2s-layout", i2s_layout,
                  "Byte order of I2_S tensors: 128 (all published files), arm64 or 1x4")
       ->type_name("NAME");
+  app.add_option("--packing", packing,
+                 "Ternary kernel: two_bit, base3, bitplanes, bitplanes_masked or sign; default: "
+                 "what suits the model")
+      ->type_name("NAME");
   app.add_flag("-v,--verbose", verbose, "Say more on stderr");
 }
 
@@ -88,6 +92,20 @@ Result<const KernelTable*> choose_table(const std::string& isa) {
   }
   return Error{(isa.empty() ? "TERN_ISA: " : "--isa: ") + std::string("expected one of ") +
                choices + ", found " + name + (exists ? ", which this CPU cannot run." : ".")};
+}
+
+Result<std::optional<TernaryKind>> parse_packing(const std::string& name) {
+  if (name.empty()) {
+    return std::optional<TernaryKind>();
+  }
+  std::string choices;
+  for (int kind = 0; kind < kTernaryKinds; ++kind) {
+    if (name == kTernaryKindNames[kind]) {
+      return std::optional(static_cast<TernaryKind>(kind));
+    }
+    choices += (choices.empty() ? "" : ", ") + std::string(kTernaryKindNames[kind]);
+  }
+  return Error{"--packing: expected one of " + choices + ", found " + name + "."};
 }
 
 Result<I2sLayout> parse_i2s_layout(const std::string& name) {
@@ -135,6 +153,7 @@ Result<LoadedModel> load_model(const ModelOptions& options) {
   LoadOptions load;
   load.compute = loaded.compute;
   ASSIGN_OR_RETURN(load.i2s_layout, parse_i2s_layout(options.i2s_layout));
+  ASSIGN_OR_RETURN(load.packing, parse_packing(options.packing));
   ASSIGN_OR_RETURN(load.chat_template, template_text(options.chat_template));
   load.progress = [&](double done) { bar.update(done); };
   ASSIGN_OR_RETURN(loaded.model, Model::load(path, load));

@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "engine/arch/model.h"
@@ -36,6 +37,7 @@ struct ModelOptions {
   int threads = 0;   // 0: all cores that suit
   std::string isa;   // empty: the best table, or what TERN_ISA names
   std::string i2s_layout = "128";
+  std::string packing;        // a ternary kernel's name; empty: what suits the model
   std::string chat_template;  // a built-in name or a file
   bool verbose = false;
 
@@ -66,6 +68,8 @@ Result<Session> create_session(const LoadedModel& loaded, int context);
 // The kernel table that --isa or TERN_ISA name, else the best. An unknown or unsupported name is an error that lists the
 // choices.
 Result<const KernelTable*> choose_table(const std::string& isa);
+// The kernel of that name; none for an empty one.
+Result<std::optional<TernaryKind>> parse_packing(const std::string& name);
 Result<I2sLayout> parse_i2s_layout(const std::string& name);
 // Where the default model lies: TERN_MODEL, or models/tern-tiny.gguf near the executable.
 Result<std::string> default_model_path();

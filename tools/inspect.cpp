@@ -20,8 +20,9 @@ Result<void> inspect(const InspectCommand& command) {
   ASSIGN_OR_RETURN(const I2sLayout layout, parse_i2s_layout(command.i2s_layout));
   ASSIGN_OR_RETURN(const TensorFile file, TensorFile::open(command.path, {.i2s_layout = layout}));
   ASSIGN_OR_RETURN(const KernelTable* kernels, choose_table(""));
+  const TernaryKind kind = choose_ternary_kind(*kernels, {}, ternary_weights(file));
   const std::string report = inspect_report(file, {.json = command.json,
-                                                   .layout = kernels->two_bit.layout,
+                                                   .layout = kernels->kernel(kind).layout,
                                                    .threads = default_thread_count(),
                                                    .available = available_memory()});
   std::fwrite(report.data(), 1, report.size(), stdout);

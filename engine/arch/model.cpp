@@ -28,7 +28,8 @@ Result<void> Model::read(const LoadOptions& options) {
   ASSIGN_OR_RETURN(config_, read_config(file_, notices_));
   // What is cheap to check comes before the packing of gigabytes.
   RETURN_IF_ERROR(read_text_side(options));
-  weights_ = std::make_unique<Weights>(file_, *kernels_, options.compute.threads, options.progress);
+  weights_ = std::make_unique<Weights>(file_, *kernels_, options.compute.threads, options.progress,
+                                       options.packing);
   ASSIGN_OR_RETURN(decoder_, bind_decoder(config_, *weights_));
   return {};
 }

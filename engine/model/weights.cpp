@@ -110,13 +110,30 @@ void Embedding::row(const KernelTable& kernels, int32_t token, float* out, int8_
   }
 }
 
-Weights::Weights(const TensorFile& file, const KernelTable& kernels, int threads, Progress progress)
+size_t ternary_weights(const TensorFile& file) {
+  size_t weights = 0;
+  for (const Tensor& tensor : file.tensors()) {
+    weights += tensor.format->ternary ? static_cast<size_t>(tensor.rows() * tensor.cols()) : 0;
+  }
+  return weights;
+}
+
+TernaryKind choose_ternary_kind(const KernelTable& kernels, std::optional<TernaryKind> wanted,
+                                size_t weights) {
+  // Four weights a byte: 16 MB, what the caches of common CPUs hold.
+  constexpr size_t kCachedWeights = size_t{64} << 20;
+  return wanted.value_or(weights <= kCachedWeights ? kernels.cached : kernels.streamed);
+}
+
+Weights::Weights(const TensorFile& file, const KernelTable& kernels, int threads, Progress progress,
+                 std::optional<TernaryKind> kind)
     : file_(file), kernels_(kernels), threads_(threads), progress_(std::move(progress)) {
+  ternary_ = &kernels.kernel(choose_ternary_kind(kernels, kind, ternary_weights(file)));
   size_t codes = 0;
   for (const Tensor& tensor : file.tensors()) {
     if (tensor.format->ternary) {
       bytes_total_ += tensor.data.size();
-      codes += Arena::cost(packed_bytes(kernels.two_bit.layout, tensor.rows(), tensor.cols()));
+      codes += Arena::cost(packed_bytes(ternary_->layout, tensor.rows(), tensor.cols()));
     }
   }
   codes_ = Arena(codes);
@@ -155,11 +172,11 @@ Result<Linear> Weights::linear(std::string_view name, int32_t rows, int32_t cols
   ASSIGN_OR_RETURN(const float scale, separate_scale(name));
   if (tensor->format->ternary) {
     ASSIGN_OR_RETURN(TernaryMatrix matrix, pack(*tensor));
-    return Linear{matrix, scale};
+    return Linear{matrix, ternary_, scale};
   }
   const std::optional<DenseType> type = dense_type_of(*tensor->format);
   TERN_CHECK(type.has_value(), "a weight format is neither ternary nor known to the kernels");
-  return Linear{view_dense(*tensor, *type), scale};
+  return Linear{view_dense(*tensor, *type), nullptr, scale};
 }
 
 Result<Embedding> Weights::embedding(std::string_view name, int32_t rows, int32_t cols) {
@@ -188,7 +205,7 @@ Result<float> Weights::separate_scale(std::string_view name) {
 
 // Panel by panel on all threads: unpack its rows to trits, pack them in the kernel's order, keep their scales.
 Result<TernaryMatrix> Weights::pack(const Tensor& tensor) {
-  const PackedLayout layout = kernels_.two_bit.layout;
+  const PackedLayout layout = ternary_->layout;
   const auto rows = static_cast<int32_t>(tensor.rows());
   const auto cols = static_cast<int32_t>(tensor.cols());
   const WeightFormat& format = *tensor.format;
@@ -197,16 +214,22 @@ Result<TernaryMatrix> Weights::pack(const Tensor& tensor) {
   auto* codes = reinterpret_cast<uint8_t*>(codes_.take(packed_bytes(layout, rows, cols)));
   std::vector<float> scales(static_cast<size_t>(rows) * groups);
   std::atomic<bool> valid = true;
+  std::atomic<bool> has_zeros = false;
 
   parallel_for(threads_, rows, layout.tile_rows, [&](int64_t begin, int64_t end, int) {
     std::vector<int8_t> trits(static_cast<size_t>(layout.tile_rows) * static_cast<size_t>(cols));
-    for (int64_t row = begin; row < end && valid; row += layout.tile_rows) {
+    for (int64_t row = begin; row < end && valid && !has_zeros; row += layout.tile_rows) {
       const int64_t count = std::min<int64_t>(layout.tile_rows, end - row);
       float tensor_scale = 0;
       float* row_scales =
           format.cols_per_scale == 0 ? &tensor_scale : &scales[static_cast<size_t>(row) * groups];
       if (!format.unpack(tensor.data, rows, cols, row, count, trits.data(), row_scales)) {
         valid = false;
+        break;
+      }
+      if (layout.packing == Packing::kSign && std::find(trits.begin(), trits.begin() + count * cols,
+                                                        0) != trits.begin() + count * cols) {
+        has_zeros = true;
         break;
       }
       if (format.cols_per_scale == 0) {
@@ -219,6 +242,12 @@ Result<TernaryMatrix> Weights::pack(const Tensor& tensor) {
   });
   if (!valid) {
     return bad_code(tensor);
+  }
+  if (has_zeros) {
+    return Error{
+        "tensor " + tensor.name +
+        ": expected weights -1 and +1, which the sign kernels need, found 0. Choose another "
+        "--packing."};
   }
   if (!std::all_of(scales.begin(), scales.end(), [](float s) { return std::isfinite(s); })) {
     return Error{"tensor " + tensor.name +

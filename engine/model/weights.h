@@ -2,6 +2,7 @@
 // Tensors of a file made ready for the kernels: ternary ones packed, dense ones mapped as they are.
 
 #include <functional>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -19,6 +20,7 @@ namespace tern {
 // y = W x, with W rows x cols. A view into Weights or into the mapped file.
 struct Linear {
   std::variant<TernaryMatrix, DenseMatrix> matrix;
+  const TernaryKernel* kernel = nullptr;  // the one that reads a ternary matrix
   float scale =
       1.0F;  // multiplies y; only files that keep a dense matrix beside a scale of its own have another value
 
@@ -45,6 +47,13 @@ class Embedding {
       nullptr;  // set instead of the matrix when the file's embedding is ternary
 };
 
+// How many ternary weights a file holds.
+size_t ternary_weights(const TensorFile& file);
+// The kernel that serves a model of `weights` ternary weights: the one asked for, else the table's choice for a model that
+// stays in the caches or one that streams from memory.
+TernaryKind choose_ternary_kind(const KernelTable& kernels, std::optional<TernaryKind> wanted,
+                                size_t weights);
+
 // Called with the share of the work done, 0 to 1.
 using Progress = std::function<void(double done)>;
 
@@ -52,7 +61,9 @@ using Progress = std::function<void(double done)>;
 // Owns all memory that the views it hands out point to, other than the file's own.
 class Weights {
  public:
-  Weights(const TensorFile& file, const KernelTable& kernels, int threads, Progress progress = {});
+  // `kind`: the ternary kernel to pack for; none: choose_ternary_kind() decides.
+  Weights(const TensorFile& file, const KernelTable& kernels, int threads, Progress progress = {},
+          std::optional<TernaryKind> kind = {});
 
   // A vector of `size` floats (stored as F32, F16 or BF16).
   Result<std::span<const float>> vector(std::string_view name, int64_t size);
@@ -74,6 +85,7 @@ class Weights {
 
   const TensorFile& file_;
   const KernelTable& kernels_;
+  const TernaryKernel* ternary_ = nullptr;
   int threads_;
   Progress progress_;
   std::set<std::string, std::less<>> taken_;

@@ -41,7 +41,7 @@ void multiply_rows(const KernelTable& kernels, const LinearInput& in, const Prod
   const Linear& w = *product.w;
   const int64_t stride = w.rows();
   if (const auto* ternary = std::get_if<TernaryMatrix>(&w.matrix)) {
-    kernels.two_bit.matmul(*ternary, in.q8, rows, product.y, stride, scratch);
+    w.kernel->matmul(*ternary, in.q8, rows, product.y, stride, scratch);
   } else {
     kernels.dense_matmul(std::get<DenseMatrix>(w.matrix), in.x, in.tokens, rows, product.y, stride,
                          scratch);
@@ -82,7 +82,7 @@ uint8_t* ThreadScratch::of(int thread) {
 }
 
 size_t linear_scratch_bytes(const KernelTable& kernels, const Linear& w, int32_t tokens) {
-  return w.ternary() ? kernels.two_bit.scratch_bytes(w.cols(), tokens)
+  return w.ternary() ? w.kernel->scratch_bytes(w.cols(), tokens)
                      : kernels.dense_scratch_bytes(w.cols(), tokens);
 }
 

@@ -15,8 +15,15 @@ namespace {
 
 TEST(Select, EveryEntryOfEveryTableIsFilled) {
   for (const KernelTable* t : all_tables()) {
-    EXPECT_TRUE(t->two_bit.matmul && t->two_bit.scratch_bytes) << t->name;
-    EXPECT_GT(t->two_bit.layout.tile_rows, 0) << t->name;
+    for (const TernaryKernel& kernel : t->ternary) {
+      EXPECT_TRUE(kernel.matmul && kernel.scratch_bytes) << t->name;
+      EXPECT_GT(kernel.layout.tile_rows, 0) << t->name;
+    }
+    EXPECT_EQ(t->kernel(TernaryKind::kTwoBit).layout.packing, Packing::kTwoBit) << t->name;
+    EXPECT_EQ(t->kernel(TernaryKind::kBase3).layout.packing, Packing::kBase3) << t->name;
+    EXPECT_EQ(t->kernel(TernaryKind::kBitplanes).layout.packing, Packing::kBitplanes) << t->name;
+    EXPECT_EQ(t->kernel(TernaryKind::kBitplanesMasked).layout.packing, Packing::kBitplanes);
+    EXPECT_EQ(t->kernel(TernaryKind::kSign).layout.packing, Packing::kSign) << t->name;
     EXPECT_TRUE(t->dense_matmul && t->dense_scratch_bytes && t->dense_row) << t->name;
     EXPECT_TRUE(t->rms_norm && t->quantize_q8 && t->softmax && t->silu_mul) << t->name;
     EXPECT_TRUE(t->relu2_mul && t->add && t->rope) << t->name;

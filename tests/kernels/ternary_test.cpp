@@ -1,4 +1,4 @@
-// two_bit products of every table against the reference, equal in every bit.
+// Ternary products of every kernel of every table against the reference, equal in every bit.
 
 #include <cstring>
 
@@ -31,8 +31,8 @@ struct Case {
 
 // A case in memory: everything that a kernel is given, between guard pages.
 struct Problem {
-  Problem(const KernelTable& table, const Case& c, const std::vector<int8_t>& trits, Place place)
-      : layout(table.two_bit.layout),
+  Problem(const TernaryKernel& kernel, const Case& c, const std::vector<int8_t>& trits, Place place)
+      : layout(kernel.layout),
         groups((c.cols + c.cols_per_scale - 1) / c.cols_per_scale),
         stride(static_cast<int32_t>(round_up(c.cols, kQ8ColsAlign))),
         codes(packed_bytes(layout, c.rows, c.cols), 64, place),
@@ -41,7 +41,7 @@ struct Problem {
         sums(index_of(c.tokens, stride / kQ8SumBlock), sizeof(int32_t), place),
         scales(index_of((c.rows + c.rows_per_scale - 1) / c.rows_per_scale, groups), sizeof(float),
                place),
-        scratch(table.two_bit.scratch_bytes(c.cols, c.tokens), 64, place) {
+        scratch(kernel.scratch_bytes(c.cols, c.tokens), 64, place) {
     for (int32_t row = 0; row < c.rows; row += layout.tile_rows) {
       pack_panel(layout, trits.data() + index_of(row, c.cols),
                  std::min<int32_t>(layout.tile_rows, c.rows - row), c.cols,
@@ -102,6 +102,7 @@ class Ternary : public KernelTest {
   }
 
   void check(Case c);
+  void check(const KernelTable& table, TernaryKind kind, const Case& c, std::vector<int8_t> trits);
   void fill(const Case& c, Problem& p);
 };
 
@@ -120,19 +121,19 @@ void Ternary::fill(const Case& c, Problem& p) {
 }
 
 // Multiplies in two pieces of rows, into rows of y that lie apart; what lies between must stay as it was.
-void run_and_compare(const KernelTable& table, const Case& c, Problem& p,
+void run_and_compare(const TernaryKernel& kernel, const Case& c, Problem& p,
                      const reference::TritMatrix& truth, int32_t split, Guarded<float>& y) {
   const int64_t y_stride = c.rows + 3;
   constexpr float kUntouched = -12345.5F;
   std::fill(y.span().begin(), y.span().end(), kUntouched);
   const int32_t second = std::min(c.rows, split * p.layout.tile_rows);
-  table.two_bit.matmul(p.w, p.x, {second, c.rows}, y.data(), y_stride, p.scratch.data());
+  kernel.matmul(p.w, p.x, {second, c.rows}, y.data(), y_stride, p.scratch.data());
   for (int32_t t = 0; t < c.tokens; ++t) {
     for (int32_t row = 0; row < second; ++row) {
       ASSERT_EQ(y[index_of(t, y_stride, row)], kUntouched) << "row " << row << ": not in the range";
     }
   }
-  table.two_bit.matmul(p.w, p.x, {0, second}, y.data(), y_stride, p.scratch.data());
+  kernel.matmul(p.w, p.x, {0, second}, y.data(), y_stride, p.scratch.data());
   for (int32_t t = 0; t < c.tokens; ++t) {
     for (int32_t row = 0; row < c.rows; ++row) {
       const float expected = reference::ternary_product(truth, p.x, t, row);
@@ -154,18 +155,30 @@ void Ternary::check(Case c) {
     trits[i] = static_cast<int8_t>(trit(c.trits, i));
   }
   for (const KernelTable* table : tables()) {
-    SCOPED_TRACE(std::string(table->name) + ": " + c.text() + "\nreplay: " + replay_command());
-    Problem p(*table, c, trits, any_place());
-    fill(c, p);
-    p.freeze();
-    const reference::TritMatrix truth{trits.data(), p.scales.data(),  c.rows,
-                                      c.cols,       c.rows_per_scale, c.cols_per_scale};
-    // The last row of y ends where its values end, at any float's address.
-    Guarded<float> y(index_of(c.tokens - 1, c.rows + 3, c.rows), sizeof(float), any_place());
-    const int32_t panels = (c.rows + p.layout.tile_rows - 1) / p.layout.tile_rows;
-    run_and_compare(*table, c, p, truth, uniform(0, panels), y);
-    ASSERT_TRUE(y.intact() && p.scratch.intact()) << "wrote beside y or scratch";
+    for (int kind = 0; kind < kTernaryKinds; ++kind) {
+      check(*table, static_cast<TernaryKind>(kind), c, trits);
+    }
   }
+}
+
+void Ternary::check(const KernelTable& table, TernaryKind kind, const Case& c,
+                    std::vector<int8_t> trits) {
+  const TernaryKernel& kernel = table.kernel(kind);
+  if (kind == TernaryKind::kSign) {
+    std::replace(trits.begin(), trits.end(), int8_t{0}, int8_t{1});
+  }
+  SCOPED_TRACE(std::string(table.name) + " " + kTernaryKindNames[static_cast<int>(kind)] + ": " +
+               c.text() + "\nreplay: " + replay_command());
+  Problem p(kernel, c, trits, any_place());
+  fill(c, p);
+  p.freeze();
+  const reference::TritMatrix truth{trits.data(), p.scales.data(),  c.rows,
+                                    c.cols,       c.rows_per_scale, c.cols_per_scale};
+  // The last row of y ends where its values end, at any float's address.
+  Guarded<float> y(index_of(c.tokens - 1, c.rows + 3, c.rows), sizeof(float), any_place());
+  const int32_t panels = (c.rows + p.layout.tile_rows - 1) / p.layout.tile_rows;
+  run_and_compare(kernel, c, p, truth, uniform(0, panels), y);
+  ASSERT_TRUE(y.intact() && p.scratch.intact()) << "wrote beside y or scratch";
 }
 
 TEST_F(Ternary, RowCounts) {
@@ -260,10 +273,12 @@ TEST_F(Ternary, RandomCases) {
 
 TEST_F(Ternary, NoTokensTouchNothing) {
   for (const KernelTable* table : tables()) {
-    const Case c{.rows = 5, .cols = 64, .tokens = 1, .rows_per_scale = 5, .cols_per_scale = 64};
-    Problem p(*table, c, std::vector<int8_t>(index_of(5, 64)), Place::kEnd);
-    p.x.rows = 0;
-    table->two_bit.matmul(p.w, p.x, {0, 5}, nullptr, 5, p.scratch.data());
+    for (const TernaryKernel& kernel : table->ternary) {
+      const Case c{.rows = 5, .cols = 64, .tokens = 1, .rows_per_scale = 5, .cols_per_scale = 64};
+      Problem p(kernel, c, std::vector<int8_t>(index_of(5, 64), 1), Place::kEnd);
+      p.x.rows = 0;
+      kernel.matmul(p.w, p.x, {0, 5}, nullptr, 5, p.scratch.data());
+    }
   }
 }
 
