@@ -13,8 +13,11 @@
 namespace tern {
 namespace {
 
-#include "kernels/avx2_decode.inl"
-#include "kernels/avx2_dense.inl"
+#include "kernels/x86_ymm.inl"
+
+#include "kernels/x86_decode.inl"
+#include "kernels/x86_dense.inl"
+
 #include "kernels/avx2_ternary.inl"
 #include "kernels/float_ops.inl"
 
@@ -72,7 +75,7 @@ void quantize_q8(const float* x, int32_t n, int32_t stride, int8_t* q, float* sc
 // Eight halves as floats, of which `left` exist; the others are 0.
 inline __m256 load_halves(const Half* p, int32_t left) {
   const auto* bytes = reinterpret_cast<const uint8_t*>(p);
-  return left >= 8 ? F16::load8(bytes) : load_tail<F16>(bytes, left);
+  return left >= 8 ? F16::load(bytes) : load_tail<F16>(bytes, left);
 }
 
 template <int kPositions>
@@ -95,7 +98,7 @@ void attention_scores(const float* q, const Half* k, int64_t stride, int32_t dim
   for (; p + kRowTile <= count; p += kRowTile) {
     __m256 acc[kRowTile];
     score_positions<kRowTile>(q, k + p * stride, stride, dims, acc);
-    _mm_storeu_ps(scores + p, _mm_mul_ps(_mm_set1_ps(scale), lane_sums(acc)));
+    _mm_storeu_ps(scores + p, _mm_mul_ps(_mm_set1_ps(scale), V::lane_sums(acc)));
   }
   for (; p < count; ++p) {
     __m256 acc[1];

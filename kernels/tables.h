@@ -5,6 +5,7 @@
 
 namespace tern {
 
+extern const KernelTable kAvx512Table;    // avx512.cpp
 extern const KernelTable kAvx2Table;      // avx2.cpp
 extern const KernelTable kPortableTable;  // portable.cpp
 

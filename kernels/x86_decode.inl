@@ -1,4 +1,9 @@
-// Dense weights to floats on AVX2, in registers or in memory. Included inside the unnamed namespace of avx2.cpp.
+// Dense weights to floats, in registers or in memory. Included inside the unnamed namespace of an instruction-set file, after
+// the vectors V (x86_ymm.inl or x86_zmm.inl).
+
+using Vec = V::Vec;
+constexpr int32_t kVecLanes = V::kLanes;
+constexpr int32_t kParts = 32 / kVecLanes;  // vectors of 32 weights
 
 template <class T>
 inline T load_bytes(const uint8_t* from) {
@@ -11,51 +16,40 @@ inline float half_at(const uint8_t* from) {
   return _cvtsh_ss(load_bytes<uint16_t>(from));
 }
 
-// ---- Numbers: eight weights from 8 * kBytes bytes, or one.
+// ---- Numbers: kVecLanes weights from kVecLanes * kBytes bytes, or one.
 
 struct F32 {
   static constexpr int32_t kBytes = 4;
-  static __m256 load8(const uint8_t* p) {
-    return _mm256_loadu_ps(reinterpret_cast<const float*>(p));
-  }
+  static Vec load(const uint8_t* p) { return V::load(reinterpret_cast<const float*>(p)); }
   static float load1(const uint8_t* p) { return load_bytes<float>(p); }
 };
 
 struct F16 {
   static constexpr int32_t kBytes = 2;
-  static __m256 load8(const uint8_t* p) {
-    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-  }
+  static Vec load(const uint8_t* p) { return V::of_halves(p); }
   static float load1(const uint8_t* p) { return half_at(p); }
 };
 
 struct BF16 {
   static constexpr int32_t kBytes = 2;
-  static __m256 load8(const uint8_t* p) {
-    const __m128i eight = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(eight), 16));
-  }
+  static Vec load(const uint8_t* p) { return V::of_bfloats(p); }
   static float load1(const uint8_t* p) {
     return _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128(load_bytes<uint16_t>(p) << 16)));
   }
 };
 
-// The last n < 8 weights of a row, then zeros.
+// The last n < kVecLanes weights of a row, then zeros.
 template <class Number>
-inline __m256 load_tail(const uint8_t* p, int32_t n) {
-  alignas(32) float padded[8] = {};
+inline Vec load_tail(const uint8_t* p, int32_t n) {
+  float padded[kVecLanes] = {};
   for (int32_t i = 0; i < n; ++i) {
     padded[i] = Number::load1(p + i * Number::kBytes);
   }
-  return _mm256_load_ps(padded);
+  return V::load(padded);
 }
 
-inline __m256 load_activations(const float* x, int32_t n) {
-  if (n >= 8) {
-    return _mm256_loadu_ps(x);
-  }
-  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-  return _mm256_maskload_ps(x, _mm256_cmpgt_epi32(_mm256_set1_epi32(n), lane));
+inline Vec load_activations(const float* x, int32_t n) {
+  return n >= kVecLanes ? V::load(x) : V::load_first(x, n);
 }
 
 // ---- Blocks: 32 weights at a time, in registers. The layouts are described in portable.cpp. Each format has
@@ -68,24 +62,16 @@ inline __m256i load_32_bytes(const uint8_t* p) {
   return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
 }
 
-inline __m256 floats_of_int8(__m128i low_eight) {
-  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(low_eight));
-}
-
-// 32 small integers as floats.
-inline void to_floats(__m256i int8s, __m256* out) {
-  const __m128i low = _mm256_castsi256_si128(int8s);
-  const __m128i high = _mm256_extracti128_si256(int8s, 1);
-  out[0] = floats_of_int8(low);
-  out[1] = floats_of_int8(_mm_unpackhi_epi64(low, low));
-  out[2] = floats_of_int8(high);
-  out[3] = floats_of_int8(_mm_unpackhi_epi64(high, high));
-}
-
-inline void scale_all(__m256 scale, __m256* w) {
-  for (int i = 0; i < 4; ++i) {
-    w[i] = _mm256_mul_ps(w[i], scale);
+inline void scale_all(Vec scale, Vec* w) {
+  for (int i = 0; i < kParts; ++i) {
+    w[i] = V::multiply(w[i], scale);
   }
+}
+
+// The first eight int8 times d.
+inline void scale8(__m128i int8s, float d, float* out) {
+  const __m256 eight = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(int8s));
+  _mm256_storeu_ps(out, _mm256_mul_ps(eight, _mm256_set1_ps(d)));
 }
 
 // The low or high nibbles of 32 bytes.
@@ -105,9 +91,9 @@ struct Numbers {
   static Scales scales(const uint8_t* /*block*/) { return {}; }
 
   template <int kPart>
-  static void load32(const uint8_t* block, const Scales& /*s*/, __m256* w) {
-    for (int i = 0; i < 4; ++i) {
-      w[i] = Number::load8(block + 8 * i * Number::kBytes);
+  static void load32(const uint8_t* block, const Scales& /*s*/, Vec* w) {
+    for (int i = 0; i < kParts; ++i) {
+      w[i] = Number::load(block + kVecLanes * i * Number::kBytes);
     }
   }
 };
@@ -117,13 +103,13 @@ struct Q8_0 {
   static constexpr int32_t kBytes = 34;
 
   struct Scales {
-    __m256 d;
+    Vec d;
   };
-  static Scales scales(const uint8_t* block) { return {_mm256_set1_ps(half_at(block))}; }
+  static Scales scales(const uint8_t* block) { return {V::all(half_at(block))}; }
 
   template <int kPart>
-  static void load32(const uint8_t* block, const Scales& s, __m256* w) {
-    to_floats(load_32_bytes(block + 2), w);
+  static void load32(const uint8_t* block, const Scales& s, Vec* w) {
+    V::of_int8s(load_32_bytes(block + 2), w);
     scale_all(s.d, w);
   }
 };
@@ -135,10 +121,10 @@ struct Q4_0 {
   static Scales scales(const uint8_t* block) { return Q8_0::scales(block); }
 
   template <int kPart>
-  static void load32(const uint8_t* block, const Scales& s, __m256* w) {
+  static void load32(const uint8_t* block, const Scales& s, Vec* w) {
     const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(block + 2));
     const __m256i q = nibbles<false>(_mm256_set_m128i(_mm_srli_epi16(bytes, 4), bytes));
-    to_floats(_mm256_sub_epi8(q, _mm256_set1_epi8(8)), w);
+    V::of_int8s(_mm256_sub_epi8(q, _mm256_set1_epi8(8)), w);
     scale_all(s.d, w);
   }
 };
@@ -167,17 +153,16 @@ struct Q4K {
     return s;
   }
   static void store8(uint64_t bytes, float d, float* out) {
-    const __m256 eight = floats_of_int8(_mm_cvtsi64_si128(static_cast<int64_t>(bytes)));
-    _mm256_storeu_ps(out, _mm256_mul_ps(eight, _mm256_set1_ps(d)));
+    scale8(_mm_cvtsi64_si128(static_cast<int64_t>(bytes)), d, out);
   }
 
   template <int kPart>
-  static void load32(const uint8_t* block, const Scales& s, __m256* w) {
-    to_floats(nibbles<kPart % 2 == 1>(load_32_bytes(block + 16 + 32 * (kPart / 2))), w);
-    const __m256 scale = _mm256_set1_ps(s.scale[kPart]);
-    const __m256 min = _mm256_set1_ps(s.min[kPart]);
-    for (int i = 0; i < 4; ++i) {
-      w[i] = _mm256_fmsub_ps(scale, w[i], min);
+  static void load32(const uint8_t* block, const Scales& s, Vec* w) {
+    V::of_int8s(nibbles<kPart % 2 == 1>(load_32_bytes(block + 16 + 32 * (kPart / 2))), w);
+    const Vec scale = V::all(s.scale[kPart]);
+    const Vec min = V::all(s.min[kPart]);
+    for (int i = 0; i < kParts; ++i) {
+      w[i] = V::fmsub(scale, w[i], min);
     }
   }
 };
@@ -191,16 +176,15 @@ struct Q6K {
   };
   static Scales scales(const uint8_t* block) {
     Scales s;
-    const __m256 d = _mm256_set1_ps(half_at(block + 208));
+    const float d = half_at(block + 208);
     const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(block + 192));
-    _mm256_storeu_ps(s.scale, _mm256_mul_ps(floats_of_int8(bytes), d));
-    const __m128i upper = _mm_unpackhi_epi64(bytes, bytes);
-    _mm256_storeu_ps(s.scale + 8, _mm256_mul_ps(floats_of_int8(upper), d));
+    scale8(bytes, d, s.scale);
+    scale8(_mm_unpackhi_epi64(bytes, bytes), d, s.scale + 8);
     return s;
   }
 
   template <int kPart>
-  static void load32(const uint8_t* block, const Scales& s, __m256* w) {
+  static void load32(const uint8_t* block, const Scales& s, Vec* w) {
     constexpr int kHalf = kPart / 4;
     constexpr int kQuarter = kPart % 4;
     const __m256i low =
@@ -210,13 +194,10 @@ struct Q6K {
     const __m256i moved = kQuarter < 2 ? _mm256_slli_epi16(packed, 4 - 2 * (kQuarter % 2))
                                        : _mm256_srli_epi16(packed, 2 * (kQuarter % 2));
     const __m256i high = _mm256_and_si256(moved, _mm256_set1_epi8(0x30));
-    to_floats(_mm256_sub_epi8(_mm256_or_si256(low, high), _mm256_set1_epi8(32)), w);
-    const __m256 first = _mm256_set1_ps(s.scale[2 * kPart]);
-    const __m256 second = _mm256_set1_ps(s.scale[2 * kPart + 1]);
-    w[0] = _mm256_mul_ps(w[0], first);
-    w[1] = _mm256_mul_ps(w[1], first);
-    w[2] = _mm256_mul_ps(w[2], second);
-    w[3] = _mm256_mul_ps(w[3], second);
+    V::of_int8s(_mm256_sub_epi8(_mm256_or_si256(low, high), _mm256_set1_epi8(32)), w);
+    for (int i = 0; i < kParts; ++i) {
+      w[i] = V::multiply(w[i], V::all(s.scale[2 * kPart + i * kVecLanes / 16]));
+    }
   }
 };
 
@@ -224,10 +205,10 @@ struct Q6K {
 
 template <class Format, int kPart = 0>
 inline void decode_parts(const uint8_t* block, const typename Format::Scales& scales, float* out) {
-  __m256 w[4];
+  Vec w[kParts];
   Format::template load32<kPart>(block, scales, w);
-  for (int i = 0; i < 4; ++i) {
-    _mm256_storeu_ps(out + 32 * kPart + 8 * i, w[i]);
+  for (int i = 0; i < kParts; ++i) {
+    V::store(out + 32 * kPart + kVecLanes * i, w[i]);
   }
   if constexpr (32 * (kPart + 1) < Format::kWeights) {
     decode_parts<Format, kPart + 1>(block, scales, out);
@@ -244,8 +225,8 @@ void decode_blocks(const uint8_t* in, int32_t n, float* out) {
 template <class Number>
 void decode_numbers(const uint8_t* in, int32_t n, float* out) {
   int32_t i = 0;
-  for (; i + 8 <= n; i += 8) {
-    _mm256_storeu_ps(out + i, Number::load8(in + i * Number::kBytes));
+  for (; i + kVecLanes <= n; i += kVecLanes) {
+    V::store(out + i, Number::load(in + i * Number::kBytes));
   }
   for (; i < n; ++i) {
     out[i] = Number::load1(in + i * Number::kBytes);

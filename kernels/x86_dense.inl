@@ -1,21 +1,15 @@
-// Products with dense weights on AVX2. Included inside the unnamed namespace of avx2.cpp, after avx2_decode.inl.
+// Products with dense weights. Included inside the unnamed namespace of an instruction-set file, after x86_decode.inl.
 //
-// Each output is summed in one order, whatever the number of tokens and however rows are split between threads: eight lanes over
+// Each output is summed in one order, whatever the number of tokens and however rows are split between threads: kVecLanes lanes over
 // kDenseChunk columns by fused multiply-adds, the lanes joined pairwise, chunks added in turn. So a token's result does not
 // depend on what else was in its batch.
 
 constexpr int32_t kDenseChunk = 512;  // columns; a multiple of every block
 constexpr int32_t kRowTile = 4;
 
-// Sums of the lanes of four vectors, in the order in which lane_sum joins one.
-inline __m128 lane_sums(const __m256* v) {
-  const __m256 pairs = _mm256_hadd_ps(_mm256_hadd_ps(v[0], v[1]), _mm256_hadd_ps(v[2], v[3]));
-  return _mm_add_ps(_mm256_castps256_ps128(pairs), _mm256_extractf128_ps(pairs, 1));
-}
-
-inline float lane_sum(__m256 v) {
-  const __m256 four[kRowTile] = {v, v, v, v};
-  return _mm_cvtss_f32(lane_sums(four));
+inline float lane_sum(Vec v) {
+  const Vec four[kRowTile] = {v, v, v, v};
+  return _mm_cvtss_f32(V::lane_sums(four));
 }
 
 // ---- One token: weights are multiplied as they are read.
@@ -27,7 +21,7 @@ constexpr int32_t kDenseFar = 3072;   // and into L2
 template <int kStreams>
 struct Streams {
   const uint8_t* at[kStreams];
-  __m256 acc[kStreams];
+  Vec acc[kStreams];
 };
 
 inline void prefetch_block(const uint8_t* block, int32_t bytes) {
@@ -42,10 +36,10 @@ template <class Format, int kStreams, int kPart = 0>
 inline void multiply_parts(const typename Format::Scales* scales, const float* x,
                            Streams<kStreams>& s) {
   for (int r = 0; r < kStreams; ++r) {
-    __m256 w[4];
+    Vec w[kParts];
     Format::template load32<kPart>(s.at[r], scales[r], w);
-    for (int i = 0; i < 4; ++i) {
-      s.acc[r] = _mm256_fmadd_ps(w[i], _mm256_loadu_ps(x + 32 * kPart + 8 * i), s.acc[r]);
+    for (int i = 0; i < kParts; ++i) {
+      s.acc[r] = V::fmadd(w[i], V::load(x + 32 * kPart + kVecLanes * i), s.acc[r]);
     }
   }
   if constexpr (32 * (kPart + 1) < Format::kWeights) {
@@ -69,12 +63,12 @@ inline void multiply_blocks(const float* x, int32_t cols, Streams<kStreams>& s) 
   }
   if constexpr (requires { typename Format::Number; }) {
     using Number = typename Format::Number;
-    for (; col < cols; col += 8) {
+    for (; col < cols; col += kVecLanes) {
       for (int r = 0; r < kStreams; ++r) {
         const int32_t left = cols - col;
-        const __m256 w = left >= 8 ? Number::load8(s.at[r]) : load_tail<Number>(s.at[r], left);
-        s.acc[r] = _mm256_fmadd_ps(w, load_activations(x + col, left), s.acc[r]);
-        s.at[r] += (left < 8 ? left : 8) * Number::kBytes;
+        const Vec w = left >= kVecLanes ? Number::load(s.at[r]) : load_tail<Number>(s.at[r], left);
+        s.acc[r] = V::fmadd(w, load_activations(x + col, left), s.acc[r]);
+        s.at[r] += (left < kVecLanes ? left : kVecLanes) * Number::kBytes;
       }
     }
   }
@@ -85,7 +79,7 @@ template <class Format, int kStreams>
 inline void one_token_rows(Streams<kStreams> s, const float* x, int32_t cols, float* y) {
   for (int32_t col = 0; col < cols; col += kDenseChunk) {
     for (int r = 0; r < kStreams; ++r) {
-      s.acc[r] = _mm256_setzero_ps();
+      s.acc[r] = V::zero();
     }
     const int32_t width = cols - col < kDenseChunk ? cols - col : kDenseChunk;
     multiply_blocks<Format, kStreams>(x + col, width, s);
@@ -130,10 +124,9 @@ constexpr OneTokenFunction kOneToken[kDenseTypeCount] = {
 // ---- Several tokens share the work of decoding: a block of rows and columns becomes floats in scratch memory.
 
 constexpr int32_t kDenseRows = 8;  // 16 KB of floats, half of L1
-constexpr int32_t kTokenTile = 3;  // 4 x 3 sums, 3 activations and 1 weight fill the 16 registers
 
 struct DenseScratch {
-  float w[kDenseRows][kDenseChunk];
+  alignas(64) float w[kDenseRows][kDenseChunk];
 };
 
 struct Tokens {
@@ -150,28 +143,28 @@ struct Tokens {
 // y (+)= kTileRows decoded rows times kTileTokens tokens.
 template <int kTileRows, int kTileTokens>
 inline void dense_tile(const float (*w)[kDenseChunk], int32_t cols, bool first, const Tokens& tk) {
-  __m256 acc[kTileTokens][kTileRows];
+  Vec acc[kTileTokens][kTileRows];
   for (int t = 0; t < kTileTokens; ++t) {
     for (int r = 0; r < kTileRows; ++r) {
-      acc[t][r] = _mm256_setzero_ps();
+      acc[t][r] = V::zero();
     }
   }
-  for (int32_t col = 0; col < cols; col += 8) {
-    __m256 x[kTileTokens];
+  for (int32_t col = 0; col < cols; col += kVecLanes) {
+    Vec x[kTileTokens];
     for (int t = 0; t < kTileTokens; ++t) {
       x[t] = load_activations(tk.x + t * tk.x_stride + col, cols - col);
     }
     for (int r = 0; r < kTileRows; ++r) {
-      const __m256 weights = _mm256_load_ps(w[r] + col);
+      const Vec weights = V::load(w[r] + col);
       for (int t = 0; t < kTileTokens; ++t) {
-        acc[t][r] = _mm256_fmadd_ps(weights, x[t], acc[t][r]);
+        acc[t][r] = V::fmadd(weights, x[t], acc[t][r]);
       }
     }
   }
   for (int t = 0; t < kTileTokens; ++t) {
     float* y = tk.y + t * tk.y_stride;
     if constexpr (kTileRows == kRowTile) {
-      const __m128 sums = lane_sums(acc[t]);
+      const __m128 sums = V::lane_sums(acc[t]);
       _mm_storeu_ps(y, first ? sums : _mm_add_ps(_mm_loadu_ps(y), sums));
     } else {
       const float sum = lane_sum(acc[t][0]);
@@ -194,6 +187,19 @@ inline void dense_rows(const DenseScratch& s, int32_t rows, int32_t cols, bool f
   }
 }
 
+// All tokens: tiles of kTileTokens, then what is left in smaller ones.
+template <int kTileTokens>
+void dense_tokens(const DenseScratch& s, int32_t rows, int32_t cols, bool first, const Tokens& tk,
+                  int32_t count) {
+  int32_t t = 0;
+  for (; t + kTileTokens <= count; t += kTileTokens) {
+    dense_rows<kTileTokens>(s, rows, cols, first, tk.from(t));
+  }
+  if constexpr (kTileTokens > 1) {
+    dense_tokens<kTileTokens / 2>(s, rows, cols, first, tk.from(t), count - t);
+  }
+}
+
 void decode_rows(const DenseMatrix& w, RowRange rows, int32_t col, int32_t cols, DenseScratch& s) {
   const DenseTypeInfo info = dense_type_info(w.type);
   for (int32_t row = rows.begin; row < rows.end; ++row) {
@@ -201,7 +207,7 @@ void decode_rows(const DenseMatrix& w, RowRange rows, int32_t col, int32_t cols,
                           int64_t{col / info.block_weights} * info.block_bytes;
     float* out = s.w[row - rows.begin];
     kDecode[static_cast<int>(w.type)](from, cols, out);
-    for (int32_t i = cols; i % 8 != 0; ++i) {
+    for (int32_t i = cols; i % kVecLanes != 0; ++i) {
       out[i] = 0.0F;
     }
   }
@@ -215,13 +221,7 @@ void many_tokens(const DenseMatrix& w, RowRange rows, int32_t count, const Token
       const int32_t cols = w.cols - col < kDenseChunk ? w.cols - col : kDenseChunk;
       const Tokens tokens{all.x + col, all.x_stride, all.y + row, all.y_stride};
       decode_rows(w, {row, end}, col, cols, s);
-      int32_t t = 0;
-      for (; t + kTokenTile <= count; t += kTokenTile) {
-        dense_rows<kTokenTile>(s, end - row, cols, col == 0, tokens.from(t));
-      }
-      for (; t < count; ++t) {
-        dense_rows<1>(s, end - row, cols, col == 0, tokens.from(t));
-      }
+      dense_tokens<V::kTokenTile>(s, end - row, cols, col == 0, tokens, count);
     }
   }
 }

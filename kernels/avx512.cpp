@@ -1,0 +1,31 @@
+// AVX-512 F, BW, VL, DQ with VNNI and VBMI: Intel servers since Ice Lake, AMD since Zen 4. Everything but the table is in an
+// unnamed namespace and only small headers are included (DESIGN.md says why).
+
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/cpu_feature.h"
+#include "kernels/tables.h"
+
+namespace tern {
+namespace {
+
+#include "kernels/x86_zmm.inl"
+
+#include "kernels/x86_decode.inl"
+#include "kernels/x86_dense.inl"
+
+}  // namespace
+
+const KernelTable kAvx512Table = {
+    .name = "avx512",
+    .needs = kCpuAvx2 | kCpuAvx512 | kCpuAvx512Vnni | kCpuAvx512Vbmi | kCpuAvx512Bitalg,
+    .ternary = {},  // those of avx2
+    .dense_matmul = dense_matmul,
+    .dense_scratch_bytes = dense_scratch_bytes,
+    .dense_row = dense_row,
+};
+
+}  // namespace tern

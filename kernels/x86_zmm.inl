@@ -1,0 +1,46 @@
+// Vectors of sixteen floats, as x86_decode.inl and x86_dense.inl use them. Included inside the unnamed namespace of an
+// instruction-set file; needs AVX-512 F, BW, VL and DQ.
+
+struct V {
+  using Vec = __m512;
+  static constexpr int32_t kLanes = 16;
+  static constexpr int32_t kTokenTile =
+      6;  // 4 x 6 sums, 6 activations and 1 weight: 31 of 32 registers
+
+  static Vec zero() { return _mm512_setzero_ps(); }
+  static Vec all(float x) { return _mm512_set1_ps(x); }
+  static Vec load(const float* p) { return _mm512_loadu_ps(p); }
+  static void store(float* p, Vec v) { _mm512_storeu_ps(p, v); }
+  static Vec multiply(Vec a, Vec b) { return _mm512_mul_ps(a, b); }
+  static Vec fmadd(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
+  static Vec fmsub(Vec a, Vec b, Vec c) { return _mm512_fmsub_ps(a, b, c); }
+
+  // The first n < kLanes floats at `p`, then zeros.
+  static Vec load_first(const float* p, int32_t n) {
+    return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1U << n) - 1), p);
+  }
+  static Vec of_halves(const uint8_t* p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  }
+  static Vec of_bfloats(const uint8_t* p) {
+    const __m256i sixteen = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(sixteen), 16));
+  }
+  // 32 small integers as two vectors.
+  static void of_int8s(__m256i int8s, Vec* out) {
+    out[0] = of_sixteen(_mm256_castsi256_si128(int8s));
+    out[1] = of_sixteen(_mm256_extracti128_si256(int8s, 1));
+  }
+  // Sums of the lanes of four vectors: halves first, then pairwise.
+  static __m128 lane_sums(const Vec* v) {
+    const __m256 pairs = _mm256_hadd_ps(_mm256_hadd_ps(halves(v[0]), halves(v[1])),
+                                        _mm256_hadd_ps(halves(v[2]), halves(v[3])));
+    return _mm_add_ps(_mm256_castps256_ps128(pairs), _mm256_extractf128_ps(pairs, 1));
+  }
+
+ private:
+  static Vec of_sixteen(__m128i int8s) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(int8s)); }
+  static __m256 halves(Vec v) {
+    return _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+  }
+};
