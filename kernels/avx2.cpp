@@ -18,6 +18,8 @@ namespace {
 #include "kernels/x86_decode.inl"
 #include "kernels/x86_dense.inl"
 
+#include "kernels/x86_ternary.inl"
+
 #include "kernels/avx2_ternary.inl"
 #include "kernels/float_ops.inl"
 
@@ -159,7 +161,7 @@ void to_half(const float* x, int32_t n, Half* out) noexcept {
 const KernelTable kAvx2Table = {
     .name = "avx2",
     .needs = kCpuAvx2,
-    .ternary = {{kLayout, two_bit_matmul, two_bit_scratch_bytes}},
+    .ternary = {kTernary<TwoBit>},
     .dense_matmul = dense_matmul,
     .dense_scratch_bytes = dense_scratch_bytes,
     .dense_row = dense_row,

@@ -22,4 +22,6 @@ endfunction()
 set_property(GLOBAL PROPERTY TERN_ISAS "")
 tern_isa(avx512 "x86_64|AMD64" -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512vbmi
   -mavx512bitalg)
+tern_isa(avx512vl "x86_64|AMD64" -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni)
+tern_isa(avxvnni "x86_64|AMD64" -mavx2 -mfma -mf16c -mavxvnni)
 tern_isa(avx2 "x86_64|AMD64" -mavx2 -mfma -mf16c)

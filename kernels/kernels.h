@@ -105,7 +105,7 @@ struct DenseMatrix {
 // One token's key/value rows are stored as IEEE halves.
 using Half = uint16_t;
 
-// Everything the runtime asks of an instruction set. A null entry is filled from the table below (select.cpp).
+// Everything the runtime asks of an instruction set. A null entry is filled from a table below (select.cpp).
 struct KernelTable {
   const char* name = nullptr;
   uint32_t needs = 0;  // CpuFeature bits (cpu.h)

@@ -13,6 +13,12 @@ constexpr std::array kCompiledTables = {
 #ifdef TERN_HAVE_AVX512
     &kAvx512Table,
 #endif
+#ifdef TERN_HAVE_AVX512VL
+    &kAvx512vlTable,
+#endif
+#ifdef TERN_HAVE_AVXVNNI
+    &kAvxvnniTable,
+#endif
 #ifdef TERN_HAVE_AVX2
     &kAvx2Table,
 #endif
@@ -27,7 +33,7 @@ void inherit(Function*& entry, Function* from_below) {
   }
 }
 
-// What an instruction set does not do better, the table below it does. A matrix product and its scratch size (and layout)
+// What an instruction set does not do better, a table below it does. A matrix product and its scratch size (and layout)
 // belong together, so they are inherited together.
 KernelTable with_gaps_filled(KernelTable table, const KernelTable& below) {
   for (int kind = 0; kind < kTernaryKinds; ++kind) {
@@ -50,8 +56,6 @@ KernelTable with_gaps_filled(KernelTable table, const KernelTable& below) {
   inherit(table.attention_scores, below.attention_scores);
   inherit(table.attention_values, below.attention_values);
   inherit(table.to_half, below.to_half);
-  // Whatever was inherited may need what the table below needs.
-  table.needs |= below.needs;
   return table;
 }
 
@@ -62,8 +66,11 @@ struct Tables {
   Tables() {
     for (size_t i = kTableCount; i-- > 0;) {
       filled[i] = *kCompiledTables[i];
-      if (i + 1 < kTableCount) {
-        filled[i] = with_gaps_filled(filled[i], filled[i + 1]);
+      for (size_t below = i + 1; below < kTableCount; ++below) {
+        // Tables need not contain one another: AVX-512 processors may lack AVX-VNNI and the other way round.
+        if ((filled[below].needs & ~filled[i].needs) == 0) {
+          filled[i] = with_gaps_filled(filled[i], *kCompiledTables[below]);
+        }
       }
       list[i] = &filled[i];
     }

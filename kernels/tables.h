@@ -6,6 +6,8 @@
 namespace tern {
 
 extern const KernelTable kAvx512Table;    // avx512.cpp
+extern const KernelTable kAvx512vlTable;  // avx512vl.cpp
+extern const KernelTable kAvxvnniTable;   // avxvnni.cpp
 extern const KernelTable kAvx2Table;      // avx2.cpp
 extern const KernelTable kPortableTable;  // portable.cpp
 

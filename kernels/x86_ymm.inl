@@ -1,8 +1,9 @@
-// Vectors of eight floats, as x86_decode.inl and x86_dense.inl use them. Included inside the unnamed namespace of an
+// Vectors of eight floats or int32, as the x86_*.inl files use them. Included inside the unnamed namespace of an
 // instruction-set file; needs AVX2, FMA and F16C.
 
 struct V {
   using Vec = __m256;
+  using Ints = __m256i;
   static constexpr int32_t kLanes = 8;
   static constexpr int32_t kTokenTile = 3;  // 4 x 3 sums, 3 activations and 1 weight: 16 registers
 
@@ -13,6 +14,16 @@ struct V {
   static Vec multiply(Vec a, Vec b) { return _mm256_mul_ps(a, b); }
   static Vec fmadd(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
   static Vec fmsub(Vec a, Vec b, Vec c) { return _mm256_fmsub_ps(a, b, c); }
+
+  static Vec add(Vec a, Vec b) { return _mm256_add_ps(a, b); }
+
+  static Ints all_ints(int32_t x) { return _mm256_set1_epi32(x); }
+  static Ints load_ints(const void* p) {
+    return _mm256_load_si256(reinterpret_cast<const __m256i*>(p));
+  }
+  static Ints add(Ints a, Ints b) { return _mm256_add_epi32(a, b); }
+  static Ints subtract(Ints a, Ints b) { return _mm256_sub_epi32(a, b); }
+  static Vec to_floats(Ints v) { return _mm256_cvtepi32_ps(v); }
 
   // The first n < kLanes floats at `p`, then zeros.
   static Vec load_first(const float* p, int32_t n) {

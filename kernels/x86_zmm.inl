@@ -1,8 +1,9 @@
-// Vectors of sixteen floats, as x86_decode.inl and x86_dense.inl use them. Included inside the unnamed namespace of an
+// Vectors of sixteen floats or int32, as the x86_*.inl files use them. Included inside the unnamed namespace of an
 // instruction-set file; needs AVX-512 F, BW, VL and DQ.
 
 struct V {
   using Vec = __m512;
+  using Ints = __m512i;
   static constexpr int32_t kLanes = 16;
   static constexpr int32_t kTokenTile =
       6;  // 4 x 6 sums, 6 activations and 1 weight: 31 of 32 registers
@@ -14,6 +15,14 @@ struct V {
   static Vec multiply(Vec a, Vec b) { return _mm512_mul_ps(a, b); }
   static Vec fmadd(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
   static Vec fmsub(Vec a, Vec b, Vec c) { return _mm512_fmsub_ps(a, b, c); }
+
+  static Vec add(Vec a, Vec b) { return _mm512_add_ps(a, b); }
+
+  static Ints all_ints(int32_t x) { return _mm512_set1_epi32(x); }
+  static Ints load_ints(const void* p) { return _mm512_load_si512(p); }
+  static Ints add(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
+  static Ints subtract(Ints a, Ints b) { return _mm512_sub_epi32(a, b); }
+  static Vec to_floats(Ints v) { return _mm512_cvtepi32_ps(v); }
 
   // The first n < kLanes floats at `p`, then zeros.
   static Vec load_first(const float* p, int32_t n) {
