@@ -40,6 +40,7 @@ Result<void> write_logits(const LogitsOptions& options) {
         if (written) {
           written = file.write(std::as_bytes(logits));
         }
+        return written.has_value();
       },
       [&] { return written.has_value(); });
   RETURN_IF_ERROR(written);

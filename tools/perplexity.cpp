@@ -75,6 +75,7 @@ Result<Losses> measure(Session& session, const std::vector<TokenId>& tokens, int
           ++position;
           bar.update((chunk + static_cast<double>(position) / static_cast<double>(context)) /
                      chunks);
+          return true;
         },
         [] { return !interrupted(); });
     if (!finished) {

@@ -104,6 +104,7 @@ bool Session::append_each(std::span<const TokenId> tokens, LogitsSink sink, Keep
              "append_each() takes at most room() tokens");
   const auto vocab = static_cast<size_t>(model_->config().vocab);
   const int32_t before = length_;
+  bool wanted = true;
   while (!tokens.empty()) {
     const auto count =
         static_cast<int32_t>(std::min(tokens.size(), static_cast<size_t>(workspace_.batch)));
@@ -111,12 +112,12 @@ bool Session::append_each(std::span<const TokenId> tokens, LogitsSink sink, Keep
       length_ = before;
       return false;
     }
-    for (int32_t first = 0; first < count; first += kLogitsBatch) {
+    for (int32_t first = 0; wanted && first < count; first += kLogitsBatch) {
       const int32_t some = std::min(kLogitsBatch, count - first);
       const std::span<const float> logits =
           decoder_logits(model_->config(), model_->decoder(), compute_, workspace_, first, some);
-      for (size_t i = 0; i < static_cast<size_t>(some); ++i) {
-        sink(logits.subspan(i * vocab, vocab));
+      for (size_t i = 0; wanted && i < static_cast<size_t>(some); ++i) {
+        wanted = sink(logits.subspan(i * vocab, vocab));
       }
     }
     tokens = tokens.subspan(static_cast<size_t>(count));

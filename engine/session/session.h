@@ -38,8 +38,8 @@ MemoryPlan plan_memory(const ModelConfig& config, const SessionOptions& options,
 class Session {
  public:
   using KeepGoing = FunctionRef<bool()>;
-  // Called with the logits of each position, in order.
-  using LogitsSink = FunctionRef<void(std::span<const float> logits)>;
+  // Called with the logits of each position, in order; false: those of later positions are not wanted.
+  using LogitsSink = FunctionRef<bool(std::span<const float> logits)>;
 
   // Errors: not even a small context fits the memory.
   static Result<Session> create(std::shared_ptr<const Model> model, const SessionOptions& options);
@@ -47,7 +47,8 @@ class Session {
   // Appends tokens (ids within the vocabulary; at most room() of them). Returns the logits of the last, valid until the next
   // call; empty if `keep_going`, asked between layers, said no: then the session is as before the call.
   std::span<const float> append(std::span<const TokenId> tokens, KeepGoing keep_going = always());
-  // The same with the logits of every one of them; false if `keep_going` said no.
+  // The same with the logits of every one of them; false if `keep_going` said no. All tokens are appended, also if the sink
+  // wants no more logits. How tokens are cut into calls changes no bit of any logits.
   bool append_each(std::span<const TokenId> tokens, LogitsSink sink,
                    KeepGoing keep_going = always());
   // Forgets all positions from `length` on.

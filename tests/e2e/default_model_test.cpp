@@ -36,6 +36,7 @@ std::vector<float> logits_of_each(Session& session, std::span<const int32_t> tok
   std::vector<float> all;
   EXPECT_TRUE(session.append_each(tokens, [&](std::span<const float> logits) {
     all.insert(all.end(), logits.begin(), logits.end());
+    return true;
   }));
   return all;
 }
