@@ -25,3 +25,6 @@ tern_isa(avx512 "x86_64|AMD64" -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512
 tern_isa(avx512vl "x86_64|AMD64" -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni)
 tern_isa(avxvnni "x86_64|AMD64" -mavx2 -mfma -mf16c -mavxvnni)
 tern_isa(avx2 "x86_64|AMD64" -mavx2 -mfma -mf16c)
+tern_isa(neon_i8mm "aarch64|arm64|ARM64" -march=armv8.2-a+dotprod+i8mm)
+tern_isa(neon_dotprod "aarch64|arm64|ARM64" -march=armv8.2-a+dotprod)
+tern_isa(neon "aarch64|arm64|ARM64")

@@ -22,6 +22,15 @@ constexpr std::array kCompiledTables = {
 #ifdef TERN_HAVE_AVX2
     &kAvx2Table,
 #endif
+#ifdef TERN_HAVE_NEON_I8MM
+    &kNeonI8mmTable,
+#endif
+#ifdef TERN_HAVE_NEON_DOTPROD
+    &kNeonDotprodTable,
+#endif
+#ifdef TERN_HAVE_NEON
+    &kNeonTable,
+#endif
     &kPortableTable,
 };
 constexpr size_t kTableCount = kCompiledTables.size();

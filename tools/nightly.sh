@@ -38,6 +38,7 @@ step tools/dev check
 step tools/dev asan
 step tools/dev tsan
 step tools/dev clang
+step tools/dev aarch64
 step tools/dev fuzz 60
 step tools/dev tidy
 step old_cpu

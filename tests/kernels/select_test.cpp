@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <set>
 #include <string>
 
@@ -48,6 +49,15 @@ TEST(Select, TheBestTableIsTheFirstThatRuns) {
     }
     EXPECT_FALSE(runs_here(*t)) << t->name;
   }
+}
+
+// TERN_EXPECTED_TABLE: what the emulated processor that runs this test should get.
+TEST(Select, AnEmulatedProcessorGetsItsTable) {
+  const char* expected = std::getenv("TERN_EXPECTED_TABLE");
+  if (expected == nullptr) {
+    GTEST_SKIP() << "no table was named";
+  }
+  EXPECT_STREQ(best_table().name, expected);
 }
 
 TEST(Select, FindsTablesByNameOnly) {

@@ -1,0 +1,46 @@
+// Every 64-bit ARM processor: NEON as the base architecture has it. Everything but the table is in an unnamed namespace and
+// only small headers are included (DESIGN.md says why).
+
+#include <arm_neon.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <xsimd/xsimd.hpp>
+
+#include "kernels/cpu_feature.h"
+#include "kernels/tables.h"
+
+namespace tern {
+namespace {
+
+#include "kernels/float_ops.inl"
+
+using Floats = xsimd::batch<float, xsimd::neon64>;
+
+#include "kernels/neon_float.inl"
+#include "kernels/neon_ternary.inl"
+
+#include "kernels/neon_mlal.inl"
+
+template <class Format>
+constexpr TernaryKernel kMlal = kTernary<MlalDecoder<Format>, MlalMultiplier<Format>>;
+
+}  // namespace
+
+const KernelTable kNeonTable = {
+    .name = "neon",
+    .needs = kCpuNeon,
+    .ternary = {kMlal<TwoBit>, kMlal<Base3>, {}, {}, kMlal<Sign>},
+    .rms_norm = rms_norm<Floats>,
+    .quantize_q8 = quantize_q8,
+    .softmax = softmax<Floats>,
+    .silu_mul = silu_mul<Floats>,
+    .relu2_mul = relu2_mul<Floats>,
+    .add = add<Floats>,
+    .rope = rope<Floats>,
+    .attention_scores = attention_scores,
+    .attention_values = attention_values,
+    .to_half = to_half,
+};
+
+}  // namespace tern
