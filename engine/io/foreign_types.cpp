@@ -58,7 +58,6 @@ constexpr std::string_view kRemoved =
 constexpr std::string_view kLlama = "llama.cpp";
 constexpr std::string_view kBitnet = "bitnet.cpp";
 constexpr std::string_view kIk = "ik_llama.cpp";
-constexpr std::string_view kPrism = "PrismML's llama.cpp";
 
 // Sources: ggml.h of llama.cpp and of the forks named; block sizes from their block structures.
 constexpr ForeignType kForeignTypes[] = {
@@ -98,29 +97,17 @@ constexpr ForeignType kForeignTypes[] = {
     {39, "MXFP4", kLlama, kGetCommon, blocks<32, 17>},
     {39, "TL2", "bitnet.cpp before its id moved to 42", kGetI2s, tl2_bytes},
     {40, "NVFP4", kLlama, kGetCommon, blocks<64, 36>},
-    {41, "Q1_0", kLlama, "1-bit weights are not yet readable: get the F16 file of this model",
-     blocks<128, 18>},
-    {42, "Q2_0 with groups of 64", kLlama, kConvertTq, blocks<64, 18>},
-    {42, "Q2_0 with groups of 128", "PrismML's llama.cpp before its id moved to 142", kConvertTq,
-     blocks<128, 34>},
-    {42, "STQ1_0", "Tencent's AngelSlim", kConvertTq, blocks<256, 42>},
     {42, "TL2", kBitnet, kGetI2s, tl2_bytes},
-    {43, "STQ1_0", "Tencent's AngelSlim", kConvertTq, blocks<256, 42>},
     {43, "T5B", "bitnet-t5b", kConvertTq, nullptr},
     {133, "Q6_0", kIk, kGetCommon, blocks<32, 26>},
-    {134, "IQ1_BN", kIk, kIkAdvice, blocks<64, 13, 2>},
-    {135, "IQ2_BN", kIk, kIkAdvice, blocks<64, 16, 4>},
     {136, "Q8_K64", kIk, kIkAdvice, nullptr},
     {137, "IQ2_K", kIk, kGetCommon, nullptr},
     {138, "IQ3_K", kIk, kGetCommon, nullptr},
     {139, "IQ4_K", kIk, kGetCommon, nullptr},
     {140, "IQ5_K", kIk, kGetCommon, nullptr},
     {141, "IQ6_K", kIk, kGetCommon, nullptr},
-    {142, "PQ2_0", kPrism, kConvertTq, blocks<128, 34>},
     {142, "IQ2_TN", "ik_llama.cpp of 2024", kIkAdvice, blocks<256, 64, 4>},
-    {143, "PTQ1_0", kPrism, kConvertTq, blocks<128, 28>},
     {143, "IQ1_TN", "ik_llama.cpp of 2024", kIkAdvice, blocks<64, 13, 2>},
-    {335, "IQ2_BN_R4", kIk, kIkAdvice, blocks<64, 16, 4>},
 };
 
 std::string describe(const ForeignType& type) {
@@ -158,7 +145,23 @@ bool fills_span(const StoredTensor& tensor, uint64_t bytes) {
                                   tensor.span % tensor.alignment == 0);
 }
 
-Error foreign_type_error(uint32_t ggml_type, std::span<const StoredTensor> tensors) {
+bool is_foreign_type(uint32_t ggml_type) {
+  return std::ranges::any_of(kForeignTypes,
+                             [&](const ForeignType& type) { return type.id == ggml_type; });
+}
+
+uint64_t least_foreign_bytes(uint32_t ggml_type, int64_t rows, int64_t cols) {
+  uint64_t least = 0;
+  for (const ForeignType& type : kForeignTypes) {
+    const uint64_t bytes =
+        type.id == ggml_type && type.bytes != nullptr ? type.bytes(rows, cols) : 0;
+    least = least == 0 || (bytes != 0 && bytes < least) ? bytes : least;
+  }
+  return least;
+}
+
+Error foreign_type_error(uint32_t ggml_type, std::span<const StoredTensor> tensors,
+                         std::span<const WeightFormat* const> tried) {
   std::vector<const ForeignType*> candidates;
   std::vector<const ForeignType*> fitting;
   for (const ForeignType& type : kForeignTypes) {
@@ -171,11 +174,11 @@ Error foreign_type_error(uint32_t ggml_type, std::span<const StoredTensor> tenso
   }
   const std::string id = std::to_string(ggml_type);
   std::string text = which_tensors(tensors) + ": ";
-  if (candidates.empty()) {
+  if (candidates.empty() && tried.empty()) {
     return Error{text + "type id " + id + " is " + unknown_id_text(ggml_type)};
   }
-  // I2_S was tried first by the caller, and did not fit; so a single candidate must fit as well before it is named.
-  const bool contested = candidates.size() > 1 || ggml_type == 36;
+  // Where several formats claim the id, one is named only if the sizes fit it alone.
+  const bool contested = candidates.size() + tried.size() > 1;
   if (!contested || fitting.size() == 1) {
     const ForeignType& type = contested ? *fitting.front() : *candidates.front();
     return Error{text +
@@ -185,8 +188,8 @@ Error foreign_type_error(uint32_t ggml_type, std::span<const StoredTensor> tenso
   }
   text += "type id " + id + " stands for several formats, and the sizes in this file fit " +
           (fitting.empty() ? "none of them" : "more than one") + ": ";
-  if (ggml_type == 36) {
-    text += "I2_S, which bitnet.cpp writes; ";
+  for (const WeightFormat* format : tried) {
+    text += std::string(format->name) + "; ";
   }
   for (const ForeignType* type : fitting.empty() ? candidates : fitting) {
     text += describe(*type) + "; ";

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "engine/base/result.h"
+#include "engine/io/weight_format.h"
 
 namespace tern {
 
@@ -24,7 +25,13 @@ struct StoredTensor {
 // Whether a tensor of so many bytes leaves exactly this span, padded to the alignment or (the last of a file) not.
 bool fills_span(const StoredTensor& tensor, uint64_t bytes);
 
-// Why tensors of this type id (all of the file, at least one) cannot be read.
-Error foreign_type_error(uint32_t ggml_type, std::span<const StoredTensor> tensors);
+// Whether the id also stands for formats that Tern does not read.
+bool is_foreign_type(uint32_t ggml_type);
+// The fewest bytes that a tensor of this id takes in the formats that Tern does not read; 0: none is known, or none has this shape.
+uint64_t least_foreign_bytes(uint32_t ggml_type, int64_t rows, int64_t cols);
+// Why tensors of this type id (all of the file, at least one) cannot be read. `tried`: Tern's own formats of the id, none of which
+// fits their sizes.
+Error foreign_type_error(uint32_t ggml_type, std::span<const StoredTensor> tensors,
+                         std::span<const WeightFormat* const> tried);
 
 }  // namespace tern

@@ -5,6 +5,8 @@
 #include <array>
 #include <cinttypes>
 #include <cstdio>
+#include <iterator>
+#include <map>
 
 #include "engine/io/foreign_types.h"
 #include "engine/io/gguf_part.h"
@@ -36,17 +38,27 @@ int64_t rows_of(const IndexEntry& entry) {
   return entry.count / entry.shape[0];
 }
 
+// The fewest bytes that a tensor of this id and shape can take, whichever format of the id it has; 1 if Tern reads none of them,
+// for that is then the thing to say.
+uint64_t least_bytes(const IndexEntry& entry, I2sLayout layout) {
+  const std::vector<const WeightFormat*> ours = formats_of_type(entry.type, layout);
+  if (ours.empty()) {
+    return 1;
+  }
+  uint64_t least = least_foreign_bytes(entry.type, rows_of(entry), entry.shape[0]);
+  for (const WeightFormat* format : ours) {
+    const uint64_t bytes = tensor_bytes(*format, rows_of(entry), entry.shape[0]);
+    least = least == 0 || (bytes != 0 && bytes < least) ? bytes : least;
+  }
+  return std::max<uint64_t>(least, 1);
+}
+
 // How far the data must reach, as far as this program can tell; says so if the file ends before.
 Result<void> check_length(const Part& part, I2sLayout layout) {
   uint64_t needed = 0;
   for (const IndexEntry& entry : part.index) {
-    const WeightFormat* format = find_weight_format(entry.type, layout);
-    const uint64_t bytes =
-        format == nullptr
-            ? 1
-            : std::max<uint64_t>(tensor_bytes(*format, rows_of(entry), entry.shape[0]), 1);
     uint64_t end = 0;
-    if (__builtin_add_overflow(entry.offset, bytes, &end)) {
+    if (__builtin_add_overflow(entry.offset, least_bytes(entry, layout), &end)) {
       return Error{"tensor " + printable(entry.name) + ": offset " + number(entry.offset) +
                    " is beyond any file: the file is damaged."};
     }
@@ -66,6 +78,18 @@ Error shape_error(const IndexEntry& entry, const WeightFormat& format) {
   }
   return Error{"tensor " + printable(entry.name) + ": expected " + expected + " for " +
                std::string(format.name) + ", found " + shape_text(entry.shape) + "."};
+}
+
+Error several_fit(uint32_t type, const std::vector<StoredTensor>& tensors,
+                  const std::vector<const WeightFormat*>& fitting) {
+  std::string names;
+  for (const WeightFormat* format : fitting) {
+    names += (names.empty() ? "" : ", ") + std::string(format->name);
+  }
+  return Error{
+      "tensor " + tensors.front().name + ": type id " + number(type) +
+      " stands for several formats, and the sizes in this file fit more than one: " + names +
+      ". Nothing in the file tells them apart; get a file of this model in another format."};
 }
 
 // The name of another part of a split set: "model-00001-of-00003.gguf" gives the name of part `number` (from 0).
@@ -123,7 +147,7 @@ class GgufReader {
     GgufReader reader(options);
     RETURN_IF_ERROR(reader.add_file(path));
     RETURN_IF_ERROR(reader.add_other_parts(path));
-    RETURN_IF_ERROR(reader.check_types());
+    RETURN_IF_ERROR(reader.choose_formats());
     RETURN_IF_ERROR(reader.add_tensors());
     reader.add_notices();
     reader.out_.metadata_ = std::move(reader.parts_.front().metadata);
@@ -208,31 +232,49 @@ class GgufReader {
     return {};
   }
 
-  // Refuses the type ids that this program does not read, and an id 36 that is not I2_S.
-  Result<void> check_types() const {
+  // Decides what each type id of the file means. Errors: an id that this program does not read, or whose tensors have other
+  // sizes than the formats that go by it.
+  Result<void> choose_formats() {
     std::map<uint32_t, std::vector<StoredTensor>> by_type;
     for (const Part& part : parts_) {
       for (const IndexEntry& entry : part.index) {
-        if (entry.type == kI2sType || find_weight_format(entry.type) == nullptr) {
-          by_type[entry.type].push_back(
-              {printable(entry.name), rows_of(entry), entry.shape[0], entry.span, part.alignment});
-        }
+        by_type[entry.type].push_back(
+            {printable(entry.name), rows_of(entry), entry.shape[0], entry.span, part.alignment});
       }
     }
     for (const auto& [type, tensors] : by_type) {
-      if (type != kI2sType || !std::ranges::all_of(tensors, fits_i2s)) {
-        return foreign_type_error(type, tensors).in(out_.path().string());
-      }
+      ASSIGN_OR_RETURN(formats_[type], choose_format(type, tensors));
     }
     return {};
   }
 
-  // bitnet.cpp counts the scale's 32 bytes as part of the tensor, so that spans are exact with the usual alignment of 32;
-  // tools that rewrite a file with a larger alignment pad them, and the last tensor of a file may or may not be padded.
-  // The three layouts have one size, so the layout plays no part here.
-  static bool fits_i2s(const StoredTensor& tensor) {
-    const uint64_t bytes = tensor_bytes(*find_weight_format(kI2sType), tensor.rows, tensor.cols);
-    return bytes != 0 && fills_span(tensor, bytes);
+  Result<const WeightFormat*> choose_format(uint32_t type,
+                                            const std::vector<StoredTensor>& tensors) {
+    const std::vector<const WeightFormat*> ours = formats_of_type(type, options_.i2s_layout);
+    if (ours.size() == 1 && !is_foreign_type(type)) {
+      return ours
+          .front();  // sizes are checked tensor by tensor, which says more where one is wrong
+    }
+    // Programs that rewrite a file with a larger alignment pad tensors further; the last of a file may or may not be padded.
+    std::vector<const WeightFormat*> fitting;
+    std::ranges::copy_if(ours, std::back_inserter(fitting), [&](const WeightFormat* format) {
+      return std::ranges::all_of(tensors, [&](const StoredTensor& tensor) {
+        const uint64_t bytes = tensor_bytes(*format, tensor.rows, tensor.cols);
+        return bytes != 0 && fills_span(tensor, bytes);
+      });
+    });
+    if (fitting.empty()) {
+      return foreign_type_error(type, tensors, ours).in(out_.path().string());
+    }
+    if (fitting.size() > 1) {
+      return several_fit(type, tensors, fitting).in(out_.path().string());
+    }
+    if (ours.size() > 1) {
+      out_.notices_.push_back("type id " + number(type) + " read as " +
+                              std::string(fitting.front()->name) + ": the sizes of its " +
+                              number(tensors.size()) + " tensors fit no other format of this id");
+    }
+    return fitting.front();
   }
 
   Result<void> add_tensors() {
@@ -247,7 +289,7 @@ class GgufReader {
   }
 
   Result<void> add_tensor(IndexEntry& entry, const Part& part, int file) {
-    const WeightFormat* format = find_weight_format(entry.type, options_.i2s_layout);
+    const WeightFormat* format = formats_.at(entry.type);
     const uint64_t bytes = tensor_bytes(*format, rows_of(entry), entry.shape[0]);
     if (bytes == 0) {
       return shape_error(entry, *format);
@@ -277,6 +319,7 @@ class GgufReader {
 
   OpenOptions options_;
   std::vector<Part> parts_;
+  std::map<uint32_t, const WeightFormat*> formats_;  // of each type id in the file
   TensorFile out_;
 };
 

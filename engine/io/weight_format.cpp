@@ -8,10 +8,13 @@ namespace tern {
 namespace {
 
 // To add a format: its entry in a format_*.cpp, and its name here.
-constexpr std::array<const WeightFormat*, 12> kFormats = {
-    &formats::kF32,   &formats::kF16,    &formats::kBf16,     &formats::kQ8_0,
-    &formats::kQ4_0,  &formats::kQ4K,    &formats::kQ6K,      &formats::kTq1_0,
-    &formats::kTq2_0, &formats::kI2s128, &formats::kI2sArm64, &formats::kI2s1x4};
+constexpr std::array<const WeightFormat*, 22> kFormats = {
+    &formats::kF32,    &formats::kF16,    &formats::kBf16,      &formats::kQ8_0,
+    &formats::kQ4_0,   &formats::kQ4K,    &formats::kQ6K,       &formats::kTq1_0,
+    &formats::kTq2_0,  &formats::kI2s128, &formats::kI2sArm64,  &formats::kI2s1x4,
+    &formats::kQ1_0,   &formats::kQ2_0,   &formats::kQ2_0Of128, &formats::kStq1_0Id42,
+    &formats::kStq1_0, &formats::kIq1Bn,  &formats::kIq2Bn,     &formats::kIq2BnR4,
+    &formats::kPq2_0,  &formats::kPtq1_0};
 
 const WeightFormat* i2s_format(I2sLayout layout) {
   switch (layout) {
@@ -39,7 +42,10 @@ uint64_t tensor_bytes(const WeightFormat& format, int64_t rows, int64_t cols) {
     return 0;
   }
   uint64_t bytes = 0;
+  int64_t row_bytes = 0;
   if (__builtin_mul_overflow(weights / format.block_weights, format.block_bytes, &bytes) ||
+      __builtin_mul_overflow(rows, format.row_bytes, &row_bytes) ||
+      __builtin_add_overflow(bytes, row_bytes, &bytes) ||
       __builtin_add_overflow(bytes, format.extra_bytes, &bytes)) {
     return 0;
   }
@@ -50,13 +56,17 @@ std::span<const WeightFormat* const> all_weight_formats() {
   return kFormats;
 }
 
-const WeightFormat* find_weight_format(uint32_t ggml_type, I2sLayout i2s_layout) {
+std::vector<const WeightFormat*> formats_of_type(uint32_t ggml_type, I2sLayout i2s_layout) {
+  if (ggml_type == formats::kI2s128.ggml_type) {
+    return {i2s_format(i2s_layout)};
+  }
+  std::vector<const WeightFormat*> found;
   for (const WeightFormat* format : kFormats) {
     if (format->ggml_type == ggml_type) {
-      return format->ggml_type == formats::kI2s128.ggml_type ? i2s_format(i2s_layout) : format;
+      found.push_back(format);
     }
   }
-  return nullptr;
+  return found;
 }
 
 }  // namespace tern

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <span>
 #include <string_view>
+#include <vector>
 
 namespace tern {
 
@@ -15,7 +16,10 @@ namespace tern {
 enum class I2sLayout : uint8_t { k128, kArm64, k1x4 };
 
 struct WeightFormat {
-  std::string_view name;  // as llama.cpp spells it: "TQ2_0"
+  static constexpr int32_t kWholeRow = -1;
+
+  std::string_view
+      name;  // as its inventor spells it: "TQ2_0"; "/..." tells formats of one name and id apart
   uint32_t ggml_type;     // id in a GGUF file
   int32_t block_weights;  // weights in a block
   int32_t block_bytes;    // bytes of a block
@@ -23,14 +27,19 @@ struct WeightFormat {
   bool rows_are_blocks;   // a row is a whole number of blocks (all but I2_S)
   bool ternary;
   int32_t row_group = 1;  // the number of rows is a multiple of this
+  int32_t row_bytes = 0;  // bytes of a row besides its blocks
 
-  // Ternary only. Columns that share a scale: a divisor of the row length, or 0 for one scale per tensor.
+  // Ternary only. Columns that share a scale: a divisor of the row length, kWholeRow, or 0 for one scale per tensor.
   int32_t cols_per_scale = 0;
+  bool has_zeros = true;  // false: every weight is -1 or +1
   // Ternary only. Writes rows [first_row, first_row + row_count) of a rows x cols tensor as trits (-1, 0, 1), row-major, and
-  // their scales, row_count x (cols / cols_per_scale) floats, or just one if cols_per_scale is 0.
+  // their scales, row_count x (cols / scale_width(cols)) floats, or just one if cols_per_scale is 0.
   // Returns false if a code stands for no trit. `data` holds the whole tensor.
   bool (*unpack)(std::span<const std::byte> data, int64_t rows, int64_t cols, int64_t first_row,
                  int64_t row_count, int8_t* trits, float* scales) = nullptr;
+
+  // Columns of a row of `cols` that share a scale: all of them where rows share theirs.
+  int64_t scale_width(int64_t cols) const { return cols_per_scale > 0 ? cols_per_scale : cols; }
 };
 
 // Bytes of a rows x cols tensor; 0 if the shape does not fit the format (or overflows).
@@ -39,7 +48,9 @@ uint64_t tensor_bytes(const WeightFormat& format, int64_t rows, int64_t cols);
 // All formats; the order is that of the documentation. The other layouts of I2_S follow it as "I2_S/arm64" and "I2_S/1x4".
 std::span<const WeightFormat* const> all_weight_formats();
 
-// The format of a type id, or null. The layout matters for I2_S only.
-const WeightFormat* find_weight_format(uint32_t ggml_type, I2sLayout i2s_layout = I2sLayout::k128);
+// The formats that go by a type id: none, one, or several that only the sizes of tensors can tell apart. The layout chooses
+// among I2_S's.
+std::vector<const WeightFormat*> formats_of_type(uint32_t ggml_type,
+                                                 I2sLayout i2s_layout = I2sLayout::k128);
 
 }  // namespace tern

@@ -96,8 +96,7 @@ void Embedding::row(const KernelTable& kernels, int32_t token, float* out, int8_
     return;
   }
   const int64_t cols = ternary_->cols();
-  const int32_t group = ternary_->format->cols_per_scale;
-  const int64_t per_scale = group == 0 ? cols : group;
+  const int64_t per_scale = ternary_->format->scale_width(cols);
   // The scales of one row are decoded into the end of `out`, before the values overwrite them from the front: value i reads
   // scale i / per_scale, which lies at or after position i as long as groups hold at least one value.
   float* scales = out + (cols - cols / per_scale);
@@ -129,11 +128,12 @@ Weights::Weights(const TensorFile& file, const KernelTable& kernels, int threads
                  std::optional<TernaryKind> kind)
     : file_(file), kernels_(kernels), threads_(threads), progress_(std::move(progress)) {
   ternary_ = &kernels.kernel(choose_ternary_kind(kernels, kind, ternary_weights(file)));
+  one_bit_ = kind ? ternary_ : &kernels.kernel(TernaryKind::kSign);
   size_t codes = 0;
   for (const Tensor& tensor : file.tensors()) {
     if (tensor.format->ternary) {
       bytes_total_ += tensor.data.size();
-      codes += Arena::cost(packed_bytes(ternary_->layout, tensor.rows(), tensor.cols()));
+      codes += Arena::cost(packed_bytes(kernel_of(tensor).layout, tensor.rows(), tensor.cols()));
     }
   }
   codes_ = Arena(codes);
@@ -171,8 +171,7 @@ Result<Linear> Weights::linear(std::string_view name, int32_t rows, int32_t cols
   ASSIGN_OR_RETURN(const Tensor* tensor, require(name, {cols, rows}));
   ASSIGN_OR_RETURN(const float scale, separate_scale(name));
   if (tensor->format->ternary) {
-    ASSIGN_OR_RETURN(TernaryMatrix matrix, pack(*tensor));
-    return Linear{matrix, ternary_, scale};
+    return pack(*tensor, scale);
   }
   const std::optional<DenseType> type = dense_type_of(*tensor->format);
   TERN_CHECK(type.has_value(), "a weight format is neither ternary nor known to the kernels");
@@ -203,13 +202,18 @@ Result<float> Weights::separate_scale(std::string_view name) {
   return 1.0F;
 }
 
+const TernaryKernel& Weights::kernel_of(const Tensor& tensor) const {
+  return tensor.format->has_zeros ? *ternary_ : *one_bit_;
+}
+
 // Panel by panel on all threads: unpack its rows to trits, pack them in the kernel's order, keep their scales.
-Result<TernaryMatrix> Weights::pack(const Tensor& tensor) {
-  const PackedLayout layout = ternary_->layout;
+Result<Linear> Weights::pack(const Tensor& tensor, float scale) {
+  const TernaryKernel& kernel = kernel_of(tensor);
+  const PackedLayout layout = kernel.layout;
   const auto rows = static_cast<int32_t>(tensor.rows());
   const auto cols = static_cast<int32_t>(tensor.cols());
   const WeightFormat& format = *tensor.format;
-  const int32_t cols_per_scale = format.cols_per_scale == 0 ? cols : format.cols_per_scale;
+  const auto cols_per_scale = static_cast<int32_t>(format.scale_width(cols));
   const auto groups = static_cast<size_t>(cols / cols_per_scale);
   auto* codes = reinterpret_cast<uint8_t*>(codes_.take(packed_bytes(layout, rows, cols)));
   std::vector<float> scales(static_cast<size_t>(rows) * groups);
@@ -271,7 +275,7 @@ Result<TernaryMatrix> Weights::pack(const Tensor& tensor) {
   if (progress_) {
     progress_(static_cast<double>(bytes_read_) / static_cast<double>(bytes_total_));
   }
-  return matrix;
+  return Linear{matrix, &kernel, scale};
 }
 
 Result<void> Weights::require_all_taken() const {

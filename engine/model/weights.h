@@ -61,7 +61,7 @@ using Progress = std::function<void(double done)>;
 // Owns all memory that the views it hands out point to, other than the file's own.
 class Weights {
  public:
-  // `kind`: the ternary kernel to pack for; none: choose_ternary_kind() decides.
+  // `kind`: the ternary kernel to pack for; none: choose_ternary_kind() decides, and 1-bit formats get the sign kernel.
   Weights(const TensorFile& file, const KernelTable& kernels, int threads, Progress progress = {},
           std::optional<TernaryKind> kind = {});
 
@@ -80,12 +80,14 @@ class Weights {
 
  private:
   Result<const Tensor*> require(std::string_view name, const std::vector<int64_t>& shape);
-  Result<TernaryMatrix> pack(const Tensor& tensor);
+  const TernaryKernel& kernel_of(const Tensor& tensor) const;
+  Result<Linear> pack(const Tensor& tensor, float scale);
   Result<float> separate_scale(std::string_view name);
 
   const TensorFile& file_;
   const KernelTable& kernels_;
   const TernaryKernel* ternary_ = nullptr;
+  const TernaryKernel* one_bit_ = nullptr;  // for matrices whose format has no zeros
   int threads_;
   Progress progress_;
   std::set<std::string, std::less<>> taken_;

@@ -30,8 +30,7 @@ void read_tensor(const Tensor& tensor) {
   for (const auto& [first, count] : {std::pair<int64_t, int64_t>{0, 1}, {rows - 1, 1}, {0, rows}}) {
     const auto unpacked = static_cast<size_t>(count) * cols;
     std::vector<int8_t> trits(unpacked, 99);
-    std::vector<float> scales(
-        format.cols_per_scale == 0 ? 1 : unpacked / static_cast<size_t>(format.cols_per_scale));
+    std::vector<float> scales(unpacked / static_cast<size_t>(format.scale_width(tensor.cols())));
     const bool good =
         format.unpack(tensor.data, rows, tensor.cols(), first, count, trits.data(), scales.data());
     if (good && !std::ranges::all_of(trits, [](int8_t trit) { return trit >= -1 && trit <= 1; })) {

@@ -33,7 +33,7 @@ DenseType dense_type(const std::string_view name) {
 Vector ternary_weights(const Tensor& tensor) {
   const WeightFormat& format = *tensor.format;
   const int64_t cols_per_scale =
-      format.cols_per_scale == 0 ? tensor.count() : format.cols_per_scale;
+      format.cols_per_scale == 0 ? tensor.count() : format.scale_width(tensor.cols());
   std::vector<int8_t> trits(static_cast<size_t>(tensor.count()));
   std::vector<float> scales(static_cast<size_t>(tensor.count() / cols_per_scale));
   if (!format.unpack(tensor.data, tensor.rows(), tensor.cols(), 0, tensor.rows(), trits.data(),

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <random>
 
@@ -28,7 +29,7 @@ Unpacked unpack(const WeightFormat& format, const ByteVector& data, int64_t rows
                 int64_t first, int64_t count) {
   Unpacked out;
   out.trits.assign(static_cast<size_t>(count * cols), 99);
-  const int64_t scales = format.cols_per_scale == 0 ? 1 : count * (cols / format.cols_per_scale);
+  const int64_t scales = format.cols_per_scale == 0 ? 1 : count * (cols / format.scale_width(cols));
   out.scales.assign(static_cast<size_t>(scales), -1);
   out.good = format.unpack(data, rows, cols, first, count, out.trits.data(), out.scales.data());
   return out;
@@ -56,8 +57,9 @@ TEST(WeightFormat, SizesAgreeWithFilesOfAnotherProgram) {
   for (const char* name :
        {"f32", "f16", "bf16", "q8_0", "q4_0", "q4_k", "q6_k", "tq1_0", "tq2_0"}) {
     const GoldenFormat golden = read_golden_format(name);
-    const WeightFormat* format = find_weight_format(golden.ggml_type);
-    ASSERT_NE(format, nullptr) << name;
+    const std::vector<const WeightFormat*> formats = formats_of_type(golden.ggml_type);
+    ASSERT_EQ(formats.size(), 1U) << name;
+    const WeightFormat* format = formats.front();
     std::string lower(format->name);
     for (char& c : lower) {
       c = static_cast<char>(std::tolower(c));
@@ -80,31 +82,51 @@ TEST(WeightFormat, RefusesShapesThatDoNotFit) {
 }
 
 TEST(WeightFormat, LayoutOfI2sIsAChoice) {
-  EXPECT_EQ(find_weight_format(36)->name, "I2_S");
-  EXPECT_EQ(find_weight_format(36, I2sLayout::kArm64)->name, "I2_S/arm64");
-  EXPECT_EQ(find_weight_format(36, I2sLayout::k1x4)->name, "I2_S/1x4");
-  EXPECT_EQ(find_weight_format(35, I2sLayout::k1x4)->name, "TQ2_0");
-  EXPECT_EQ(find_weight_format(42), nullptr);
+  const auto names = [](uint32_t type, I2sLayout layout = I2sLayout::k128) {
+    std::vector<std::string_view> found;
+    for (const WeightFormat* format : formats_of_type(type, layout)) {
+      found.push_back(format->name);
+    }
+    return found;
+  };
+  using Names = std::vector<std::string_view>;
+  EXPECT_EQ(names(36), Names{"I2_S"});
+  EXPECT_EQ(names(36, I2sLayout::kArm64), Names{"I2_S/arm64"});
+  EXPECT_EQ(names(36, I2sLayout::k1x4), Names{"I2_S/1x4"});
+  EXPECT_EQ(names(35, I2sLayout::k1x4), Names{"TQ2_0"});
+  EXPECT_EQ(names(42), (Names{"Q2_0", "Q2_0/128", "STQ1_0"}));
+  EXPECT_EQ(names(77), Names{});
 }
 
-class TqGolden : public ::testing::TestWithParam<const char*> {};
+class TernaryGolden : public ::testing::TestWithParam<const char*> {};
 
-TEST_P(TqGolden, AllRowsAndAnyRangeOfRowsAgree) {
+TEST_P(TernaryGolden, AllRowsAndAnyRangeOfRowsAgree) {
   const GoldenFormat golden = read_golden_format(GetParam());
-  const WeightFormat& format = *find_weight_format(golden.ggml_type);
+  std::string name = GetParam();  // "q2_0-128" for Q2_0/128
+  std::ranges::transform(name, name.begin(), [](char c) {
+    return c == '-' ? '/' : static_cast<char>(std::toupper(c));
+  });
+  const auto formats = formats_of_type(golden.ggml_type);
+  const auto found = std::ranges::find(formats, name, &WeightFormat::name);
+  ASSERT_NE(found, formats.end()) << name;
+  const WeightFormat& format = **found;
+  ASSERT_EQ(tensor_bytes(format, golden.rows, golden.cols), golden.data.size());
+  const auto width = static_cast<size_t>(format.scale_width(golden.cols));
   for (int64_t first = 0; first < golden.rows; ++first) {
     for (int64_t count = 1; first + count <= golden.rows; ++count) {
       const Unpacked got = unpack(format, golden.data, golden.rows, golden.cols, first, count);
       ASSERT_TRUE(got.good);
       for (size_t i = 0; i < got.trits.size(); ++i) {
         const float expected = golden.values[static_cast<size_t>(first * golden.cols) + i];
-        ASSERT_EQ(static_cast<float>(got.trits[i]) * got.scales[i / 256], expected) << i;
+        ASSERT_EQ(static_cast<float>(got.trits[i]) * got.scales[i / width], expected) << i;
       }
     }
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(WeightFormat, TqGolden, ::testing::Values("tq1_0", "tq2_0"));
+INSTANTIATE_TEST_SUITE_P(WeightFormat, TernaryGolden,
+                         ::testing::Values("tq1_0", "tq2_0", "ptq1_0", "q1_0", "q2_0", "q2_0-128",
+                                           "pq2_0", "stq1_0", "iq1_bn", "iq2_bn", "iq2_bn_r4"));
 
 // The encoders that other tests build models with write the very bytes of the independent program.
 TEST(Encoders, WriteTheGoldenBytes) {
