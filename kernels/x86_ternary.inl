@@ -21,7 +21,7 @@ constexpr int32_t kPrefetchNear = 1024;  // bytes ahead, into L1
 constexpr int32_t kPrefetchFar = 3072;   // bytes ahead, into L2
 
 template <class Kernel>
-constexpr int kBlocks = fields_of(Kernel::kLayout.packing);
+constexpr int kBlocks = Kernel::kLayout.tile_rows / V::kLanes;
 
 // Exact sums of one panel and token.
 template <class Kernel>
@@ -273,14 +273,9 @@ inline void prefill_panel(const TernaryMatrix& w, const Q8Rows& x, int32_t first
 }
 
 template <class Kernel>
-void ternary_matmul(const TernaryMatrix& w, const Q8Rows& x, RowRange rows, float* y,
-                    int64_t y_stride, uint8_t* scratch) noexcept {
+void unpacked_rows(const TernaryMatrix& w, const Q8Rows& x, RowRange rows, Output out,
+                   uint8_t* scratch) {
   constexpr int32_t kRows = Kernel::kLayout.tile_rows;
-  const Output out{y, y_stride};
-  if (x.rows == 1) {
-    direct_rows<Kernel, 1>(w, x, 0, rows, out);
-    return;
-  }
   auto& s = *reinterpret_cast<TernaryScratch<Kernel>*>(scratch);
   for (int32_t row = rows.begin; row < rows.end; row += kRows) {
     const int32_t count = at_most(rows.end - row, kRows);
@@ -291,6 +286,16 @@ void ternary_matmul(const TernaryMatrix& w, const Q8Rows& x, RowRange rows, floa
         store_rows<kBlocks<Kernel>>(s.totals[t], x.scale[token + t], count, out.at(token + t, row));
       }
     }
+  }
+}
+
+template <class Kernel>
+void ternary_matmul(const TernaryMatrix& w, const Q8Rows& x, RowRange rows, float* y,
+                    int64_t y_stride, uint8_t* scratch) noexcept {
+  if (x.rows == 1) {
+    direct_rows<Kernel, 1>(w, x, 0, rows, {y, y_stride});
+  } else {
+    unpacked_rows<Kernel>(w, x, rows, {y, y_stride}, scratch);
   }
 }
 
