@@ -1,12 +1,16 @@
 #pragma once
 // What the ternary formats share whose rows are blocks of weights: a loop over blocks, an fp16 scale.
 
+#include <algorithm>
+#include <array>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <span>
 #include <string_view>
 
 #include "engine/base/half.h"
+#include "engine/io/nearest_trit.h"
 #include "engine/io/weight_format.h"
 
 namespace tern::formats {
@@ -30,10 +34,23 @@ void unpack_digits(const uint8_t* codes, int8_t* trits) {
   }
 }
 
+// The inverse of unpack_digits; codes are digits 0..2. A byte of fewer than 5 digits has 0 for the others.
+template <int kBytes, int kTrits>
+void pack_digits(const uint8_t* codes, uint8_t* out) {
+  for (int m = 0; m < kBytes; ++m) {
+    unsigned value = 0;
+    for (int n = 0; n < 5; ++n) {
+      value = value * 3 + (n < kTrits ? codes[kBytes * n + m] : 0U);
+    }
+    out[m] = static_cast<uint8_t>((value * 256 + 242) / 243);
+  }
+}
+
 // A block format, by example:
 //   struct Tq2_0 {
 //     static constexpr int kWeights = 256, kBytes = 66;
 //     static bool unpack(const uint8_t* block, int8_t* trits, float* scale);  // false: a code stands for no trit
+//     static void pack(const uint8_t* codes, uint8_t* block);  // codes 0..2; what precedes the scale. Only where Tern writes it
 //   };
 template <class Block>
 bool unpack_block_rows(std::span<const std::byte> data, int64_t /*rows*/, int64_t cols,
@@ -48,6 +65,36 @@ bool unpack_block_rows(std::span<const std::byte> data, int64_t /*rows*/, int64_
   return good;
 }
 
+// An fp16 scale, the block's largest magnitude, ends each block.
+template <class Block>
+void encode_blocks(std::span<const float> weights, float /*tensor_scale*/, std::byte* out) {
+  auto* bytes = reinterpret_cast<uint8_t*>(out);
+  for (size_t block = 0; block < weights.size(); block += Block::kWeights) {
+    const std::span<const float> x = weights.subspan(block, Block::kWeights);
+    float scale = 0;
+    for (const float weight : x) {
+      scale = std::max(scale, std::fabs(weight));
+    }
+    const float inverse = scale == 0 ? 0 : 1 / scale;
+    std::array<uint8_t, Block::kWeights> codes;
+    std::transform(x.begin(), x.end(), codes.begin(),
+                   [=](float weight) { return nearest_code(weight, inverse); });
+    Block::pack(codes.data(), bytes);
+    bytes += Block::kBytes;
+    const uint16_t bits = float_to_half(scale);
+    std::memcpy(bytes - sizeof bits, &bits, sizeof bits);
+  }
+}
+
+template <class Block>
+constexpr decltype(WeightFormat::encode) encoder_of() {
+  if constexpr (requires { &Block::pack; }) {
+    return encode_blocks<Block>;
+  } else {
+    return nullptr;
+  }
+}
+
 template <class Block>
 constexpr WeightFormat block_format(std::string_view name, uint32_t ggml_type) {
   return {.name = name,
@@ -58,7 +105,8 @@ constexpr WeightFormat block_format(std::string_view name, uint32_t ggml_type) {
           .rows_are_blocks = true,
           .ternary = true,
           .cols_per_scale = Block::kWeights,
-          .unpack = unpack_block_rows<Block>};
+          .unpack = unpack_block_rows<Block>,
+          .encode = encoder_of<Block>()};
 }
 
 }  // namespace tern::formats

@@ -1,33 +1,161 @@
-// The formats that the dense kernels read in place: geometry only (sizes from ggml's block structures).
+// The formats that the dense kernels read in place: geometry (sizes from ggml's block structures), and encoders, which round
+// as ggml's reference encoders do, to the same bytes (Q6_K: see there).
 
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
+#include <cstring>
+
+#include "engine/base/half.h"
 #include "engine/io/formats.h"
 
 namespace tern::formats {
 namespace {
 
+template <class T>
+void put(std::byte*& out, T value) {
+  std::memcpy(out, &value, sizeof value);
+  out += sizeof value;
+}
+
+void encode_f32(std::span<const float> weights, float /*tensor_scale*/, std::byte* out) {
+  std::memcpy(out, weights.data(), weights.size_bytes());
+}
+
+void encode_f16(std::span<const float> weights, float /*tensor_scale*/, std::byte* out) {
+  for (const float weight : weights) {
+    put(out, float_to_half(weight));
+  }
+}
+
+// The upper half of a float, rounded to the nearest, ties to even.
+uint16_t bfloat(float value) {
+  const auto bits = std::bit_cast<uint32_t>(value);
+  if (std::isnan(value)) {
+    return static_cast<uint16_t>(bits >> 16U | 64U);  // quiet, lest the fraction become 0: infinity
+  }
+  return static_cast<uint16_t>((bits + 0x7FFFU + ((bits >> 16U) & 1U)) >> 16U);
+}
+
+void encode_bf16(std::span<const float> weights, float /*tensor_scale*/, std::byte* out) {
+  for (const float weight : weights) {
+    put(out, bfloat(weight));
+  }
+}
+
+// The weight of largest magnitude, with its sign.
+float extreme(std::span<const float> weights) {
+  float found = 0;
+  for (const float weight : weights) {
+    found = std::fabs(weight) > std::fabs(found) ? weight : found;
+  }
+  return found;
+}
+
+float reciprocal(float value) {
+  return value == 0 ? 0 : 1 / value;
+}
+
+constexpr size_t kSmallBlock = 32;
+
+void encode_q8_0(std::span<const float> weights, float /*tensor_scale*/, std::byte* out) {
+  for (size_t block = 0; block < weights.size(); block += kSmallBlock) {
+    const std::span<const float> x = weights.subspan(block, kSmallBlock);
+    const float scale = std::fabs(extreme(x)) / 127;
+    const float inverse = reciprocal(scale);
+    put(out, float_to_half(scale));
+    for (const float weight : x) {
+      put(out, static_cast<int8_t>(std::round(weight * inverse)));
+    }
+  }
+}
+
+// Codes 0..15 stand for -8..7: the largest magnitude becomes -8 whatever its sign, so the scale may be negative.
+void encode_q4_0(std::span<const float> weights, float /*tensor_scale*/, std::byte* out) {
+  for (size_t block = 0; block < weights.size(); block += kSmallBlock) {
+    const std::span<const float> x = weights.subspan(block, kSmallBlock);
+    const float scale = extreme(x) / -8;
+    const float inverse = reciprocal(scale);
+    const auto code = [&](size_t i) {
+      return static_cast<unsigned>(std::clamp(static_cast<int>(x[i] * inverse + 8.5F), 0, 15));
+    };
+    put(out, float_to_half(scale));
+    for (size_t i = 0; i < kSmallBlock / 2; ++i) {
+      put(out, static_cast<uint8_t>(code(i) | code(i + kSmallBlock / 2) << 4U));
+    }
+  }
+}
+
+// A block of Q6_K as the file has it. Weight i of half h (128 weights) has its low 4 bits in byte 64 h + i % 64 of `low`, the
+// upper nibble from i = 64 on, and its high 2 bits in bits 2 (i / 32) of byte 32 h + i % 32 of `high`.
+struct BlockQ6K {
+  std::array<uint8_t, 128> low;
+  std::array<uint8_t, 64> high;
+  std::array<int8_t, 16> scales;  // of 16 weights each, in units of `unit`
+  uint16_t unit;                  // half
+};
+static_assert(sizeof(BlockQ6K) == 210);
+
+constexpr size_t kSuperBlock = 256;
+constexpr size_t kGroup = 16;
+
+// Codes 0..63 stand for -32..31. Each group's largest magnitude becomes -32; scales are then rounded to multiples of 1/127 of
+// the largest. ggml's encoder also searches for scales of least squared error; this one does not.
+BlockQ6K encode_block_q6_k(std::span<const float> x) {
+  std::array<float, kSuperBlock / kGroup> scales{};
+  for (size_t group = 0; group < scales.size(); ++group) {
+    scales[group] = extreme(x.subspan(group * kGroup, kGroup)) / -32;
+  }
+  BlockQ6K block{};
+  block.unit = float_to_half(extreme(scales) / -127);
+  const float unit = half_to_float(block.unit);
+  for (size_t group = 0; group < scales.size(); ++group) {
+    const float steps = std::round(scales[group] * reciprocal(unit));
+    block.scales[group] = static_cast<int8_t>(std::clamp(steps, -128.0F, 127.0F));
+    const float inverse = reciprocal(unit * block.scales[group]);
+    for (size_t n = group * kGroup; n < (group + 1) * kGroup; ++n) {
+      const float level = std::clamp(std::round(x[n] * inverse), -32.0F, 31.0F);
+      const auto code = static_cast<unsigned>(static_cast<int>(level) + 32);
+      const size_t half = n / 128;
+      const size_t i = n % 128;
+      block.low[64 * half + i % 64] |= static_cast<uint8_t>((code & 15U) << (i < 64 ? 0U : 4U));
+      block.high[32 * half + i % 32] |= static_cast<uint8_t>(code >> 4U << (2 * (i / 32)));
+    }
+  }
+  return block;
+}
+
+void encode_q6_k(std::span<const float> weights, float /*tensor_scale*/, std::byte* out) {
+  for (size_t block = 0; block < weights.size(); block += kSuperBlock) {
+    put(out, encode_block_q6_k(weights.subspan(block, kSuperBlock)));
+  }
+}
+
 constexpr WeightFormat dense(std::string_view name, uint32_t ggml_type, int32_t block_weights,
-                             int32_t block_bytes) {
+                             int32_t block_bytes, decltype(WeightFormat::encode) encode) {
   return {.name = name,
           .ggml_type = ggml_type,
           .block_weights = block_weights,
           .block_bytes = block_bytes,
           .extra_bytes = 0,
           .rows_are_blocks = true,
-          .ternary = false};
+          .ternary = false,
+          .encode = encode};
 }
 
 }  // namespace
 
-const WeightFormat kF32 = dense("F32", 0, 1, 4);
-const WeightFormat kF16 = dense("F16", 1, 1, 2);
-const WeightFormat kBf16 = dense("BF16", 30, 1, 2);
+const WeightFormat kF32 = dense("F32", 0, 1, 4, encode_f32);
+const WeightFormat kF16 = dense("F16", 1, 1, 2, encode_f16);
+const WeightFormat kBf16 = dense("BF16", 30, 1, 2, encode_bf16);
 // fp16 scale, 32 x int8.
-const WeightFormat kQ8_0 = dense("Q8_0", 8, 32, 2 + 32);
+const WeightFormat kQ8_0 = dense("Q8_0", 8, 32, 2 + 32, encode_q8_0);
 // fp16 scale, 32 x 4 bits.
-const WeightFormat kQ4_0 = dense("Q4_0", 2, 32, 2 + 16);
+const WeightFormat kQ4_0 = dense("Q4_0", 2, 32, 2 + 16, encode_q4_0);
 // fp16 scale and minimum, 8 x (6-bit scale, 6-bit minimum), 256 x 4 bits.
-const WeightFormat kQ4K = dense("Q4_K", 12, 256, 2 + 2 + 12 + 128);
+const WeightFormat kQ4K = dense("Q4_K", 12, 256, 2 + 2 + 12 + 128, nullptr);
 // 256 x (4 low bits, 2 high bits), 16 x int8 scale, fp16 scale.
-const WeightFormat kQ6K = dense("Q6_K", 14, 256, 128 + 64 + 16 + 2);
+const WeightFormat kQ6K = dense("Q6_K", 14, 256, 128 + 64 + 16 + 2, encode_q6_k);
 
 }  // namespace tern::formats

@@ -13,6 +13,7 @@
 #include <cstring>
 
 #include "engine/io/formats.h"
+#include "engine/io/nearest_trit.h"
 
 namespace tern::formats {
 namespace {
@@ -91,8 +92,23 @@ bool unpack_1x4(std::span<const std::byte> data, int64_t rows, int64_t cols, int
   return bad == 0;
 }
 
+template <int kStride>
+void encode_blocks(std::span<const float> weights, float scale, std::byte* out) {
+  const float inverse = scale == 0 ? 0 : 1 / scale;
+  for (size_t block = 0; block < weights.size(); block += size_t{4} * kStride) {
+    for (size_t p = 0; p < kStride; ++p) {
+      unsigned byte = 0;
+      for (size_t field = 0; field < 4; ++field) {
+        byte = byte << 2U | nearest_code(weights[block + kStride * field + p], inverse);
+      }
+      *out++ = static_cast<std::byte>(byte);
+    }
+  }
+}
+
 constexpr WeightFormat i2s(std::string_view name, int32_t block_weights, int32_t row_group,
-                           decltype(WeightFormat::unpack) unpack) {
+                           decltype(WeightFormat::unpack) unpack,
+                           decltype(WeightFormat::encode) encode) {
   return {.name = name,
           .ggml_type = 36,
           .block_weights = block_weights,
@@ -102,13 +118,14 @@ constexpr WeightFormat i2s(std::string_view name, int32_t block_weights, int32_t
           .ternary = true,
           .row_group = row_group,
           .cols_per_scale = 0,
-          .unpack = unpack};
+          .unpack = unpack,
+          .encode = encode};
 }
 
 }  // namespace
 
-const WeightFormat kI2s128 = i2s("I2_S", 128, 1, unpack_blocks<32>);
-const WeightFormat kI2sArm64 = i2s("I2_S/arm64", 64, 1, unpack_blocks<16>);
-const WeightFormat kI2s1x4 = i2s("I2_S/1x4", 4, 4, unpack_1x4);
+const WeightFormat kI2s128 = i2s("I2_S", 128, 1, unpack_blocks<32>, encode_blocks<32>);
+const WeightFormat kI2sArm64 = i2s("I2_S/arm64", 64, 1, unpack_blocks<16>, nullptr);
+const WeightFormat kI2s1x4 = i2s("I2_S/1x4", 4, 4, unpack_1x4, nullptr);
 
 }  // namespace tern::formats

@@ -19,6 +19,11 @@ struct Tq1_0 {
     *scale = half_at(block + 52);
     return true;
   }
+  static void pack(const uint8_t* codes, uint8_t* block) {
+    pack_digits<32, 5>(codes, block);
+    pack_digits<16, 5>(codes + 160, block + 32);
+    pack_digits<4, 4>(codes + 240, block + 48);
+  }
 };
 
 // 16 bytes of 5 digits, 8 bytes of 5 digits, 2 bytes of 4 digits, scale.
@@ -55,6 +60,14 @@ struct Tq2_0 {
     }
     *scale = half_at(block + 64);
     return bad == 0;
+  }
+  static void pack(const uint8_t* codes, uint8_t* block) {
+    for (int half = 0; half < 2; ++half, codes += 128, block += 32) {
+      for (int m = 0; m < 32; ++m) {
+        block[m] = static_cast<uint8_t>(codes[m] | codes[m + 32] << 2U | codes[m + 64] << 4U |
+                                        codes[m + 96] << 6U);
+      }
+    }
   }
 };
 

@@ -1,6 +1,9 @@
 #include "engine/io/weight_format.h"
 
+#include <algorithm>
 #include <array>
+#include <cctype>
+#include <cstring>
 
 #include "engine/io/formats.h"
 
@@ -52,8 +55,29 @@ uint64_t tensor_bytes(const WeightFormat& format, int64_t rows, int64_t cols) {
   return bytes;
 }
 
+void encode_end(const WeightFormat& format, float tensor_scale, std::byte* out) {
+  std::fill_n(out, format.extra_bytes, std::byte{0});
+  if (format.extra_bytes > 0) {
+    std::memcpy(out, &tensor_scale, sizeof tensor_scale);
+  }
+}
+
 std::span<const WeightFormat* const> all_weight_formats() {
   return kFormats;
+}
+
+const WeightFormat* find_weight_format(std::string_view name) {
+  const auto same_letter = [](char a, char b) {
+    return std::toupper(static_cast<unsigned char>(a)) ==
+           std::toupper(static_cast<unsigned char>(b));
+  };
+  for (const WeightFormat* format : kFormats) {
+    if (std::equal(name.begin(), name.end(), format->name.begin(), format->name.end(),
+                   same_letter)) {
+      return format;
+    }
+  }
+  return nullptr;
 }
 
 std::vector<const WeightFormat*> formats_of_type(uint32_t ggml_type, I2sLayout i2s_layout) {

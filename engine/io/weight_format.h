@@ -38,15 +38,27 @@ struct WeightFormat {
   bool (*unpack)(std::span<const std::byte> data, int64_t rows, int64_t cols, int64_t first_row,
                  int64_t row_count, int8_t* trits, float* scales) = nullptr;
 
+  // Writes `weights`, whole blocks in the order of the file, as weights.size() / block_weights * block_bytes bytes; a tensor may
+  // come in several pieces. Ternary formats round to the nearest of -1, 0, 1 times a scale: the largest magnitude of the block,
+  // or `tensor_scale` where one scale serves the whole tensor (other formats ignore it).
+  // Null for formats that Tern reads but does not write.
+  void (*encode)(std::span<const float> weights, float tensor_scale, std::byte* out) = nullptr;
+
   // Columns of a row of `cols` that share a scale: all of them where rows share theirs.
   int64_t scale_width(int64_t cols) const { return cols_per_scale > 0 ? cols_per_scale : cols; }
 };
+
+// The extra_bytes that end an encoded tensor (I2_S: its scale, and padding).
+void encode_end(const WeightFormat& format, float tensor_scale, std::byte* out);
 
 // Bytes of a rows x cols tensor; 0 if the shape does not fit the format (or overflows).
 uint64_t tensor_bytes(const WeightFormat& format, int64_t rows, int64_t cols);
 
 // All formats; the order is that of the documentation. The other layouts of I2_S follow it as "I2_S/arm64" and "I2_S/1x4".
 std::span<const WeightFormat* const> all_weight_formats();
+
+// The format of that name, in letters of any case, or null.
+const WeightFormat* find_weight_format(std::string_view name);
 
 // The formats that go by a type id: none, one, or several that only the sizes of tensors can tell apart. The layout chooses
 // among I2_S's.

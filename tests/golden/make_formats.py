@@ -35,6 +35,17 @@ def random_blocks(rng, ggml_type, half_offsets):
     return blocks.reshape(ROWS, -1)
 
 
+def encode_goldens(rng):
+    """encode_<type>.bin: what the numpy encoders make of ordinary weights, with the corners of each type among them."""
+    values = rng.normal(0, 0.02, (ROWS, COLS)).astype(np.float32)
+    values[1, :256] = 0  # blocks of zeros
+    values[1, 256:288] = np.linspace(-1, 1, 32)  # ties of the ternary types
+    values[2, :6] = [0.5, -0.5, 3e-6, -1e-7, 2.0**-25, 65519.0]
+    for ggml_type in [Type.F16, Type.BF16, Type.Q8_0, Type.Q4_0, Type.TQ1_0, Type.TQ2_0]:
+        data = quants.quantize(values, ggml_type).view(np.uint8)
+        write(f"encode_{ggml_type.name.lower()}", ggml_type, data, values)
+
+
 def main():
     HERE.mkdir(exist_ok=True)
     rng = np.random.default_rng(20261123)
@@ -47,6 +58,8 @@ def main():
         data = random_blocks(rng, ggml_type, half_offsets)
         values = quants.dequantize(data, ggml_type).astype(np.float32)
         write(ggml_type.name.lower(), ggml_type, data, values)
+
+    encode_goldens(np.random.default_rng(20261124))
 
     values = rng.normal(0, 0.02, (ROWS, COLS)).astype(np.float32)
     # Zeros, subnormal halves, the largest half.
