@@ -3,6 +3,7 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
@@ -26,40 +27,234 @@
 #ifdef TERN_USE_STD_THREADS
 #include <thread>
 #endif
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 namespace tern {
+namespace {
 
-void parallel_for(int threads, int64_t count, int64_t grain,
-                  FunctionRef<void(int64_t, int64_t, int)> body) {
-  TERN_CHECK(threads >= 1 && grain >= 1, "parallel_for needs a thread and a grain");
+constexpr size_t kCacheLine = 64;
+constexpr int kMaxThreads = 256;  // of a region; more than that many share the work of no matrix
+constexpr int64_t kMaxPieces = 0xFFFF;
+
+void pause_briefly() {
+#if defined(__x86_64__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+// Returns once value is no longer `old`. Steps of a token follow each other within microseconds, so a waiting thread spins
+// first; if it has to wait longer, it lets others run, and then sleeps.
+template <class T>
+void wait_while(const std::atomic<T>& value, T old) {
+  constexpr int kSpins = 1000;  // 10 to 40 microseconds
+  constexpr int kYields = 100;
+  for (int i = 0; i < kSpins; ++i) {
+    if (value.load(std::memory_order_acquire) != old) {
+      return;
+    }
+    pause_briefly();
+  }
+  for (int i = 0; i < kYields; ++i) {
+    if (value.load(std::memory_order_acquire) != old) {
+      return;
+    }
+    ::sched_yield();
+  }
+  value.wait(old, std::memory_order_acquire);
+}
+
+// The leader of a region and its helpers. A job is a number of pieces, dealt out as one run per thread; whoever takes a piece
+// from a run, by compare-and-swap, does it. Nobody waits for a helper that took nothing: one that sleeps, or that the system
+// has put aside, costs the others nothing unless it holds a piece.
+class Team {
+ public:
+  using Piece = FunctionRef<void(int64_t piece, int thread)>;
+
+  explicit Team(int threads) : threads_(std::min(threads, kMaxThreads)) {}
+
+  int threads() const { return threads_; }
+
+  // By the leader: body(piece, thread) once for each piece in [0, pieces), on at most `threads` threads.
+  void run(int threads, int64_t pieces, Piece body) {
+    const int64_t used = std::min<int64_t>(std::min(threads, threads_), pieces);
+    body_ = &body;
+    left_.store(static_cast<int32_t>(pieces), std::memory_order_relaxed);
+    used_.store(static_cast<int>(used), std::memory_order_relaxed);
+    for (int64_t i = 0; i < used; ++i) {
+      // Releases body_ and left_ to whoever takes a piece of this run.
+      runs_[i].range.store(Range{pieces * i / used, pieces * (i + 1) / used}.packed(),
+                           std::memory_order_release);
+    }
+    if (used > 1) {
+      // Sequentially consistent, as every change that is notified: a notification looks for sleepers first, and that look
+      // must not overtake the change.
+      jobs_.fetch_add(1);
+      jobs_.notify_all();
+    }
+    work(0);
+    for (int32_t left = left_.load(std::memory_order_acquire); left != 0;
+         left = left_.load(std::memory_order_acquire)) {
+      wait_while(left_, left);
+    }
+  }
+
+  // By a helper: takes part in jobs until close().
+  void help(int thread) {
+    uint32_t seen = 0;
+    while (true) {
+      wait_while(jobs_, seen);
+      seen = jobs_.load(std::memory_order_acquire);
+      if (seen == kClosed) {
+        return;
+      }
+      if (thread < used_.load(std::memory_order_relaxed)) {
+        work(thread);
+      }
+    }
+  }
+
+  // By the leader, after its last job.
+  void close() {
+    jobs_.store(kClosed);
+    jobs_.notify_all();
+  }
+
+ private:
+  static constexpr uint32_t kClosed = 0xFFFFFFFF;
+
+  // Pieces [begin, end) that nobody has taken yet, in one word.
+  struct Range {
+    int64_t begin = 0;
+    int64_t end = 0;
+
+    static Range of(uint32_t packed) { return {packed & 0xFFFF, packed >> 16}; }
+    uint32_t packed() const { return static_cast<uint32_t>(begin | end << 16); }
+    bool empty() const { return begin >= end; }
+  };
+  struct alignas(kCacheLine) Run {
+    std::atomic<uint32_t> range = 0;
+  };
+
+  // A piece taken, or -1. Its owner walks a run from the front; others take from the back, so that it walks on undisturbed.
+  // Whoever has a piece may read body_: the job cannot end before the piece is done.
+  static int64_t take(std::atomic<uint32_t>& run, bool own) {
+    uint32_t packed = run.load(std::memory_order_relaxed);
+    while (true) {
+      Range range = Range::of(packed);
+      if (range.empty()) {
+        return -1;
+      }
+      const int64_t piece = own ? range.begin++ : --range.end;
+      if (run.compare_exchange_weak(packed, range.packed(), std::memory_order_acquire,
+                                    std::memory_order_relaxed)) {
+        return piece;
+      }
+    }
+  }
+
+  // Does pieces until none is left to take: of its own run, then of the others'.
+  void work(int thread) {
+    int32_t done = 0;
+    const int used = used_.load(std::memory_order_relaxed);
+    for (int i = 0; i < used; ++i) {
+      const int owner = (thread + i) % used;
+      std::atomic<uint32_t>& run = runs_[owner].range;
+      for (int64_t piece = take(run, owner == thread); piece >= 0;
+           piece = take(run, owner == thread)) {
+        (*body_)(piece, thread);
+        ++done;
+      }
+    }
+    if (done > 0 && left_.fetch_sub(done) == done && thread != 0) {
+      left_.notify_one();
+    }
+  }
+
+  const int threads_;
+  // Together in the line that helpers watch.
+  alignas(kCacheLine) std::atomic<uint32_t> jobs_ = 0;  // begun so far, or kClosed
+  std::atomic<int> used_ =
+      0;  // threads of the job at hand; merely advice to a helper that comes late
+  const Piece* body_ = nullptr;
+  alignas(kCacheLine) std::atomic<int32_t> left_ = 0;  // pieces not done
+  Run runs_[kMaxThreads];
+};
+
+// The region that the calling thread leads.
+thread_local Team* t_team = nullptr;
+
+void lead(Team& team, FunctionRef<void()> body) {
+  t_team = &team;
+  body();
+  t_team = nullptr;
+  team.close();
+}
+
+void run_pieces(int threads, int64_t pieces, Team::Piece body) {
+  if (t_team != nullptr) {
+    t_team->run(threads, pieces, body);
+    return;
+  }
+  parallel_region(threads, [&] { t_team->run(threads, pieces, body); });
+}
+
+}  // namespace
+
+void parallel_region(int threads, FunctionRef<void()> body) {
+  TERN_CHECK(threads >= 1, "a parallel region needs a thread");
+  if (threads == 1 || t_team != nullptr) {
+    body();
+    return;
+  }
+  Team team(threads);
+#ifdef TERN_USE_STD_THREADS
+  std::vector<std::thread> helpers;
+  for (int thread = 1; thread < team.threads(); ++thread) {
+    helpers.emplace_back([&team, thread] { team.help(thread); });
+  }
+  lead(team, body);
+  for (std::thread& helper : helpers) {
+    helper.join();
+  }
+#else
+  // The runtime may grant fewer threads than asked for: the pieces of those missing are taken by the others.
+#pragma omp parallel for num_threads(team.threads()) schedule(static, 1)
+  for (int thread = 0; thread < team.threads(); ++thread) {
+    if (thread == 0) {
+      lead(team, body);
+    } else {
+      team.help(thread);
+    }
+  }
+#endif
+}
+
+void parallel_tiles(int threads, int tiles_per_thread, int64_t count, int64_t grain,
+                    FunctionRef<void(int64_t, int64_t, int)> body) {
+  TERN_CHECK(threads >= 1 && tiles_per_thread >= 1 && grain >= 1,
+             "parallel_tiles needs a thread, a tile and a grain");
   const int64_t grains = (count + grain - 1) / grain;
-  const int used = static_cast<int>(std::min<int64_t>(threads, grains));
-  if (used <= 1) {
+  if (std::min<int64_t>(threads, grains) <= 1) {
     if (count > 0) {
       body(0, count, 0);
     }
     return;
   }
-  const auto piece = [&](int thread) {
-    const int64_t begin = grains * thread / used * grain;
-    const int64_t end = std::min(grains * (thread + 1) / used * grain, count);
+  const int64_t pieces = std::min({int64_t{threads} * tiles_per_thread, grains, kMaxPieces});
+  run_pieces(threads, pieces, [&](int64_t piece, int thread) {
+    const int64_t begin = grains * piece / pieces * grain;
+    const int64_t end = std::min(grains * (piece + 1) / pieces * grain, count);
     body(begin, end, thread);
-  };
-#ifdef TERN_USE_STD_THREADS
-  std::vector<std::thread> workers;
-  for (int thread = 1; thread < used; ++thread) {
-    workers.emplace_back(piece, thread);
-  }
-  piece(0);
-  for (std::thread& worker : workers) {
-    worker.join();
-  }
-#else
-#pragma omp parallel for num_threads(used) schedule(static, 1)
-  for (int thread = 0; thread < used; ++thread) {
-    piece(thread);
-  }
-#endif
+  });
+}
+
+void parallel_for(int threads, int64_t count, int64_t grain,
+                  FunctionRef<void(int64_t, int64_t, int)> body) {
+  parallel_tiles(threads, 1, count, grain, body);
 }
 
 namespace {
@@ -137,6 +332,11 @@ int default_thread_count() {
   auto count = static_cast<int>(cores.empty() ? allowed.size() : cores.size());
   count = static_cast<int>(std::ceil(std::min<double>(count, cgroup_cpu_limit())));
   return std::max(count, 1);
+}
+
+int usable_cpu_count() {
+  const auto cpus = static_cast<double>(std::max<size_t>(allowed_cpus().size(), 1));
+  return std::max(1, static_cast<int>(std::ceil(std::min(cpus, cgroup_cpu_limit()))));
 }
 
 }  // namespace tern

@@ -1,8 +1,10 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 #include <vector>
 
 #include "engine/base/buffer.h"
@@ -59,6 +61,97 @@ TEST(ParallelFor, CoversEveryIndexOnceOnGrainBorders) {
       }
     }
   }
+}
+
+// Every index once, in pieces on grain borders, whatever the number of tiles, in a region or out of one.
+void expect_tiles(int threads, int region, int tiles, int64_t count, int64_t grain) {
+  std::vector<std::atomic<int>> seen(static_cast<size_t>(count));
+  std::vector<std::atomic<int>> busy(static_cast<size_t>(std::max(threads, region)));
+  parallel_tiles(threads, tiles, count, grain, [&](int64_t begin, int64_t end, int thread) {
+    EXPECT_EQ(busy[static_cast<size_t>(thread)].fetch_add(1), 0) << "two at once";
+    EXPECT_EQ(begin % grain, 0);
+    EXPECT_TRUE(end % grain == 0 || end == count);
+    for (int64_t i = begin; i < end; ++i) {
+      ++seen[static_cast<size_t>(i)];
+    }
+    --busy[static_cast<size_t>(thread)];
+  });
+  for (const auto& times : seen) {
+    ASSERT_EQ(times, 1);
+  }
+}
+
+TEST(ParallelTiles, CoverEveryIndexOnceInsideAndOutsideARegion) {
+  for (const int region : {1, 2, 3, 8}) {
+    parallel_region(region, [&] {
+      for (const int threads : {1, 2, 5}) {
+        for (const int tiles : {1, 4, 100000}) {
+          for (const int64_t count : {0, 1, 33, 1000, 100000}) {
+            expect_tiles(threads, region, tiles, count, 1);
+            expect_tiles(threads, region, tiles, count, 32);
+          }
+        }
+      }
+    });
+  }
+  expect_tiles(3, 1, 7, 1000, 1);
+}
+
+// What one step writes, the next reads on whatever thread: thousands of steps, some after the helpers fell asleep.
+TEST(ParallelRegion, StepsSeeWhatStepsBeforeThemWrote) {
+  constexpr int64_t kCount = 64;
+  std::vector<int64_t> values(kCount, 0);
+  std::vector<int64_t> next(kCount, 0);
+  parallel_region(4, [&] {
+    for (int step = 0; step < 5000; ++step) {
+      parallel_tiles(4, 4, kCount, 1, [&](int64_t begin, int64_t end, int) {
+        for (int64_t i = begin; i < end; ++i) {
+          next[static_cast<size_t>(i)] = values[static_cast<size_t>((i + 1) % kCount)] + 1;
+        }
+      });
+      std::swap(values, next);
+      if (step % 1000 == 999) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      }
+    }
+  });
+  EXPECT_EQ(values, std::vector<int64_t>(kCount, 5000));
+}
+
+// A thread that is stuck in one tile leaves the others of its run to the rest.
+TEST(ParallelTiles, OthersTakeTheTilesOfASlowThread) {
+  std::atomic<int> others = 0;
+  std::atomic<int> first = -1;
+  parallel_tiles(2, 8, 16, 1, [&](int64_t begin, int64_t, int thread) {
+    if (begin == 0) {
+      first = thread;
+      while (others < 15) {
+        std::this_thread::yield();
+      }
+      return;
+    }
+    EXPECT_NE(thread, first.load());
+    ++others;
+  });
+  EXPECT_EQ(others, 15);
+}
+
+TEST(ParallelRegion, NestedRegionsShareTheOuterThreads) {
+  std::atomic<int64_t> sum = 0;
+  parallel_region(2, [&] {
+    parallel_region(3, [&] {
+      parallel_for(3, 10, 1, [&](int64_t begin, int64_t end, int thread) {
+        EXPECT_LT(thread, 2);
+        sum += end - begin;
+      });
+    });
+  });
+  EXPECT_EQ(sum, 10);
+}
+
+TEST(Threads, NoMoreAreUsedThanThereAre) {
+  EXPECT_GE(usable_cpu_count(), 1);
+  EXPECT_LE(default_thread_count(), usable_cpu_count());
 }
 
 TEST(AlignedBuffer, IsAlignedAndZeroed) {
