@@ -44,8 +44,13 @@ void ModelOptions::declare(CLI::App& app) {
   app.add_option("-m,--model", path,
                  "Model file (GGUF); default: TERN_MODEL, else the model that comes with Tern")
       ->type_name("FILE");
-  app.add_option("-t,--threads", threads,
-                 "Threads to compute on; default: the physical cores that this process may use")
+  app.add_option(
+         "-t,--threads", threads,
+         "Generate on at most so many threads, fewer where that measures faster; default: the "
+         "physical cores that this process may use")
+      ->check(in_range(1, 1024))
+      ->type_name("N");
+  app.add_option("--threads-batch", batch_threads, "The same for reading prompts; default: as -t")
       ->check(in_range(1, 1024))
       ->type_name("N");
   app.add_option(
@@ -145,6 +150,9 @@ Result<LoadedModel> load_model(const ModelOptions& options) {
   LoadedModel loaded;
   ASSIGN_OR_RETURN(loaded.compute.kernels, choose_table(options.isa));
   loaded.compute.threads = options.threads > 0 ? options.threads : default_thread_count();
+  loaded.session.threads = loaded.compute.threads;
+  loaded.session.batch_threads = options.batch_threads;
+  loaded.session.tune_threads = true;
   std::string path = options.path;
   if (path.empty()) {
     ASSIGN_OR_RETURN(path, default_model_path());
@@ -169,9 +177,8 @@ Result<LoadedModel> load_model(const ModelOptions& options) {
 }
 
 Result<Session> create_session(const LoadedModel& loaded, int context) {
-  SessionOptions options;
+  SessionOptions options = loaded.session;
   options.context = context;
-  options.threads = loaded.compute.threads;
   ASSIGN_OR_RETURN(Session session, Session::create(loaded.model, options));
   if (!session.plan().notice.empty()) {
     print_notice(session.plan().notice);

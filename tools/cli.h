@@ -33,9 +33,10 @@ Action declare_tokenize(CLI::App& app);
 
 // Options of every command that runs a model.
 struct ModelOptions {
-  std::string path;  // empty: the default model
-  int threads = 0;   // 0: all cores that suit
-  std::string isa;   // empty: the best table, or what TERN_ISA names
+  std::string path;       // empty: the default model
+  int threads = 0;        // at most, for generating; 0: all cores that suit
+  int batch_threads = 0;  // at most, for prompts; 0: as `threads`
+  std::string isa;        // empty: the best table, or what TERN_ISA names
   std::string i2s_layout = "128";
   std::string packing;        // a ternary kernel's name; empty: what suits the model
   std::string chat_template;  // a built-in name or a file
@@ -58,6 +59,7 @@ void declare_chat_template(CLI::App& app, ModelOptions& options);
 struct LoadedModel {
   std::shared_ptr<const Model> model;
   Compute compute;
+  SessionOptions session;  // threads as the user's options say
 };
 
 // Loads with a progress bar on a terminal (if it takes long) and prints the model's notices to stderr.

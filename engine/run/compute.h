@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "engine/run/thread_tuner.h"
 #include "kernels/kernels.h"
 
 namespace tern {
@@ -11,11 +12,12 @@ namespace tern {
 struct Compute {
   const KernelTable* kernels = nullptr;
   int threads = 1;
+  ThreadTuner* tuner = nullptr;  // if set, decides how many of the threads each layer uses
 
-  // Threads worth waking for a step that reads `bytes`, counted once per token that meets them. Waking one costs about a
-  // microsecond on an idle machine and a time slice on a busy one; this much work takes several microseconds.
+  // Threads worth calling for a step that reads `bytes`, counted once per token that meets them. A call costs a fraction of a
+  // microsecond, and fetching what another core has in its cache as much again; this much work takes more than that.
   int threads_for(int64_t bytes) const {
-    constexpr int64_t kBytesPerThread = 64 << 10;
+    constexpr int64_t kBytesPerThread = 32 << 10;
     return static_cast<int>(std::clamp<int64_t>(bytes / kBytesPerThread, 1, threads));
   }
 };

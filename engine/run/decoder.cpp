@@ -1,6 +1,7 @@
 #include "engine/run/decoder.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 
 namespace tern {
@@ -161,6 +162,34 @@ void feed_forward_block(const Pass& pass, const LayerWeights& layer) {
   add_to_residual(pass);
 }
 
+// All layers in turn, each on as many threads as the tuner says; false if `keep_going` said no.
+bool run_layers(const Pass& pass, std::span<const LayerWeights> layers, Compute& compute,
+                FunctionRef<bool()> keep_going) {
+  using Clock = std::chrono::steady_clock;
+  ThreadTuner* tuner = compute.tuner;
+  Clock::time_point begin = Clock::now();
+  for (size_t i = 0; i < layers.size(); ++i) {
+    const auto index = static_cast<int32_t>(i);
+    if (!keep_going()) {
+      return false;
+    }
+    if (tuner != nullptr) {
+      compute.threads = tuner->threads_for_layer(index);
+    }
+    attention_block(pass, layers[i], index);
+    feed_forward_block(pass, layers[i]);
+    if (tuner != nullptr) {
+      const Clock::time_point end = Clock::now();
+      tuner->end_layer(index, std::chrono::duration<double>(end - begin).count());
+      begin = end;
+    }
+  }
+  if (tuner != nullptr) {
+    tuner->end_pass();
+  }
+  return true;
+}
+
 size_t scratch_bytes(const KernelTable& kernels, const DecoderWeights& weights, int32_t batch) {
   size_t most = linear_scratch_bytes(kernels, weights.head, std::min(batch, kLogitsBatch));
   for (const LayerWeights& layer : weights.layers) {
@@ -217,21 +246,21 @@ bool decoder_forward(const ModelConfig& config, const DecoderWeights& weights,
   TERN_CHECK(count >= 1 && count <= ws.batch, "a forward pass takes 1 to batch tokens");
   TERN_CHECK(first_position >= 0 && first_position + count <= cache.capacity(),
              "no room in the KV cache");
-  const Pass pass{config, compute, cache, ws, count, first_position};
-  for (int32_t t = 0; t < count; ++t) {
-    weights.embedding.row(*compute.kernels, tokens[static_cast<size_t>(t)],
-                          row(ws.x, t, config.width), ws.trits.data());
+  Compute in_use = compute;
+  if (compute.tuner != nullptr) {
+    in_use.threads = std::min(compute.threads, compute.tuner->begin_pass());
   }
-  compute_angles(pass);
-  for (int32_t index = 0; index < config.layers; ++index) {
-    if (!keep_going()) {
-      return false;
+  const Pass pass{config, in_use, cache, ws, count, first_position};
+  bool finished = true;
+  parallel_region(in_use.threads, [&] {
+    for (int32_t t = 0; t < count; ++t) {
+      weights.embedding.row(*compute.kernels, tokens[static_cast<size_t>(t)],
+                            row(ws.x, t, config.width), ws.trits.data());
     }
-    const LayerWeights& layer = weights.layers[static_cast<size_t>(index)];
-    attention_block(pass, layer, index);
-    feed_forward_block(pass, layer);
-  }
-  return true;
+    compute_angles(pass);
+    finished = run_layers(pass, weights.layers, in_use, keep_going);
+  });
+  return finished;
 }
 
 std::span<const float> decoder_logits(const ModelConfig& config, const DecoderWeights& weights,

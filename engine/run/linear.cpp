@@ -7,23 +7,41 @@
 namespace tern {
 namespace {
 
-// Rows handed out together: whole panels of a packed matrix; for dense ones just enough to be worth a call.
+// Rows handed out together are whole panels of a packed matrix; of a dense one, just enough to be worth a call.
 constexpr int32_t kDenseRowGrain = 16;
 // Work is split in units of about this many bytes of weights.
 constexpr int64_t kUnitBytes = 4096;
+// Pieces of each thread's share. More even out cores of different speed; fewer let kernels run longer through memory.
+constexpr int kTilesPerThread = 8;
+constexpr int64_t kLeastTileBytes = 48 << 10;
 
-int32_t row_grain(const Linear& w) {
-  const auto* ternary = std::get_if<TernaryMatrix>(&w.matrix);
-  return ternary != nullptr ? ternary->layout.tile_rows : kDenseRowGrain;
-}
+// How one product's rows are cut.
+struct Cut {
+  const Linear* w;
+  int32_t grain_rows;
+  int64_t grains;
+  int64_t grain_cost;  // in units
 
-int64_t grains(const Linear& w) {
-  return (w.rows() + row_grain(w) - 1) / row_grain(w);
-}
+  Cut(const Linear& linear, int threads) : w(&linear), grain_rows(kDenseRowGrain) {
+    if (const auto* ternary = std::get_if<TernaryMatrix>(&linear.matrix)) {
+      // Kernels like to walk two panels at once.
+      const int32_t panel = ternary->layout.tile_rows;
+      grain_rows = linear.rows() / panel >= 8 * threads ? 2 * panel : panel;
+    }
+    grains = (linear.rows() + grain_rows - 1) / grain_rows;
+    grain_cost = std::max<int64_t>(1, static_cast<int64_t>(linear.bytes()) / grains / kUnitBytes);
+  }
 
-int64_t grain_cost(const Linear& w) {
-  return std::max<int64_t>(1, static_cast<int64_t>(w.bytes()) / grains(w) / kUnitBytes);
-}
+  int64_t length() const { return grains * grain_cost; }
+  // Rows of the grains that start in [begin, end).
+  RowRange rows(int64_t begin, int64_t end) const { return {first_row(begin), first_row(end)}; }
+
+ private:
+  int32_t first_row(int64_t at) const {
+    const int64_t grain = std::clamp<int64_t>((at + grain_cost - 1) / grain_cost, 0, grains);
+    return static_cast<int32_t>(std::min<int64_t>(grain * grain_rows, w->rows()));
+  }
+};
 
 void scale_rows(float* y, int64_t stride, int32_t tokens, RowRange rows, float scale) {
   if (scale == 1.0F) {
@@ -88,34 +106,29 @@ size_t linear_scratch_bytes(const KernelTable& kernels, const Linear& w, int32_t
 
 void multiply(const Compute& compute, const LinearInput& in, std::span<const Product> products,
               ThreadScratch& scratch) {
-  int64_t total = 0;
   int64_t bytes = 0;
   for (const Product& product : products) {
-    total += grains(*product.w) * grain_cost(*product.w);
     bytes += static_cast<int64_t>(product.w->bytes());
   }
-  // The products lie one after another on a line of length `total`; each thread takes one piece of it.
-  parallel_for(compute.threads_for(bytes * in.tokens), total, 1,
-               [&](int64_t begin, int64_t end, int thread) {
-                 int64_t start = 0;
-                 for (const Product& product : products) {
-                   const Linear& w = *product.w;
-                   const int64_t cost = grain_cost(w);
-                   const int64_t length = grains(w) * cost;
-                   // A grain belongs to the piece in which it starts.
-                   const auto first_grain = [&](int64_t at) {
-                     return std::clamp<int64_t>((at - start + cost - 1) / cost, 0, grains(w));
-                   };
-                   const auto row = [&](int64_t grain) {
-                     return static_cast<int32_t>(std::min<int64_t>(grain * row_grain(w), w.rows()));
-                   };
-                   const RowRange rows{row(first_grain(begin)), row(first_grain(end))};
-                   if (rows.begin < rows.end) {
-                     multiply_rows(*compute.kernels, in, product, rows, scratch.of(thread));
-                   }
-                   start += length;
-                 }
-               });
+  const int threads = compute.threads_for(bytes * in.tokens);
+  int64_t total = 0;
+  for (const Product& product : products) {
+    total += Cut(*product.w, threads).length();
+  }
+  const auto tiles = static_cast<int>(
+      std::clamp<int64_t>(bytes * in.tokens / kLeastTileBytes / threads, 1, kTilesPerThread));
+  // The products lie one after another on a line of length `total`, which is cut into tiles.
+  parallel_tiles(threads, tiles, total, 1, [&](int64_t begin, int64_t end, int thread) {
+    int64_t start = 0;
+    for (const Product& product : products) {
+      const Cut cut(*product.w, threads);
+      const RowRange rows = cut.rows(begin - start, end - start);
+      if (rows.begin < rows.end) {
+        multiply_rows(*compute.kernels, in, product, rows, scratch.of(thread));
+      }
+      start += cut.length();
+    }
+  });
 }
 
 }  // namespace tern

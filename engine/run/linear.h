@@ -53,7 +53,7 @@ class ThreadScratch {
 
 size_t linear_scratch_bytes(const KernelTable& kernels, const Linear& w, int32_t tokens);
 
-// All products in one parallel region, rows split evenly by bytes read.
+// All products in one step, rows split by bytes read into tiles that threads take as they come.
 void multiply(const Compute& compute, const LinearInput& in, std::span<const Product> products,
               ThreadScratch& scratch);
 

@@ -4,20 +4,40 @@
 
 #include "engine/base/check.h"
 #include "engine/base/memory.h"
+#include "engine/base/parallel.h"
 
 namespace tern {
 namespace {
 
 // A context shorter than this is of no use to anyone.
 constexpr int32_t kSmallestContext = 256;
+// Up to so many tokens a pass is bound by reading weights, like generating one.
+constexpr size_t kFewTokens = 8;
+// Every so many layers one runs on another number of threads while the tuner compares: generating tells often and soon,
+// a prompt is read once and should not be held up.
+constexpr int kTokenStride = 3;
+constexpr int kPromptStride = 10;
 
 int32_t batch_for(const SessionOptions& options, int32_t context) {
   return std::clamp(options.batch, 1, std::max(context, 1));
 }
 
+// More threads than the system runs at once would only take turns, and wait for one another.
+int useful(int threads) {
+  return std::clamp(threads, 1, usable_cpu_count());
+}
+
+int prompt_threads(const SessionOptions& options) {
+  return useful(options.batch_threads > 0 ? options.batch_threads : options.threads);
+}
+
+int most_threads(const SessionOptions& options) {
+  return std::max(useful(options.threads), prompt_threads(options));
+}
+
 uint64_t session_bytes(const ModelConfig& config, const SessionOptions& options, int32_t context) {
   return KvCache::bytes(config, context) +
-         Workspace::bytes(config, batch_for(options, context), context, options.threads);
+         Workspace::bytes(config, batch_for(options, context), context, most_threads(options));
 }
 
 }  // namespace
@@ -60,7 +80,11 @@ Result<Session> Session::create(std::shared_ptr<const Model> model, const Sessio
                  human_bytes(plan.available) +
                  " of memory available. Close other programs or use a smaller model."};
   }
-  session.compute_ = Compute{&model->kernels(), options.threads};
+  session.compute_ = Compute{&model->kernels(), most_threads(options)};
+  session.prompt_threads_ =
+      ThreadTuner(prompt_threads(options), options.tune_threads ? kPromptStride : 0);
+  session.token_threads_ =
+      ThreadTuner(useful(options.threads), options.tune_threads ? kTokenStride : 0);
   session.cache_ = KvCache(config, plan.context);
   session.workspace_ = Workspace(config, model->decoder(), session.compute_,
                                  batch_for(options, plan.context), plan.context);
@@ -74,12 +98,20 @@ Session::KeepGoing Session::always() {
 }
 
 bool Session::forward(std::span<const TokenId> tokens, KeepGoing keep_going) {
-  if (!decoder_forward(model_->config(), model_->decoder(), compute_, cache_, workspace_, tokens,
+  Compute compute = compute_;
+  compute.tuner = tokens.size() <= kFewTokens ? &token_threads_ : &prompt_threads_;
+  if (!decoder_forward(model_->config(), model_->decoder(), compute, cache_, workspace_, tokens,
                        length_, keep_going)) {
     return false;
   }
   length_ += static_cast<int32_t>(tokens.size());
   return true;
+}
+
+std::span<const float> Session::logits(int32_t first, int32_t count) {
+  Compute compute = compute_;
+  compute.threads = token_threads_.threads();
+  return decoder_logits(model_->config(), model_->decoder(), compute, workspace_, first, count);
 }
 
 std::span<const float> Session::append(std::span<const TokenId> tokens, KeepGoing keep_going) {
@@ -96,7 +128,7 @@ std::span<const float> Session::append(std::span<const TokenId> tokens, KeepGoin
     last = static_cast<int32_t>(count) - 1;
     tokens = tokens.subspan(count);
   }
-  return decoder_logits(model_->config(), model_->decoder(), compute_, workspace_, last, 1);
+  return logits(last, 1);
 }
 
 bool Session::append_each(std::span<const TokenId> tokens, LogitsSink sink, KeepGoing keep_going) {
@@ -114,10 +146,9 @@ bool Session::append_each(std::span<const TokenId> tokens, LogitsSink sink, Keep
     }
     for (int32_t first = 0; wanted && first < count; first += kLogitsBatch) {
       const int32_t some = std::min(kLogitsBatch, count - first);
-      const std::span<const float> logits =
-          decoder_logits(model_->config(), model_->decoder(), compute_, workspace_, first, some);
+      const std::span<const float> rows = logits(first, some);
       for (size_t i = 0; wanted && i < static_cast<size_t>(some); ++i) {
-        wanted = sink(logits.subspan(i * vocab, vocab));
+        wanted = sink(rows.subspan(i * vocab, vocab));
       }
     }
     tokens = tokens.subspan(static_cast<size_t>(count));

@@ -13,9 +13,12 @@
 namespace tern {
 
 struct SessionOptions {
-  int32_t context = 0;  // positions; 0 = the model's own, at most kDefaultContext
-  int32_t batch = 512;  // prompt tokens in one forward pass
-  int threads = 1;
+  int32_t context = 0;    // positions; 0 = the model's own, at most kDefaultContext
+  int32_t batch = 512;    // prompt tokens in one forward pass
+  int threads = 1;        // for generating
+  int batch_threads = 0;  // for prompts; 0: as for generating
+  bool tune_threads =
+      false;  // take the numbers above as the most, and find by measurement how many serve best
 };
 
 // Longest context taken when the user does not ask for one: models declare up to 262144, whose cache would fill the machine.
@@ -63,9 +66,12 @@ class Session {
  private:
   static KeepGoing always();
   bool forward(std::span<const TokenId> tokens, KeepGoing keep_going);
+  std::span<const float> logits(int32_t first, int32_t count);
 
   std::shared_ptr<const Model> model_;
-  Compute compute_;
+  Compute compute_;  // on as many threads as any pass may use
+  ThreadTuner prompt_threads_;
+  ThreadTuner token_threads_;
   MemoryPlan plan_;
   KvCache cache_;
   Workspace workspace_;
