@@ -27,9 +27,6 @@
 #ifdef TERN_USE_STD_THREADS
 #include <thread>
 #endif
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 
 namespace tern {
 namespace {
@@ -40,7 +37,7 @@ constexpr int64_t kMaxPieces = 0xFFFF;
 
 void pause_briefly() {
 #if defined(__x86_64__)
-  _mm_pause();
+  __builtin_ia32_pause();
 #elif defined(__aarch64__)
   asm volatile("yield");
 #endif
@@ -67,8 +64,8 @@ void wait_while(const std::atomic<T>& value, T old) {
   value.wait(old, std::memory_order_acquire);
 }
 
-// The leader of a region and its helpers. A job is a number of pieces, dealt out as one run per thread; whoever takes a piece
-// from a run, by compare-and-swap, does it. Nobody waits for a helper that took nothing: one that sleeps, or that the system
+// The leader of a region and its workers. A job is a number of pieces, dealt out as one run per thread; whoever takes a piece
+// from a run, by compare-and-swap, does it. Nobody waits for a worker that took nothing: one that sleeps, or that the system
 // has put aside, costs the others nothing unless it holds a piece.
 class Team {
  public:
@@ -102,7 +99,7 @@ class Team {
     }
   }
 
-  // By a helper: takes part in jobs until close().
+  // By a worker: takes part in jobs until close().
   void help(int thread) {
     uint32_t seen = 0;
     while (true) {
@@ -175,10 +172,10 @@ class Team {
   }
 
   const int threads_;
-  // Together in the line that helpers watch.
+  // Together in the line that workers watch.
   alignas(kCacheLine) std::atomic<uint32_t> jobs_ = 0;  // begun so far, or kClosed
   std::atomic<int> used_ =
-      0;  // threads of the job at hand; merely advice to a helper that comes late
+      0;  // threads of the job at hand; merely advice to a worker that comes late
   const Piece* body_ = nullptr;
   alignas(kCacheLine) std::atomic<int32_t> left_ = 0;  // pieces not done
   Run runs_[kMaxThreads];
@@ -212,13 +209,13 @@ void parallel_region(int threads, FunctionRef<void()> body) {
   }
   Team team(threads);
 #ifdef TERN_USE_STD_THREADS
-  std::vector<std::thread> helpers;
+  std::vector<std::thread> workers;
   for (int thread = 1; thread < team.threads(); ++thread) {
-    helpers.emplace_back([&team, thread] { team.help(thread); });
+    workers.emplace_back([&team, thread] { team.help(thread); });
   }
   lead(team, body);
-  for (std::thread& helper : helpers) {
-    helper.join();
+  for (std::thread& worker : workers) {
+    worker.join();
   }
 #else
   // The runtime may grant fewer threads than asked for: the pieces of those missing are taken by the others.

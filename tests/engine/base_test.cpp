@@ -97,7 +97,7 @@ TEST(ParallelTiles, CoverEveryIndexOnceInsideAndOutsideARegion) {
   expect_tiles(3, 1, 7, 1000, 1);
 }
 
-// What one step writes, the next reads on whatever thread: thousands of steps, some after the helpers fell asleep.
+// What one step writes, the next reads on whatever thread: thousands of steps, some after the workers fell asleep.
 TEST(ParallelRegion, StepsSeeWhatStepsBeforeThemWrote) {
   constexpr int64_t kCount = 64;
   std::vector<int64_t> values(kCount, 0);
