@@ -18,6 +18,9 @@ namespace {
 #include "kernels/x86_decode.inl"
 #include "kernels/x86_dense.inl"
 
+#include "kernels/avx2_split.inl"
+#include "kernels/x86_split.inl"
+
 #include "kernels/x86_ternary.inl"
 
 #include "kernels/avx2_ternary.inl"
@@ -162,6 +165,7 @@ const KernelTable kAvx2Table = {
     .name = "avx2",
     .needs = kCpuAvx2,
     .ternary = {kTernary<TwoBit>},
+    .split = {split_coarse, split_fine, split_matmul},
     .dense_matmul = dense_matmul,
     .dense_scratch_bytes = dense_scratch_bytes,
     .dense_row = dense_row,

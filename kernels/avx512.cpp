@@ -17,12 +17,16 @@ namespace {
 #include "kernels/x86_decode.inl"
 #include "kernels/x86_dense.inl"
 
+#include "kernels/avx512_split.inl"
+#include "kernels/x86_split.inl"
+
 }  // namespace
 
 const KernelTable kAvx512Table = {
     .name = "avx512",
     .needs = kCpuAvx2 | kCpuAvx512 | kCpuAvx512Vnni | kCpuAvx512Vbmi | kCpuAvx512Bitalg,
     .ternary = {},  // those of avx2
+    .split = {split_coarse, split_fine, split_matmul},
     .dense_matmul = dense_matmul,
     .dense_scratch_bytes = dense_scratch_bytes,
     .dense_row = dense_row,

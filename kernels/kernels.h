@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "kernels/layout.h"
+#include "kernels/split.h"
 
 namespace tern {
 
@@ -42,11 +43,6 @@ struct Q8Rows {
   int32_t stride = 0;  // round_up(cols, kQ8ColsAlign)
   int32_t bits =
       8;  // every q fits in so many bits of two's complement: 8, or 4 (then bit-sliced kernels need four planes)
-};
-
-struct RowRange {
-  int32_t begin = 0;
-  int32_t end = 0;
 };
 
 // A layout and the only function that reads it.
@@ -116,6 +112,8 @@ struct KernelTable {
   TernaryKind streamed = TernaryKind::kTwoBit;
 
   const TernaryKernel& kernel(TernaryKind kind) const { return ternary[static_cast<int>(kind)]; }
+
+  SplitKernel split = {};
 
   // y[t * y_stride + r] = x(t, :) . W(r, :) for r in `rows`, t < tokens; x: tokens x w.cols, row-major floats. Within one table
   // a result depends neither on the other tokens of the call nor on `rows`. `scratch`: dense_scratch_bytes(...) bytes of this

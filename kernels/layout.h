@@ -24,6 +24,11 @@ struct PackedLayout {
   friend bool operator==(const PackedLayout&, const PackedLayout&) = default;
 };
 
+struct RowRange {
+  int32_t begin = 0;
+  int32_t end = 0;
+};
+
 constexpr int64_t round_up(int64_t value, int64_t step) {
   return (value + step - 1) / step * step;
 }

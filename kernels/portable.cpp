@@ -423,6 +423,8 @@ void dense_row(const DenseMatrix& w, int32_t row, float* out) noexcept {
   kDecode[static_cast<int>(w.type)](dense_at(w, row, 0), w.cols, out);
 }
 
+#include "kernels/portable_split.inl"
+
 // ------------------------------------------------------------------------------------------------------ float operations
 
 void rms_norm(const float* x, const float* weight, int32_t n, float eps, float* out) noexcept {
@@ -559,6 +561,7 @@ const KernelTable kPortableTable = {
     .needs = 0,
     .ternary = {kTernary<TwoBit>, kTernary<Base3>, kTernary<Bitplanes>, kTernary<Bitplanes>,
                 kTernary<Sign>},
+    .split = {split_coarse, split_fine, split_matmul},
     .dense_matmul = dense_matmul,
     .dense_scratch_bytes = dense_scratch_bytes,
     .dense_row = dense_row,

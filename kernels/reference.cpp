@@ -159,6 +159,78 @@ DenseProduct dense_product(const DenseMatrix& w, const float* x, int32_t row) {
   return product;
 }
 
+namespace {
+
+// The numbers behind one weight of a split head.
+struct SplitCode {
+  int coarse;
+  int fine;
+  int scale;
+  double d;
+};
+
+SplitCode split_code(const SplitMatrix& w, int32_t row, int32_t col) {
+  const uint8_t* coarse = w.coarse_row(row);
+  const int32_t block = col / 256;
+  const int32_t group = col % 256 / 16;
+  const int32_t field = col % 16 / 4;
+  const int32_t byte = 4 * group + col % 4;
+  const int pair = coarse[128 * block + 64 * (field / 2) + byte];
+  const int four = w.fine_row(row)[64 * block + byte];
+  const auto scale =
+      static_cast<int8_t>(coarse[w.scales_at() + static_cast<size_t>(16 * block + group)]);
+  return {field % 2 == 0 ? pair % 16 : pair / 16, four >> (2 * field) & 3, scale,
+          half_at(coarse + w.halves_at() + 2 * block)};
+}
+
+// Lanes joined by halves: 0 with 8, 1 with 9, ...; then 0 with 4; and so on.
+float join_lanes(std::vector<float> lanes) {
+  while (lanes.size() > 1) {
+    const size_t half = lanes.size() / 2;
+    for (size_t i = 0; i < half; ++i) {
+      lanes[i] += lanes[i + half];
+    }
+    lanes.resize(half);
+  }
+  return lanes[0];
+}
+
+}  // namespace
+
+SplitWeight split_weight(const SplitMatrix& w, int32_t row, int32_t col) {
+  const SplitCode code = split_code(w, row, col);
+  const double step = code.d * code.scale;
+  return {step * (4 * code.coarse + code.fine - 32), step * (4 * code.fine - 6)};
+}
+
+int32_t split_input_at(const SplitInput& x, int32_t col) {
+  const SplitInputBlock& block = x.blocks[col / 256];
+  const int32_t byte = 4 * (col % 256 / 16) + col % 4;
+  const int32_t field = col % 16 / 4;
+  return 256 * block.high[field][byte] + block.low[field][byte];
+}
+
+SplitSums split_sums(const SplitMatrix& w, const SplitInput& x, int32_t row) {
+  std::vector<float> coarse(16);
+  std::vector<float> fine(16);
+  for (int32_t block = 0; block < w.blocks(); ++block) {
+    for (int32_t group = 0; group < 16; ++group) {
+      int64_t coarse_sum = 0;
+      int64_t fine_sum = 0;
+      SplitCode code{};
+      for (int32_t col = 256 * block + 16 * group; col < 256 * block + 16 * group + 16; ++col) {
+        code = split_code(w, row, col);
+        coarse_sum += int64_t{16 * code.coarse - 122} * code.scale * split_input_at(x, col);
+        fine_sum += int64_t{4 * code.fine - 6} * code.scale * split_input_at(x, col);
+      }
+      const auto d = static_cast<float>(code.d);
+      coarse[static_cast<size_t>(group)] += d * static_cast<float>(coarse_sum);
+      fine[static_cast<size_t>(group)] += d * static_cast<float>(fine_sum);
+    }
+  }
+  return {join_lanes(coarse), join_lanes(fine)};
+}
+
 Q8Row quantize_q8(const float* x, int32_t n, int32_t stride) {
   Q8Row row;
   float max = 1e-5F;

@@ -50,6 +50,9 @@ KernelTable with_gaps_filled(KernelTable table, const KernelTable& below) {
       table.ternary[kind] = below.ternary[kind];
     }
   }
+  if (table.split.matmul == nullptr) {
+    table.split = below.split;
+  }
   if (table.dense_matmul == nullptr) {
     table.dense_matmul = below.dense_matmul;
     table.dense_scratch_bytes = below.dense_scratch_bytes;

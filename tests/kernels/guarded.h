@@ -51,9 +51,11 @@ class Guarded {
   }
 
   T* data() { return data_; }
+  const T* data() const { return data_; }
   size_t size() const { return count_; }
   std::span<T> span() { return {data_, count_}; }
   T& operator[](size_t i) { return data_[i]; }
+  const T& operator[](size_t i) const { return data_[i]; }
 
   // From here on the values can only be read.
   void freeze() { mprotect(inside_.data(), inside_.size(), PROT_READ); }

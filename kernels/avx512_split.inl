@@ -1,0 +1,73 @@
+// Blocks of split heads on AVX-512 VNNI, for x86_split.inl. Included inside the unnamed namespace of an instruction-set file.
+
+// Running sums of a row, a lane for each group of a block: a group's scale meets its sum without horizontal additions.
+struct SplitSum {
+  __m512 lanes = _mm512_setzero_ps();
+};
+
+inline __m512i load_64(const void* p) {
+  return _mm512_loadu_si512(p);
+}
+
+// d of up to 16 blocks as floats.
+inline void load_d(const uint8_t* halves, int32_t count, float* d) {
+  const __m256i some = _mm256_maskz_loadu_epi16(static_cast<__mmask16>((1U << count) - 1), halves);
+  _mm512_storeu_ps(d, _mm512_cvtph_ps(some));
+}
+
+// What the scales of a block are as floats.
+struct SplitScales {
+  __m512 lanes;
+};
+inline SplitScales load_scales(const uint8_t* scales) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(scales));
+  return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes))};
+}
+
+// sum + d * (group sums * scales), no fused multiply-add: what every table computes. A group sum is 256 sum(code * high)
+// + sum(code * low) + offset.
+inline void add_groups(SplitSum& sum, const __m512i* fields, const SplitInputBlock& x,
+                       const int32_t* offset, const SplitScales& scales, const float* d) {
+  __m512i high = _mm512_setzero_si512();
+  __m512i low = load_64(offset);
+  for (int f = 0; f < kSplitFields; ++f) {
+    high = _mm512_dpbusd_epi32(high, fields[f], load_64(x.high[f]));
+    low = _mm512_dpbusd_epi32(low, fields[f], load_64(x.low[f]));
+  }
+  const __m512i sums = _mm512_add_epi32(_mm512_slli_epi32(high, 8), low);
+  const __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sums), scales.lanes);
+  sum.lanes = _mm512_add_ps(sum.lanes, _mm512_mul_ps(scaled, _mm512_set1_ps(*d)));
+}
+
+// Codes stay in the upper nibble: 16 times themselves.
+inline void add_coarse_block(SplitSum& sum, const uint8_t* codes, const SplitScales& scales,
+                             const float* d, const SplitInputBlock& x) {
+  const __m512i nibble = _mm512_set1_epi8(static_cast<char>(0xF0));
+  const __m512i a = load_64(codes);
+  const __m512i b = load_64(codes + 64);
+  const __m512i fields[kSplitFields] = {
+      _mm512_and_si512(_mm512_slli_epi16(a, 4), nibble), _mm512_and_si512(a, nibble),
+      _mm512_and_si512(_mm512_slli_epi16(b, 4), nibble), _mm512_and_si512(b, nibble)};
+  add_groups(sum, fields, x, x.coarse_offset, scales, d);
+}
+
+// Codes are moved to bits 2 and 3: 4 times themselves.
+inline void add_fine_block(SplitSum& sum, const uint8_t* codes, const SplitScales& scales,
+                           const float* d, const SplitInputBlock& x) {
+  const __m512i two_bits = _mm512_set1_epi8(0x0C);
+  const __m512i a = load_64(codes);
+  const __m512i fields[kSplitFields] = {_mm512_and_si512(_mm512_slli_epi16(a, 2), two_bits),
+                                        _mm512_and_si512(a, two_bits),
+                                        _mm512_and_si512(_mm512_srli_epi16(a, 2), two_bits),
+                                        _mm512_and_si512(_mm512_srli_epi16(a, 4), two_bits)};
+  add_groups(sum, fields, x, x.fine_offset, scales, d);
+}
+
+// The lanes joined in the order of the definition: one half onto the other, four times.
+inline float joined(const SplitSum& sum) {
+  const __m256 eight =
+      _mm256_add_ps(_mm512_castps512_ps256(sum.lanes), _mm512_extractf32x8_ps(sum.lanes, 1));
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
+}

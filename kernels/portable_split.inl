@@ -1,0 +1,121 @@
+// Split heads in plain C++. Included inside the unnamed namespace of portable.cpp.
+
+// Sums of one group in each lane, of one block: 256 times the product with the inputs' high halves plus that with the low.
+// `codes`: four fields of 64. At most 16 * 15 * 16383 < 2^22.
+void split_group_sums(const uint8_t (*codes)[64], const SplitInputBlock& x, int32_t* sums) {
+  for (int32_t g = 0; g < kSplitGroups; ++g) {
+    int32_t high = 0;
+    int32_t low = 0;
+    for (int32_t field = 0; field < kSplitFields; ++field) {
+      for (int32_t i = 4 * g; i < 4 * g + 4; ++i) {
+        high += codes[field][i] * x.high[field][i];
+        low += codes[field][i] * x.low[field][i];
+      }
+    }
+    sums[g] = 256 * high + low;
+  }
+}
+
+// One row's running sums, a lane for each group of a block.
+struct SplitLanes {
+  float lane[kSplitGroups] = {};
+
+  // The sums are exact in a float: even, and below 2^25.
+  void add(const int32_t* sums, const int8_t* scales, float d) {
+    for (int32_t g = 0; g < kSplitGroups; ++g) {
+      lane[g] = lane[g] + d * (static_cast<float>(sums[g]) * static_cast<float>(scales[g]));
+    }
+  }
+  float total() {
+    for (int32_t width = kSplitGroups / 2; width > 0; width /= 2) {
+      for (int32_t i = 0; i < width; ++i) {
+        lane[i] = lane[i] + lane[i + width];
+      }
+    }
+    return lane[0];
+  }
+};
+
+struct SplitScales {
+  const int8_t* scales;
+  float d;
+};
+
+SplitScales split_scales(const SplitMatrix& w, const uint8_t* coarse_row, int32_t block) {
+  const Half d = load<Half>(coarse_row + w.halves_at() + 2 * block);
+  return {reinterpret_cast<const int8_t*>(coarse_row + w.scales_at() + block * kSplitGroups),
+          float_of_half(d)};
+}
+
+float split_coarse_sum(const SplitMatrix& w, const SplitInput& x, int32_t row) {
+  const uint8_t* codes = w.coarse_row(row);
+  SplitLanes lanes;
+  for (int32_t b = 0; b < w.blocks(); ++b) {
+    const SplitInputBlock& in = x.blocks[b];
+    const uint8_t* from = codes + b * kCoarseBlockBytes;
+    uint8_t fields[kSplitFields][64];
+    for (int32_t i = 0; i < 64; ++i) {
+      fields[0][i] = from[i] & 15;
+      fields[1][i] = from[i] >> 4;
+      fields[2][i] = from[64 + i] & 15;
+      fields[3][i] = from[64 + i] >> 4;
+    }
+    int32_t sums[kSplitGroups];
+    split_group_sums(fields, in, sums);
+    for (int32_t g = 0; g < kSplitGroups; ++g) {
+      sums[g] = 16 * sums[g] + in.coarse_offset[g];
+    }
+    const SplitScales s = split_scales(w, codes, b);
+    lanes.add(sums, s.scales, s.d);
+  }
+  return lanes.total();
+}
+
+float split_fine_sum(const SplitMatrix& w, const SplitInput& x, int32_t row) {
+  const uint8_t* codes = w.fine_row(row);
+  SplitLanes lanes;
+  for (int32_t b = 0; b < w.blocks(); ++b) {
+    const SplitInputBlock& in = x.blocks[b];
+    const uint8_t* from = codes + b * kFineBlockBytes;
+    uint8_t fields[kSplitFields][64];
+    for (int32_t field = 0; field < kSplitFields; ++field) {
+      for (int32_t i = 0; i < 64; ++i) {
+        fields[field][i] = (from[i] >> (2 * field)) & 3;
+      }
+    }
+    int32_t sums[kSplitGroups];
+    split_group_sums(fields, in, sums);
+    for (int32_t g = 0; g < kSplitGroups; ++g) {
+      sums[g] = 4 * sums[g] + in.fine_offset[g];
+    }
+    const SplitScales s = split_scales(w, w.coarse_row(row), b);
+    lanes.add(sums, s.scales, s.d);
+  }
+  return lanes.total();
+}
+
+void split_coarse(const SplitMatrix& w, const SplitInput* x, int32_t tokens, RowRange rows,
+                  float* y, int64_t y_stride) noexcept {
+  for (int32_t row = rows.begin; row < rows.end; ++row) {
+    for (int32_t t = 0; t < tokens; ++t) {
+      y[t * y_stride + row] = split_coarse_sum(w, x[t], row);
+    }
+  }
+}
+
+void split_fine(const SplitMatrix& w, const SplitInput& x, const int32_t* rows, int32_t count,
+                const float* coarse, float* y) noexcept {
+  for (int32_t i = 0; i < count; ++i) {
+    y[rows[i]] = (coarse[rows[i]] + split_fine_sum(w, x, rows[i])) * x.scale;
+  }
+}
+
+void split_matmul(const SplitMatrix& w, const SplitInput* x, int32_t tokens, RowRange rows,
+                  float* y, int64_t y_stride) noexcept {
+  for (int32_t row = rows.begin; row < rows.end; ++row) {
+    for (int32_t t = 0; t < tokens; ++t) {
+      y[t * y_stride + row] =
+          (split_coarse_sum(w, x[t], row) + split_fine_sum(w, x[t], row)) * x[t].scale;
+    }
+  }
+}

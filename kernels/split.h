@@ -1,0 +1,84 @@
+#pragma once
+// Output heads: 6-bit weights in two planes, so that the largest outputs can be found from the upper plane.
+//
+// A row is a run of blocks of 256 columns, a block 16 groups of 16. Column c of group g of block b has the weight
+//
+//   d[b] * scale[b][g] * (q - 32),  q = 4 coarse + fine,  coarse in 0..15, fine in 0..3
+//   = (d[b] / 4) * scale[b][g] * ((16 coarse - 122) + (4 fine - 6)),
+//
+// the values of Q6_K, whose blocks are repacked without loss. The second form splits it into a coarse part and a fine part that
+// is as often positive as negative and at most 6 in magnitude. DESIGN.md draws the layout and derives the bounds.
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/layout.h"
+
+namespace tern {
+
+inline constexpr int32_t kSplitBlock = 256;  // columns of a block
+inline constexpr int32_t kSplitGroups = 16;  // groups of a block, each with a scale
+inline constexpr int32_t kSplitFields = 4;   // a group is 4 fields of 4 columns
+// The largest |q| of an input: sums of a group, at most 16 * 122 * 16383 < 2^25 and even, are then exact in a float.
+inline constexpr int32_t kSplitLevels = 16383;
+
+inline constexpr int32_t kCoarseBlockBytes = 128;  // of codes; then come all scales, then all d
+inline constexpr int32_t kFineBlockBytes = 64;
+
+// A view; never owns. Columns are padded to whole blocks with scales of 0.
+struct SplitMatrix {
+  const uint8_t* coarse =
+      nullptr;  // rows x coarse_row_bytes(): codes, int8 scales, halves d; 64-byte aligned
+  const uint8_t* fine = nullptr;  // rows x fine_row_bytes(): codes; 64-byte aligned
+  const float* fine_norms =
+      nullptr;  // rows: Euclidean norm of d * scale * (4 fine - 6) over the row, rounded up
+  int32_t rows = 0;
+  int32_t cols = 0;
+
+  int32_t blocks() const { return (cols + kSplitBlock - 1) / kSplitBlock; }
+  size_t scales_at() const { return static_cast<size_t>(blocks()) * kCoarseBlockBytes; }
+  size_t halves_at() const {
+    return static_cast<size_t>(blocks()) * (kCoarseBlockBytes + kSplitGroups);
+  }
+  size_t coarse_row_bytes() const {
+    return (halves_at() + 2 * static_cast<size_t>(blocks()) + 63) / 64 * 64;
+  }
+  size_t fine_row_bytes() const { return static_cast<size_t>(blocks()) * kFineBlockBytes; }
+  const uint8_t* coarse_row(int32_t row) const {
+    return coarse + static_cast<size_t>(row) * coarse_row_bytes();
+  }
+  const uint8_t* fine_row(int32_t row) const {
+    return fine + static_cast<size_t>(row) * fine_row_bytes();
+  }
+};
+
+// A block of one token's input, q = 256 high + low in columns' order of the codes: byte 4 g + j of field f is column
+// 16 g + 4 f + j.
+struct alignas(64) SplitInputBlock {
+  int8_t high[kSplitFields][64];
+  int8_t low[kSplitFields][64];
+  int32_t coarse_offset[kSplitGroups];  // -122 times the group's sum of q
+  int32_t fine_offset[kSplitGroups];    // -6 times it
+};
+
+// One token's input: x(c) = 4 * scale * q(c).
+struct SplitInput {
+  const SplitInputBlock* blocks = nullptr;
+  float scale = 0.0F;
+  float norm = 0.0F;  // no fine part exceeds its row's fine_norms times this, rounding included
+};
+
+// The only functions that read a SplitMatrix. All tables give the same bits.
+struct SplitKernel {
+  // y[t * y_stride + r] = the coarse part's sum of row r, before the input's scale, for r in `rows`, t < tokens.
+  void (*coarse)(const SplitMatrix& w, const SplitInput* x, int32_t tokens, RowRange rows, float* y,
+                 int64_t y_stride) noexcept = nullptr;
+  // y[r] = x . W(r, :) for the `count` rows r that `rows` lists, from the coarse sums of this one token.
+  void (*fine)(const SplitMatrix& w, const SplitInput& x, const int32_t* rows, int32_t count,
+               const float* coarse, float* y) noexcept = nullptr;
+  // y[t * y_stride + r] = x[t] . W(r, :) for r in `rows`, t < tokens: what coarse and fine give together.
+  void (*matmul)(const SplitMatrix& w, const SplitInput* x, int32_t tokens, RowRange rows, float* y,
+                 int64_t y_stride) noexcept = nullptr;
+};
+
+}  // namespace tern

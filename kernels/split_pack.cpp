@@ -1,0 +1,238 @@
+#include "kernels/split_pack.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+namespace tern {
+namespace {
+
+constexpr int32_t kGroupColumns = kSplitBlock / kSplitGroups;
+constexpr int32_t kQ6KBlockBytes = 210;
+
+// 256 codes 0..63 in order of columns, 16 scales, d.
+struct Block {
+  uint8_t q[kSplitBlock];
+  int8_t scale[kSplitGroups];
+  Half d;
+};
+
+// Exact; every half is a float.
+float float_of_half(Half h) {
+  const uint32_t exponent = (h >> 10) & 31;
+  const auto mantissa = static_cast<float>(h & 1023);
+  const float sign = (h & 0x8000) != 0 ? -1.0F : 1.0F;
+  if (exponent == 31) {
+    return std::numeric_limits<float>::quiet_NaN();  // not finite: callers only ask whether it is
+  }
+  return exponent == 0 ? sign * std::ldexp(mantissa, -24)
+                       : sign * std::ldexp(1024.0F + mantissa, static_cast<int>(exponent) - 25);
+}
+
+// The half nearest to a finite x whose magnitude a half can hold, or (not in a range of interest here) a neighbour of it.
+Half half_of_float(float x) {
+  if (x == 0.0F) {
+    return 0;
+  }
+  int exponent = 0;
+  std::frexp(x, &exponent);  // |x| in [2^(exponent - 1), 2^exponent)
+  const int last_place = std::max(exponent - 11, -24);
+  const auto units = static_cast<uint32_t>(std::lround(std::ldexp(std::fabs(x), -last_place)));
+  // units = 1024..2048 at this exponent, less if subnormal; a carry moves into the exponent by itself.
+  const auto biased = static_cast<uint32_t>(last_place + 24);
+  return static_cast<Half>((x < 0 ? 0x8000U : 0U) + (biased << 10) + units);
+}
+
+// Squares of the fine parts of a block, in units of d: added up in integers, so that the norm is exact until its root.
+int64_t fine_squares(const Block& block) {
+  int64_t squares = 0;
+  for (int32_t i = 0; i < kSplitBlock; ++i) {
+    const int64_t part = int64_t{block.scale[i / kGroupColumns]} * (4 * (block.q[i] & 3) - 6);
+    squares += part * part;
+  }
+  return squares;
+}
+
+void write_block(const Block& block, int32_t index, const SplitMatrix& shape,
+                 const SplitRowBytes& out) {
+  uint8_t* coarse = out.coarse + static_cast<size_t>(index) * kCoarseBlockBytes;
+  uint8_t* fine = out.fine + static_cast<size_t>(index) * kFineBlockBytes;
+  for (int32_t i = 0; i < 64; ++i) {
+    // Byte i of a field is column 16 (i / 4) + 4 field + i % 4.
+    const uint8_t* q = block.q + 16 * (i / 4) + i % 4;
+    for (int32_t pair = 0; pair < 2; ++pair) {
+      coarse[64 * pair + i] =
+          static_cast<uint8_t>((q[8 * pair] >> 2) | ((q[8 * pair + 4] >> 2) << 4));
+    }
+    fine[i] = static_cast<uint8_t>((q[0] & 3) | ((q[4] & 3) << 2) | ((q[8] & 3) << 4) |
+                                   ((q[12] & 3) << 6));
+  }
+  std::memcpy(out.coarse + shape.scales_at() + index * kSplitGroups, block.scale, kSplitGroups);
+  std::memcpy(out.coarse + shape.halves_at() + index * 2, &block.d, sizeof(Half));
+}
+
+// The norm so far, as a sum of squares: double rounding (2^-53 a step) is far below the step to the next float.
+double squares_of(const Block& block, float d) {
+  return static_cast<double>(d) * static_cast<double>(d) * static_cast<double>(fine_squares(block));
+}
+
+float norm_rounded_up(double squares) {
+  const auto norm = static_cast<float>(std::sqrt(squares));
+  return norm == 0.0F ? 0.0F : std::nextafter(norm, std::numeric_limits<float>::infinity());
+}
+
+Block read_q6_k(const uint8_t* from) {
+  Block block;
+  for (int32_t half = 0; half < 2; ++half) {
+    const uint8_t* low = from + 64 * half;
+    const uint8_t* high = from + 128 + 32 * half;
+    for (int32_t j = 0; j < 32; ++j) {
+      for (int32_t quarter = 0; quarter < 4; ++quarter) {
+        const int nibble = (low[32 * (quarter % 2) + j] >> (quarter < 2 ? 0 : 4)) & 15;
+        const int top = (high[j] >> (2 * quarter)) & 3;
+        block.q[128 * half + 32 * quarter + j] = static_cast<uint8_t>(nibble | (top << 4));
+      }
+    }
+  }
+  std::memcpy(block.scale, from + 192, kSplitGroups);
+  std::memcpy(&block.d, from + 208, sizeof(Half));
+  return block;
+}
+
+// Rounds x / step to codes -32..31, step != 0.
+int32_t code_of(float x, float inverse) {
+  // Adding 1.5 * 2^23 rounds to the nearest integer; clamped before, so that the sum keeps its last place.
+  const float clamped = std::min(31.0F, std::max(-32.0F, x * inverse));
+  return static_cast<int32_t>((clamped + 0x1.8p23F) - 0x1.8p23F);
+}
+
+// The step that quantises 16 weights with small squared error: for given codes the best step is sum(x q) / sum(q q); codes and
+// step are improved in turn, starting from the largest weight at -32.
+float best_step(const float* x) {
+  float extreme = 0.0F;
+  for (int32_t i = 0; i < kGroupColumns; ++i) {
+    if (std::fabs(x[i]) > std::fabs(extreme)) {
+      extreme = x[i];
+    }
+  }
+  float step = extreme / -32.0F;
+  for (int round = 0; round < 3 && step != 0.0F; ++round) {
+    const float inverse = 1.0F / step;
+    float xq = 0.0F;
+    float qq = 0.0F;
+    for (int32_t i = 0; i < kGroupColumns; ++i) {
+      const auto q = static_cast<float>(code_of(x[i], inverse));
+      xq += x[i] * q;
+      qq += q * q;
+    }
+    step = qq > 0.0F ? xq / qq : 0.0F;
+  }
+  return step;
+}
+
+// Quantises 256 floats. The largest step of a block has the scale 127 or -127.
+Block quantize_block(const float* x) {
+  Block block;
+  float steps[kSplitGroups];
+  float largest = 0.0F;
+  for (int32_t g = 0; g < kSplitGroups; ++g) {
+    steps[g] = best_step(x + g * kGroupColumns);
+    largest = std::max(largest, std::fabs(steps[g]));
+  }
+  block.d = half_of_float(largest / 127.0F);
+  const float d = float_of_half(block.d);
+  for (int32_t g = 0; g < kSplitGroups; ++g) {
+    const float scale = d == 0.0F ? 0.0F : std::nearbyint(steps[g] / d);
+    block.scale[g] = static_cast<int8_t>(std::clamp(scale, -128.0F, 127.0F));
+    const float step = d * static_cast<float>(block.scale[g]);
+    const float inverse = step == 0.0F ? 0.0F : 1.0F / step;
+    for (int32_t i = 0; i < kGroupColumns; ++i) {
+      const int32_t at = g * kGroupColumns + i;
+      block.q[at] = static_cast<uint8_t>(code_of(x[at], inverse) + 32);
+    }
+  }
+  return block;
+}
+
+}  // namespace
+
+bool split_q6_k_row(const uint8_t* blocks, const SplitMatrix& shape, const SplitRowBytes& out) {
+  double squares = 0.0;
+  for (int32_t b = 0; b < shape.blocks(); ++b) {
+    const Block block = read_q6_k(blocks + static_cast<size_t>(b) * kQ6KBlockBytes);
+    const float d = float_of_half(block.d);
+    if (!std::isfinite(d)) {
+      return false;
+    }
+    squares += squares_of(block, d);
+    write_block(block, b, shape, out);
+  }
+  *out.fine_norm = norm_rounded_up(squares);
+  return true;
+}
+
+bool split_float_row(const float* weights, const SplitMatrix& shape, const SplitRowBytes& out) {
+  // Steps are about max|w| / 32, d a 127th of that: this leaves room below the largest half, 65504.
+  constexpr float kLargest = 1e8F;
+  double squares = 0.0;
+  for (int32_t b = 0; b < shape.blocks(); ++b) {
+    float padded[kSplitBlock] = {};
+    const int32_t count = std::min(kSplitBlock, shape.cols - b * kSplitBlock);
+    for (int32_t i = 0; i < count; ++i) {
+      padded[i] = weights[b * kSplitBlock + i];
+      if (!(std::fabs(padded[i]) <= kLargest)) {
+        return false;
+      }
+    }
+    const Block block = quantize_block(padded);
+    squares += squares_of(block, float_of_half(block.d));
+    write_block(block, b, shape, out);
+  }
+  *out.fine_norm = norm_rounded_up(squares);
+  return true;
+}
+
+SplitInput split_input(const float* x, const SplitMatrix& shape, SplitInputBlock* blocks) {
+  constexpr auto kLevels = static_cast<float>(kSplitLevels);
+  float max = 1e-5F;
+  for (int32_t i = 0; i < shape.cols; ++i) {
+    max = std::fabs(x[i]) > max ? std::fabs(x[i]) : max;
+  }
+  const float inverse = kLevels / max;
+  int64_t squares = 0;
+  for (int32_t b = 0; b < shape.blocks(); ++b) {
+    int32_t q[kSplitBlock] = {};
+    const int32_t count = std::min(kSplitBlock, shape.cols - b * kSplitBlock);
+    for (int32_t i = 0; i < count; ++i) {
+      const float scaled = x[b * kSplitBlock + i] * inverse;
+      const float number = scaled == scaled ? scaled : 0.0F;
+      const float clamped = std::min(kLevels, std::max(-kLevels, number));
+      q[i] = static_cast<int32_t>((clamped + 0x1.8p23F) - 0x1.8p23F);  // half to even
+    }
+    SplitInputBlock& out = blocks[b];
+    for (int32_t g = 0; g < kSplitGroups; ++g) {
+      int32_t sum = 0;
+      for (int32_t i = 0; i < kGroupColumns; ++i) {
+        const int32_t value = q[g * kGroupColumns + i];
+        const int32_t high = (value + 128) >> 8;
+        out.high[i / 4][4 * g + i % 4] = static_cast<int8_t>(high);
+        out.low[i / 4][4 * g + i % 4] = static_cast<int8_t>(value - 256 * high);
+        sum += value;
+        squares += int64_t{value} * value;
+      }
+      out.coarse_offset[g] = -122 * sum;
+      out.fine_offset[g] = -6 * sum;
+    }
+  }
+  // |computed fine part| <= (1 + e)^m |w_fine| |q|, e = 2^-24, m = blocks + 6 roundings of each term (its products
+  // with the scale and with d, the additions of its lane and of the lanes); and one more in the product of norm and fine_norms.
+  // (1 + e)^m < 1 + 2 m e as long as m < 2^22.
+  const double roundings = shape.blocks() + 8;
+  const double norm = std::sqrt(static_cast<double>(squares)) * (1.0 + roundings * 0x1p-23);
+  return {blocks, 0.25F * (max / kLevels),
+          std::nextafter(static_cast<float>(norm), std::numeric_limits<float>::infinity())};
+}
+
+}  // namespace tern
