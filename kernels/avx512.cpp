@@ -16,6 +16,9 @@ namespace {
 
 #include "kernels/x86_decode.inl"
 #include "kernels/x86_dense.inl"
+#include "kernels/x86_ternary.inl"
+
+#include "kernels/x86_vnni.inl"
 
 #include "kernels/avx512_split.inl"
 #include "kernels/x86_split.inl"
@@ -25,7 +28,11 @@ namespace {
 const KernelTable kAvx512Table = {
     .name = "avx512",
     .needs = kCpuAvx2 | kCpuAvx512 | kCpuAvx512Vnni | kCpuAvx512Vbmi | kCpuAvx512Bitalg,
-    .ternary = {},  // those of avx2
+    .ternary = {kTernary<Vnni<VnniTwoBit, 6>>,
+                kTernary<Vnni<VnniBase3, 5>>,
+                {},
+                {},
+                kTernary<Vnni<VnniSign, 6>>},
     .split = {split_coarse, split_fine, split_matmul},
     .dense_matmul = dense_matmul,
     .dense_scratch_bytes = dense_scratch_bytes,

@@ -11,11 +11,24 @@
 #include "kernels/tables.h"
 
 namespace tern {
+namespace {
+
+#include "kernels/x86_ymm.inl"
+
+#include "kernels/x86_ternary.inl"
+
+#include "kernels/x86_vnni.inl"
+
+}  // namespace
 
 const KernelTable kAvx512vlTable = {
     .name = "avx512vl",
     .needs = kCpuAvx2 | kCpuAvx512 | kCpuAvx512Vnni,
-    .ternary = {},
+    .ternary = {kTernary<Vnni<VnniTwoBit, 3>>,
+                kTernary<Vnni<VnniBase3, 2>>,
+                {},
+                {},
+                kTernary<Vnni<VnniSign, 3>>},
 };
 
 }  // namespace tern

@@ -10,11 +10,24 @@
 #include "kernels/tables.h"
 
 namespace tern {
+namespace {
+
+#include "kernels/x86_ymm.inl"
+
+#include "kernels/x86_ternary.inl"
+
+#include "kernels/x86_vnni.inl"
+
+}  // namespace
 
 const KernelTable kAvxvnniTable = {
     .name = "avxvnni",
     .needs = kCpuAvx2 | kCpuAvxVnni,
-    .ternary = {},
+    .ternary = {kTernary<Vnni<VnniTwoBit, 3>>,
+                kTernary<Vnni<VnniBase3, 2>>,
+                {},
+                {},
+                kTernary<Vnni<VnniSign, 3>>},
 };
 
 }  // namespace tern

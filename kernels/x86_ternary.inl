@@ -176,7 +176,7 @@ inline void direct_panels(const TernaryMatrix& w, const Q8Rows& x, int32_t token
   }
   for (int32_t group = 0; group < groups.count(); ++group) {
     const Columns columns = groups.at(group);
-    PanelSums<Kernel> sums[kPanels][kTokens];
+    PanelSums<Kernel> sums[kPanels][kTokens] = {};
     Kernel::template multiply<kPanels, kTokens>(
         {panel.codes + int64_t{columns.begin} * V::kLanes, panel.stride},
         {tokens.q + columns.begin, tokens.stride}, columns.steps(), sums);
@@ -200,19 +200,31 @@ inline void direct_panels(const TernaryMatrix& w, const Q8Rows& x, int32_t token
   }
 }
 
-// Two panels at once, half of the range apart: two streams hide more of the memory's latency than one, and each runs from one
-// end to the other, so that prefetching reaches across the ends of panels.
+// Two panels at once, half of the range apart, as long as their sums fit in registers: two streams hide more of the memory's
+// latency than one, and each runs from one end to the other, so that prefetching reaches across the ends of panels.
 template <class Kernel, int kTokens>
-void direct_rows(const TernaryMatrix& w, const Q8Rows& x, int32_t token, RowRange rows,
-                 Output out) {
+inline void direct_rows(const TernaryMatrix& w, const Q8Rows& x, int32_t token, RowRange rows,
+                        Output out) {
   constexpr int32_t kRows = Kernel::kLayout.tile_rows;
+  constexpr int kPanels = kTokens == 1 || 2 * kTokens <= Kernel::kDirectTokens ? 2 : 1;
   const int32_t panels = (rows.end - rows.begin + kRows - 1) / kRows;
-  const int32_t half = panels / 2 * kRows;
-  for (int32_t row = rows.begin; row < rows.begin + half; row += kRows) {
-    direct_panels<Kernel, 2, kTokens>(w, x, token, row, half, out);
+  const int32_t part = panels / kPanels * kRows;
+  for (int32_t row = rows.begin; row < rows.begin + part; row += kRows) {
+    direct_panels<Kernel, kPanels, kTokens>(w, x, token, row, part, out);
   }
-  for (int32_t row = rows.begin + 2 * half; row < rows.end; row += kRows) {
+  for (int32_t row = rows.begin + kPanels * part; row < rows.end; row += kRows) {
     direct_panels<Kernel, 1, kTokens>(w, x, token, row, 0, out);
+  }
+}
+
+// x.rows - token tokens, at most kTokens.
+template <class Kernel, int kTokens>
+void direct_tokens(const TernaryMatrix& w, const Q8Rows& x, int32_t token, RowRange rows,
+                   Output out) {
+  if (x.rows - token == kTokens) {
+    direct_rows<Kernel, kTokens>(w, x, token, rows, out);
+  } else if constexpr (kTokens > 1) {
+    direct_tokens<Kernel, kTokens - 1>(w, x, token, rows, out);
   }
 }
 
@@ -225,7 +237,7 @@ struct TernaryScratch {
   V::Vec totals[kTokenBlock][kBlocks<Kernel>];  // scaled sums of the groups before it
 };
 
-// kTokens tokens at a time, then one by one.
+// kTokens tokens at a time, then the rest at once.
 template <class Kernel, int kTokens>
 inline void multiply_chunk(const TernaryScratch<Kernel>& s, int32_t steps, Activations x,
                            int32_t tokens, V::Ints (*sums)[kBlocks<Kernel>]) {
@@ -233,8 +245,8 @@ inline void multiply_chunk(const TernaryScratch<Kernel>& s, int32_t steps, Activ
   for (; t + kTokens <= tokens; t += kTokens) {
     Kernel::template multiply_tile<kTokens>(s.codes, steps, {x.at(t, 0), x.stride}, sums + t);
   }
-  for (; t < tokens; ++t) {
-    Kernel::template multiply_tile<1>(s.codes, steps, {x.at(t, 0), x.stride}, sums + t);
+  if constexpr (kTokens > 1) {
+    multiply_chunk<Kernel, kTokens - 1>(s, steps, {x.at(t, 0), x.stride}, tokens - t, sums + t);
   }
 }
 
@@ -292,8 +304,8 @@ void unpacked_rows(const TernaryMatrix& w, const Q8Rows& x, RowRange rows, Outpu
 template <class Kernel>
 void ternary_matmul(const TernaryMatrix& w, const Q8Rows& x, RowRange rows, float* y,
                     int64_t y_stride, uint8_t* scratch) noexcept {
-  if (x.rows == 1) {
-    direct_rows<Kernel, 1>(w, x, 0, rows, {y, y_stride});
+  if (x.rows <= Kernel::kDirectTokens) {
+    direct_tokens<Kernel, Kernel::kDirectTokens>(w, x, 0, rows, {y, y_stride});
   } else {
     unpacked_rows<Kernel>(w, x, rows, {y, y_stride}, scratch);
   }

@@ -22,6 +22,17 @@ struct V {
   static Ints load_ints(const void* p) { return _mm512_load_si512(p); }
   static Ints add(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
   static Ints subtract(Ints a, Ints b) { return _mm512_sub_epi32(a, b); }
+  static Ints add_bytes(Ints a, Ints b) { return _mm512_add_epi8(a, b); }
+  static Ints bit_and(Ints a, Ints b) { return _mm512_and_si512(a, b); }
+  template <int kBits>
+  static Ints shift_right(Ints v) {
+    return _mm512_srai_epi32(v, kBits);
+  }
+  // 1 in every byte above `limit`, else 0; unsigned.
+  static Ints exceeds(Ints v, uint8_t limit) {
+    return _mm512_min_epu8(_mm512_subs_epu8(v, _mm512_set1_epi8(static_cast<char>(limit))),
+                           _mm512_set1_epi8(1));
+  }
   static Vec to_floats(Ints v) { return _mm512_cvtepi32_ps(v); }
 
   // The first n < kLanes floats at `p`, then zeros.
