@@ -20,6 +20,7 @@ using Floats = xsimd::batch<float, xsimd::neon64>;
 #include "kernels/neon_float.inl"
 #include "kernels/neon_ternary.inl"
 
+#include "kernels/neon_bitplanes.inl"
 #include "kernels/neon_mlal.inl"
 
 template <class Format>
@@ -30,7 +31,7 @@ constexpr TernaryKernel kMlal = kTernary<MlalDecoder<Format>, MlalMultiplier<For
 const KernelTable kNeonTable = {
     .name = "neon",
     .needs = kCpuNeon,
-    .ternary = {kMlal<TwoBit>, kMlal<Base3>, {}, {}, kMlal<Sign>},
+    .ternary = {kMlal<TwoBit>, kMlal<Base3>, kCounted, kMasked, kMlal<Sign>},
     .rms_norm = rms_norm<Floats>,
     .quantize_q8 = quantize_q8,
     .softmax = softmax<Floats>,

@@ -10,7 +10,12 @@ namespace tern::testing {
 namespace {
 
 enum class Trits { kMinus, kPlus, kAlternating, kRandom };
-enum class Codes { kMax, kMin, kAlternating, kRandom };  // of activations: 127, -128, both, any
+enum class Codes {
+  kMax,
+  kMin,
+  kAlternating,
+  kRandom
+};  // of activations: 127, -128, both, any (7, -8 with four bits)
 
 struct Case {
   int32_t rows = 0;
@@ -20,12 +25,13 @@ struct Case {
   int32_t cols_per_scale = 0;  // 0: one scale for all columns
   Trits trits = Trits::kRandom;
   Codes codes = Codes::kRandom;
+  int32_t bits = 8;  // of activations
 
   std::string text() const {
     const auto number = [](auto value) { return std::to_string(static_cast<int>(value)); };
     return number(rows) + " x " + number(cols) + ", " + number(tokens) + " tokens, scales of " +
            number(rows_per_scale) + " x " + number(cols_per_scale) + ", trits " + number(trits) +
-           ", codes " + number(codes);
+           ", codes " + number(codes) + " of " + number(bits) + " bits";
   }
 };
 
@@ -48,7 +54,7 @@ struct Problem {
                  codes.data() + packed_bytes(layout, row, c.cols));
     }
     w = {codes.data(), scales.data(), c.rows, c.cols, c.rows_per_scale, c.cols_per_scale, layout};
-    x = {q.data(), token_scales.data(), sums.data(), c.tokens, c.cols, stride};
+    x = {q.data(), token_scales.data(), sums.data(), c.tokens, c.cols, stride, c.bits};
   }
 
   void freeze() {
@@ -87,18 +93,20 @@ class Ternary : public KernelTest {
     }
     return uniform(-1, 1);
   }
-  int code(Codes fill, size_t i) {
+  int code(Codes fill, int32_t bits, size_t i) {
+    const int min = -(1 << (bits - 1));
+    const int max = -min - 1;
     switch (fill) {
       case Codes::kMax:
-        return 127;
+        return max;
       case Codes::kMin:
-        return -128;
+        return min;
       case Codes::kAlternating:
-        return i % 2 == 0 ? 127 : -128;
+        return i % 2 == 0 ? max : min;
       case Codes::kRandom:
         break;
     }
-    return uniform(-128, 127);
+    return uniform(min, max);
   }
 
   void check(Case c);
@@ -111,7 +119,7 @@ void Ternary::fill(const Case& c, Problem& p) {
   std::fill(p.sums.span().begin(), p.sums.span().end(), 0);
   for (int32_t t = 0; t < c.tokens; ++t) {
     for (int32_t col = 0; col < c.cols; ++col) {
-      const auto value = static_cast<int8_t>(code(c.codes, index_of(t, c.cols, col)));
+      const auto value = static_cast<int8_t>(code(c.codes, c.bits, index_of(t, c.cols, col)));
       p.q[index_of(t, p.stride, col)] = value;
       p.sums[index_of(t, p.stride, col) / kQ8SumBlock] += value;
     }
@@ -252,6 +260,23 @@ TEST_F(Ternary, ScaleGroups) {
                .tokens = tokens,
                .rows_per_scale = rows_per_scale,
                .cols_per_scale = cols_per_scale});
+      }
+    }
+  }
+}
+
+// Activations of four bits: bit-sliced kernels then leave four planes out.
+TEST_F(Ternary, FourBitActivations) {
+  for (const Trits trits : {Trits::kMinus, Trits::kPlus, Trits::kRandom}) {
+    for (const Codes codes : {Codes::kMax, Codes::kMin, Codes::kRandom}) {
+      for (const int32_t tokens : {1, 3}) {
+        check({.rows = 65,
+               .cols = 1300,
+               .tokens = tokens,
+               .cols_per_scale = 640,
+               .trits = trits,
+               .codes = codes,
+               .bits = 4});
       }
     }
   }
