@@ -24,6 +24,10 @@ namespace {
 #include "kernels/x86_ternary.inl"
 
 #include "kernels/avx2_ternary.inl"
+
+#include "kernels/x86_bitplanes.inl"
+
+#include "kernels/avx2_bitplanes.inl"
 #include "kernels/float_ops.inl"
 
 using Floats = xsimd::batch<float, xsimd::fma3<xsimd::avx2>>;
@@ -164,7 +168,11 @@ void to_half(const float* x, int32_t n, Half* out) noexcept {
 const KernelTable kAvx2Table = {
     .name = "avx2",
     .needs = kCpuAvx2,
-    .ternary = {kTernary<TwoBit>},
+    .ternary = {kTernary<TwoBit>,
+                {},
+                kBitplanesKernel<Popcount, UnpackedPlanes>,
+                kBitplanesKernel<Masked, UnpackedPlanes>,
+                {}},
     .split = {split_coarse, split_fine, split_matmul},
     .dense_matmul = dense_matmul,
     .dense_scratch_bytes = dense_scratch_bytes,

@@ -11,6 +11,7 @@ inline __m256i add_wide(__m256i sums, __m256i pairs) {
 // Codes that were unpacked to one a byte, times kTokens tokens: sums +=. A pair of codes 0..2 adds -512 .. 508 to an int16, and
 // 64 steps reach -32768 .. 32512: exactly what an int16 holds.
 constexpr int32_t kUnpackedSteps = 64;
+constexpr int kUnpackedTile = 2;  // tokens
 static_assert(2 * 2 * 128 * kUnpackedSteps <= 32768 && 2 * 2 * 127 * kUnpackedSteps <= 32767);
 
 template <int kTokens, int kCount>
@@ -92,7 +93,7 @@ struct TwoBit {
   }
 
   static constexpr int32_t kChunkSteps = kUnpackedSteps;
-  static constexpr int kTokenTile = 2;
+  static constexpr int kTokenTile = kUnpackedTile;
 
   static void unpack(const uint8_t* packed, int32_t steps, __m256i (*codes)[kFields]) {
     const __m256i low = _mm256_set1_epi8(0x03);
