@@ -84,6 +84,9 @@ Result<ModelConfig> read_config(const TensorFile& file, std::vector<std::string>
   }
   ASSIGN_OR_RETURN(ModelConfig config, read_model_config(file));
   RETURN_IF_ERROR(spec->configure(file, config, notices));
+  // Containers may order the rows of queries and keys in another way than GGUF files of the architecture do.
+  ASSIGN_OR_RETURN(const std::optional<bool> rotate_half, file.get_bool("tern.rope.rotate_half"));
+  config.rope.rotate_half = rotate_half.value_or(config.rope.rotate_half);
   return config;
 }
 

@@ -63,6 +63,12 @@ void Model::find_stop_tokens() {
     }
   };
   add(tokenizer_->eos());
+  if (const auto named = file_.get_array<int64_t>("tern.stop_token_ids");
+      named && *named != nullptr) {
+    for (const int64_t id : **named) {
+      add(static_cast<TokenId>(id));
+    }
+  }
   for (const std::string& spelling : chat_template_->stop_tokens()) {
     add(tokenizer_->find(spelling));
   }

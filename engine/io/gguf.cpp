@@ -10,6 +10,7 @@
 
 #include "engine/io/foreign_types.h"
 #include "engine/io/gguf_part.h"
+#include "engine/io/hugging_face.h"
 #include "engine/io/tensor_file.h"
 
 namespace tern {
@@ -324,7 +325,8 @@ class GgufReader {
 };
 
 Result<TensorFile> TensorFile::open(const std::filesystem::path& path, const OpenOptions& options) {
-  return GgufReader::open(path, options);
+  return is_hugging_face_model(path) ? HuggingFaceReader::open(path)
+                                     : GgufReader::open(path, options);
 }
 
 }  // namespace tern

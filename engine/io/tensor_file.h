@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <filesystem>
 #include <map>
 #include <optional>
@@ -46,8 +47,8 @@ struct OpenOptions {
 
 class TensorFile {
  public:
-  // Opens a GGUF file (one file, or the first of a split set, whose other parts are opened too). Errors name the file, the
-  // tensor or key, what was expected and what was found.
+  // Opens a GGUF file (one file, or the first of a split set, whose other parts are opened too), or a Hugging Face model folder
+  // (or a safetensors file in it). Errors name the file, the tensor or key, what was expected and what was found.
   static Result<TensorFile> open(const std::filesystem::path& path,
                                  const OpenOptions& options = {});
 
@@ -72,6 +73,7 @@ class TensorFile {
 
  private:
   friend class GgufReader;
+  friend class HuggingFaceReader;
   TensorFile() = default;
 
   std::vector<MappedFile> files_;
@@ -79,6 +81,9 @@ class TensorFile {
   std::vector<Tensor> tensors_;
   std::map<std::string, size_t, std::less<>> index_;
   std::vector<std::string> notices_;
+  // What metadata and tensors point to where no file holds it.
+  std::deque<std::string> texts_;
+  std::deque<std::vector<float>> numbers_;
 };
 
 }  // namespace tern

@@ -37,6 +37,9 @@ struct WeightFormat {
   // Returns false if a code stands for no trit. `data` holds the whole tensor.
   bool (*unpack)(std::span<const std::byte> data, int64_t rows, int64_t cols, int64_t first_row,
                  int64_t row_count, int8_t* trits, float* scales) = nullptr;
+  // Set where a tensor's scale is the mean magnitude of its weights: the sum over whole rows. unpack() then takes that mean (at
+  // least 1e-5) in *scales, and leaves the scale there.
+  double (*sum_of_magnitudes)(std::span<const std::byte> rows) = nullptr;
 
   // Writes `weights`, whole blocks in the order of the file, as weights.size() / block_weights * block_bytes bytes; a tensor may
   // come in several pieces. Ternary formats round to the nearest of -1, 0, 1 times a scale: the largest magnitude of the block,

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <numeric>
 #include <optional>
 
 #include "engine/base/parallel.h"
@@ -70,6 +71,23 @@ ScaleGrid simplify(std::vector<float> scales, int32_t rows, int32_t cols, int32_
     per_row.push_back(scales[i]);
   }
   return {std::move(per_row), 1, cols};
+}
+
+// What formats that round by it need: the mean magnitude of a matrix, at least 1e-5, whatever the number of threads.
+float mean_magnitude(const Tensor& tensor, int threads) {
+  if (tensor.format->sum_of_magnitudes == nullptr) {
+    return 0;
+  }
+  const auto rows = static_cast<size_t>(tensor.rows());
+  const size_t row_bytes = tensor.data.size() / rows;
+  std::vector<double> sums(rows);
+  parallel_for(threads, tensor.rows(), 1, [&](int64_t begin, int64_t end, int) {
+    for (auto row = static_cast<size_t>(begin); row < static_cast<size_t>(end); ++row) {
+      sums[row] = tensor.format->sum_of_magnitudes(tensor.data.subspan(row * row_bytes, row_bytes));
+    }
+  });
+  const double total = std::accumulate(sums.begin(), sums.end(), 0.0);
+  return std::max(static_cast<float>(total / static_cast<double>(tensor.count())), 1e-5F);
 }
 
 }  // namespace
@@ -220,11 +238,12 @@ Result<Linear> Weights::pack(const Tensor& tensor, float scale) {
   std::atomic<bool> valid = true;
   std::atomic<bool> has_zeros = false;
 
+  const float mean = mean_magnitude(tensor, threads_);
   parallel_for(threads_, rows, layout.tile_rows, [&](int64_t begin, int64_t end, int) {
     std::vector<int8_t> trits(static_cast<size_t>(layout.tile_rows) * static_cast<size_t>(cols));
     for (int64_t row = begin; row < end && valid && !has_zeros; row += layout.tile_rows) {
       const int64_t count = std::min<int64_t>(layout.tile_rows, end - row);
-      float tensor_scale = 0;
+      float tensor_scale = mean;
       float* row_scales =
           format.cols_per_scale == 0 ? &tensor_scale : &scales[static_cast<size_t>(row) * groups];
       if (!format.unpack(tensor.data, rows, cols, row, count, trits.data(), row_scales)) {

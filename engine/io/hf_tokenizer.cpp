@@ -1,0 +1,313 @@
+// The tokenizer files of a Hugging Face folder as the keys of a GGUF file.
+
+#include <algorithm>
+#include <unordered_map>
+
+#include "engine/base/file.h"
+#include "engine/io/hugging_face.h"
+
+namespace tern {
+namespace {
+
+using Json = nlohmann::json;
+
+// tokenizer.ggml.token_type.
+enum Type : int64_t {
+  kNormal = 1,
+  kUnknown = 2,
+  kControl = 3,
+  kUserDefined = 4,
+  kUnused = 5,
+  kByte = 6
+};
+
+// Far above every real vocabulary.
+constexpr uint64_t kMostTokens = 1U << 24U;
+
+const Json* find(const Json& object, const char* key) {
+  if (!object.is_object()) {
+    return nullptr;
+  }
+  const auto found = object.find(key);
+  return found == object.end() || found->is_null() ? nullptr : &*found;
+}
+
+std::string text_at(const Json& object, const char* key) {
+  const Json* value = find(object, key);
+  return value != nullptr && value->is_string() ? value->get<std::string>() : std::string();
+}
+
+// "<s>" or {"content": "<s>", ...}.
+std::string token_text(const Json& config, const char* key) {
+  const Json* value = find(config, key);
+  return value == nullptr     ? std::string()
+         : value->is_object() ? text_at(*value, "content")
+                              : text_at(config, key);
+}
+
+// A part of the given type in a step that may be a Sequence of them (under `list`).
+const Json* part_of(const Json* step, const char* list, std::string_view type) {
+  if (step == nullptr) {
+    return nullptr;
+  }
+  if (text_at(*step, "type") == type) {
+    return step;
+  }
+  const Json* parts = find(*step, list);
+  for (size_t i = 0; parts != nullptr && parts->is_array() && i < parts->size(); ++i) {
+    if (const Json* found = part_of(&(*parts)[i], list, type)) {
+      return found;
+    }
+  }
+  return nullptr;
+}
+
+// The expressions that published tokenizers cut words with, and the name that GGUF files give them.
+struct Pattern {
+  std::string_view regex;
+  std::string_view pre;
+};
+constexpr Pattern kPatterns[] = {
+    {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
+     "llama-bpe"},
+    {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
+     "qwen2"}};
+
+class Vocabulary {
+ public:
+  Result<void> read(const Json& tokenizer);
+  void write(HuggingFaceReader& out) const;
+  // -1 if there is no such token.
+  int64_t id_of(const std::string& text) const {
+    const auto found = ids_.find(text);
+    return found == ids_.end() ? -1 : found->second;
+  }
+  size_t size() const { return tokens_.size(); }
+
+ private:
+  Result<void> put(const std::string& text, const Json& id, int64_t type);
+
+  std::vector<std::string> tokens_;
+  std::vector<int64_t> types_;
+  std::unordered_map<std::string, int64_t> ids_;
+};
+
+Result<void> Vocabulary::put(const std::string& text, const Json& id, int64_t type) {
+  if (!id.is_number_unsigned() || id.get<uint64_t>() >= kMostTokens) {
+    return Error{"tokenizer.json: token " + printable(text) + ": expected an id below " +
+                 std::to_string(kMostTokens) + ", found " + printable(id.dump()) + "."};
+  }
+  const auto index = id.get<size_t>();
+  while (tokens_.size() <= index) {
+    tokens_.push_back("[UNUSED" + std::to_string(tokens_.size()) + "]");
+    types_.push_back(kUnused);
+  }
+  tokens_[index] = text;
+  types_[index] = type;
+  ids_[text] = static_cast<int64_t>(index);
+  return {};
+}
+
+Result<void> Vocabulary::read(const Json& tokenizer) {
+  const Json* model = find(tokenizer, "model");
+  const Json* vocab = model == nullptr ? nullptr : find(*model, "vocab");
+  if (vocab == nullptr || !vocab->is_object() || vocab->empty()) {
+    return Error{"tokenizer.json: expected a BPE model with a vocabulary, found none."};
+  }
+  const Json* fallback = find(*model, "byte_fallback");
+  const bool bytes = fallback != nullptr && fallback->is_boolean() && fallback->get<bool>();
+  for (const auto& [text, id] : vocab->items()) {
+    const bool byte = bytes && text.size() == 6 && text.starts_with("<0x") && text.back() == '>';
+    RETURN_IF_ERROR(put(text, id, byte ? kByte : kNormal));
+  }
+  const Json* added = find(tokenizer, "added_tokens");
+  for (size_t i = 0; added != nullptr && added->is_array() && i < added->size(); ++i) {
+    const Json& token = (*added)[i];
+    const Json* id = find(token, "id");
+    const Json* special = find(token, "special");
+    const bool control = special != nullptr && special->is_boolean() && special->get<bool>();
+    RETURN_IF_ERROR(put(text_at(token, "content"), id == nullptr ? Json() : *id,
+                        control ? kControl : kUserDefined));
+  }
+  if (const int64_t unknown = id_of(text_at(*model, "unk_token")); unknown >= 0 && bytes) {
+    types_[static_cast<size_t>(unknown)] = kUnknown;
+  }
+  return {};
+}
+
+void Vocabulary::write(HuggingFaceReader& out) const {
+  std::vector<std::string_view> views;
+  views.reserve(tokens_.size());
+  for (const std::string& token : tokens_) {
+    views.push_back(out.keep(token));
+  }
+  out.set("tokenizer.ggml.tokens", MetaArray(std::move(views)));
+  out.set("tokenizer.ggml.token_type", MetaArray(types_));
+}
+
+// Merges as "left right", best first; files write them so, or as pairs.
+Result<std::vector<std::string>> read_merges(const Json& model) {
+  std::vector<std::string> merges;
+  const Json* list = find(model, "merges");
+  if (list == nullptr || !list->is_array()) {
+    return Error{"tokenizer.json: expected a list of merges, found none."};
+  }
+  for (const Json& merge : *list) {
+    if (merge.is_string()) {
+      merges.push_back(merge.get<std::string>());
+    } else if (merge.is_array() && merge.size() == 2 && merge[0].is_string() &&
+               merge[1].is_string()) {
+      merges.push_back(merge[0].get<std::string>() + " " + merge[1].get<std::string>());
+    } else {
+      return Error{"tokenizer.json: expected merges of two texts, found " +
+                   printable(merge.dump()) + "."};
+    }
+  }
+  return merges;
+}
+
+// Byte-level BPE (GPT-2 and all after it).
+Result<void> translate_byte_level(const Json& tokenizer, const std::vector<std::string>& merges,
+                                  HuggingFaceReader& out) {
+  const Json* steps = find(tokenizer, "pre_tokenizer");
+  std::string_view pre;
+  if (const Json* split = part_of(steps, "pretokenizers", "Split")) {
+    const Json* pattern = find(*split, "pattern");
+    const std::string regex = pattern == nullptr ? std::string() : text_at(*pattern, "Regex");
+    const auto known = std::ranges::find(kPatterns, regex, &Pattern::regex);
+    if (known == std::end(kPatterns)) {
+      return Error{"tokenizer.json: words are cut by an expression that Tern does not know: " +
+                   printable(regex, 200) +
+                   ". With a wrong one the model would read garbled words; use a GGUF file of it."};
+    }
+    pre = known->pre;
+  } else if (part_of(steps, "pretokenizers", "Punctuation") != nullptr) {
+    pre = "falcon";
+  } else {
+    const bool nfc = part_of(find(tokenizer, "normalizer"), "normalizers", "NFC") != nullptr;
+    pre = nfc ? "mpt" : "gpt-2";
+  }
+  out.set("tokenizer.ggml.model", out.keep("gpt2"));
+  out.set("tokenizer.ggml.pre", out.keep(std::string(pre)));
+  std::vector<std::string_view> views;
+  views.reserve(merges.size());
+  for (const std::string& merge : merges) {
+    views.push_back(out.keep(merge));
+  }
+  out.set("tokenizer.ggml.merges", MetaArray(std::move(views)));
+  return {};
+}
+
+// SentencePiece's BPE: pieces are merged by their scores, and a piece that an earlier merge makes has the better one.
+void translate_sentencepiece(const Json& tokenizer, const std::vector<std::string>& merges,
+                             const Vocabulary& vocabulary, HuggingFaceReader& out) {
+  std::vector<double> scores(vocabulary.size(), 0.0);
+  std::vector<bool> scored(vocabulary.size(), false);
+  for (size_t rank = 0; rank < merges.size(); ++rank) {
+    std::string piece = merges[rank];
+    piece.erase(piece.find(' '), 1);
+    const int64_t id = vocabulary.id_of(piece);
+    if (id >= 0 && !scored[static_cast<size_t>(id)]) {
+      scored[static_cast<size_t>(id)] = true;
+      scores[static_cast<size_t>(id)] = -static_cast<double>(rank) - 1;
+    }
+  }
+  out.set("tokenizer.ggml.model", out.keep("llama"));
+  out.set("tokenizer.ggml.scores", MetaArray(std::move(scores)));
+  const bool prefix =
+      part_of(find(tokenizer, "normalizer"), "normalizers", "Prepend") != nullptr ||
+      part_of(find(tokenizer, "pre_tokenizer"), "pretokenizers", "Metaspace") != nullptr;
+  out.set("tokenizer.ggml.add_space_prefix", prefix);
+}
+
+// Whether the tokenizer's post-processor begins a text with a token of its own.
+bool begins_with_special(const Json& tokenizer) {
+  const Json* processing =
+      part_of(find(tokenizer, "post_processor"), "processors", "TemplateProcessing");
+  const Json* single = processing == nullptr ? nullptr : find(*processing, "single");
+  return single != nullptr && single->is_array() && !single->empty() &&
+         find(single->front(), "SpecialToken") != nullptr;
+}
+
+// Which tokens begin and end a text, and whether encoding adds them.
+void translate_ends(const Json& tokenizer, const Json& config, const Json& generation,
+                    const Vocabulary& vocabulary, HuggingFaceReader& out) {
+  const auto set_id = [&](const char* key, int64_t id) {
+    if (id >= 0) {
+      out.set(key, id);
+    }
+  };
+  set_id("tokenizer.ggml.bos_token_id", vocabulary.id_of(token_text(config, "bos_token")));
+  set_id("tokenizer.ggml.eos_token_id", vocabulary.id_of(token_text(config, "eos_token")));
+  set_id("tokenizer.ggml.unknown_token_id", vocabulary.id_of(token_text(config, "unk_token")));
+  const Json* add_bos = find(config, "add_bos_token");
+  out.set("tokenizer.ggml.add_bos_token", add_bos != nullptr && add_bos->is_boolean()
+                                              ? add_bos->get<bool>()
+                                              : begins_with_special(tokenizer));
+  const Json* add_eos = find(config, "add_eos_token");
+  out.set("tokenizer.ggml.add_eos_token",
+          add_eos != nullptr && add_eos->is_boolean() && add_eos->get<bool>());
+  // One id or a list of them.
+  const Json* ends = find(generation, "eos_token_id");
+  std::vector<int64_t> stops;
+  for (const Json& id : ends == nullptr    ? Json::array()
+                        : ends->is_array() ? *ends
+                                           : Json::array({*ends})) {
+    if (id.is_number_unsigned() && id.get<uint64_t>() < vocabulary.size()) {
+      stops.push_back(id.get<int64_t>());
+    }
+  }
+  out.set("tern.stop_token_ids", MetaArray(std::move(stops)));
+}
+
+// The template's text: a file of its own, a text, or a list of named ones of which "default" counts.
+Result<std::string> chat_template(const std::filesystem::path& folder, const Json& config) {
+  std::error_code ignored;
+  if (std::filesystem::exists(folder / "chat_template.jinja", ignored)) {
+    return read_text_file(folder / "chat_template.jinja", size_t{1} << 20);
+  }
+  const Json* value = find(config, "chat_template");
+  for (size_t i = 0; value != nullptr && value->is_array() && i < value->size(); ++i) {
+    if (text_at((*value)[i], "name") == "default") {
+      return text_at((*value)[i], "template");
+    }
+  }
+  return value != nullptr && value->is_string() ? value->get<std::string>() : std::string();
+}
+
+// A JSON file that a model may lack.
+Result<Json> read_if_there(const std::filesystem::path& path) {
+  std::error_code ignored;
+  return std::filesystem::exists(path, ignored) ? read_json_file(path)
+                                                : Result<Json>(Json::object());
+}
+
+}  // namespace
+
+Result<void> translate_tokenizer(const std::filesystem::path& folder, HuggingFaceReader& out) {
+  ASSIGN_OR_RETURN(const Json tokenizer, read_json_file(folder / "tokenizer.json"));
+  ASSIGN_OR_RETURN(const Json config, read_if_there(folder / "tokenizer_config.json"));
+  ASSIGN_OR_RETURN(const Json generation, read_if_there(folder / "generation_config.json"));
+  const Json* model = find(tokenizer, "model");
+  if (model == nullptr || (text_at(*model, "type") != "BPE" && find(*model, "merges") == nullptr)) {
+    return Error{"tokenizer.json: expected a BPE model, found " +
+                 printable(model == nullptr ? "none" : text_at(*model, "type")) + "."};
+  }
+  Vocabulary vocabulary;
+  RETURN_IF_ERROR(vocabulary.read(tokenizer));
+  ASSIGN_OR_RETURN(const std::vector<std::string> merges, read_merges(*model));
+  if (part_of(find(tokenizer, "pre_tokenizer"), "pretokenizers", "ByteLevel") != nullptr) {
+    RETURN_IF_ERROR(translate_byte_level(tokenizer, merges, out));
+  } else {
+    translate_sentencepiece(tokenizer, merges, vocabulary, out);
+  }
+  vocabulary.write(out);
+  translate_ends(tokenizer, config, generation, vocabulary, out);
+  ASSIGN_OR_RETURN(std::string chat, chat_template(folder, config));
+  if (!chat.empty()) {
+    out.set("tokenizer.chat_template", out.keep(std::move(chat)));
+  }
+  return {};
+}
+
+}  // namespace tern

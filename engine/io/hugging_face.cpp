@@ -1,0 +1,317 @@
+#include "engine/io/hugging_face.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "engine/base/half.h"
+#include "engine/io/formats.h"
+#include "engine/io/safetensors.h"
+
+namespace tern {
+namespace {
+
+using Json = nlohmann::json;
+using safetensors::Entry;
+
+struct Rename {
+  std::string_view theirs;
+  std::string_view ours;
+};
+constexpr Rename kGlobalNames[] = {
+    {"model.embed_tokens", "token_embd"}, {"model.norm", "output_norm"}, {"lm_head", "output"}};
+constexpr Rename kLayerNames[] = {{"input_layernorm", "attn_norm"},
+                                  {"post_attention_layernorm", "ffn_norm"},
+                                  {"self_attn.q_proj", "attn_q"},
+                                  {"self_attn.k_proj", "attn_k"},
+                                  {"self_attn.v_proj", "attn_v"},
+                                  {"self_attn.o_proj", "attn_output"},
+                                  {"self_attn.q_norm", "attn_q_norm"},
+                                  {"self_attn.k_norm", "attn_k_norm"},
+                                  {"self_attn.attn_sub_norm", "attn_sub_norm"},
+                                  {"self_attn.inner_attn_ln", "attn_sub_norm"},
+                                  {"mlp.gate_proj", "ffn_gate"},
+                                  {"mlp.up_proj", "ffn_up"},
+                                  {"mlp.down_proj", "ffn_down"},
+                                  {"mlp.ffn_sub_norm", "ffn_sub_norm"},
+                                  {"mlp.ffn_layernorm", "ffn_sub_norm"}};
+
+template <size_t N>
+std::string_view renamed(const Rename (&table)[N], std::string_view stem) {
+  const auto found = std::ranges::find(table, stem, &Rename::theirs);
+  return found == std::end(table) ? std::string_view() : found->ours;
+}
+
+// "model.layers.3.mlp.up_proj" as "blk.3.ffn_up"; names that no table has stay as they are, so that the error about a tensor nobody
+// asked for shows the file's own name.
+std::string gguf_stem(std::string_view stem) {
+  if (const std::string_view name = renamed(kGlobalNames, stem); !name.empty()) {
+    return std::string(name);
+  }
+  constexpr std::string_view kLayers = "model.layers.";
+  if (stem.starts_with(kLayers)) {
+    const size_t dot = stem.find('.', kLayers.size());
+    if (dot != std::string_view::npos) {
+      const std::string_view name = renamed(kLayerNames, stem.substr(dot + 1));
+      if (!name.empty()) {
+        return "blk." + std::string(stem.substr(kLayers.size(), dot - kLayers.size())) + "." +
+               std::string(name);
+      }
+    }
+  }
+  return std::string(stem);
+}
+
+// What quantization_config says of the linear layers.
+struct Quantization {
+  enum class Kind : uint8_t {
+    kNone,     // floats, ternary only if their values are
+    kDivide,   // BitLinear: packed, y divided by weight_scale
+    kMultiply  // AutoBitLinear: packed, y multiplied by weight_scale; or floats rounded by absmean
+  };
+  Kind kind = Kind::kNone;
+  bool absmean = false;  // float weights are rounded each time the model runs
+  std::vector<std::string> kept_as_they_are;
+
+  bool covers(std::string_view name) const {
+    return name.starts_with("model.layers.") && name.find("_proj") != std::string_view::npos &&
+           std::ranges::none_of(kept_as_they_are, [&](const std::string& part) {
+             return name.find(part) != std::string_view::npos;
+           });
+  }
+};
+
+std::string text_at(const Json& object, const char* key, const char* fallback = "") {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_string() ? found->get<std::string>() : fallback;
+}
+
+Result<Quantization> read_quantization(const Json& config) {
+  Quantization out;
+  const auto found = config.find("quantization_config");
+  if (found == config.end() || !found->is_object()) {
+    // The 1bitLLM models publish float weights that their own code rounds.
+    const auto names = config.find("architectures");
+    out.absmean = names != config.end() && names->is_array() && !names->empty() &&
+                  names->front() == "BitnetForCausalLM";
+    return out;
+  }
+  const std::string method = text_at(*found, "quant_method");
+  if (method != "bitnet") {
+    return Error{"config.json: key quant_method: expected bitnet, found " + printable(method) +
+                 "."};
+  }
+  const std::string linear = text_at(*found, "linear_class", "bitlinear");
+  if (linear != "bitlinear" && linear != "autobitlinear") {
+    return Error{"config.json: key linear_class: expected bitlinear or autobitlinear, found " +
+                 printable(linear) + ": whether scales multiply or divide depends on it."};
+  }
+  if (const auto norm = found->find("use_rms_norm");
+      norm != found->end() && norm->is_boolean() && norm->get<bool>()) {
+    return Error{
+        "config.json: key use_rms_norm: expected false, found true; Tern does not compute norms "
+        "inside linear layers."};
+  }
+  out.kind = linear == "bitlinear" ? Quantization::Kind::kDivide : Quantization::Kind::kMultiply;
+  out.absmean =
+      linear == "autobitlinear" && text_at(*found, "quantization_mode", "offline") == "online";
+  if (const auto kept = found->find("modules_to_not_convert");
+      kept != found->end() && kept->is_array()) {
+    for (const Json& name : *kept) {
+      if (name.is_string()) {
+        out.kept_as_they_are.push_back(name.get<std::string>());
+      }
+    }
+  }
+  return out;
+}
+
+const WeightFormat* float_format(std::string_view dtype, bool absmean) {
+  if (dtype == "F32") {
+    return absmean ? &formats::kF32Absmean : &formats::kF32;
+  }
+  if (dtype == "F16") {
+    return absmean ? &formats::kF16Absmean : &formats::kF16;
+  }
+  if (dtype == "BF16") {
+    return absmean ? &formats::kBf16Absmean : &formats::kBf16;
+  }
+  return nullptr;
+}
+
+// How the weights of a tensor lie, and its logical shape, fastest first.
+Result<Tensor> tensor_of(const Entry& entry, const Quantization& quantization) {
+  Tensor tensor;
+  tensor.data = entry.data;
+  tensor.shape.assign(entry.shape.rbegin(), entry.shape.rend());
+  if (tensor.shape.empty()) {
+    tensor.shape.push_back(1);
+  }
+  if (entry.count == 0 || tensor.shape.size() > 4) {
+    return Error{"expected 1 to 4 dimensions of at least 1, found another shape."};
+  }
+  const bool linear = tensor.shape.size() == 2 && quantization.covers(entry.name);
+  if (entry.dtype == "U8" && linear && quantization.kind != Quantization::Kind::kNone) {
+    tensor.shape[1] *= 4;
+    tensor.format = &formats::kPackedRows;
+    return tensor;
+  }
+  tensor.format = float_format(entry.dtype, linear && quantization.absmean);
+  if (tensor.format == nullptr) {
+    return Error{"expected F32, F16 or BF16 (or U8 in a packed BitNet layer), found " +
+                 entry.dtype + "."};
+  }
+  if (linear && !quantization.absmean) {
+    const WeightFormat* ternary =
+        formats::find_ternary_floats(entry.dtype, entry.data, tensor.rows(), tensor.cols());
+    tensor.format = ternary != nullptr ? ternary : tensor.format;
+  }
+  return tensor;
+}
+
+// The one number of a scale tensor.
+Result<float> number_of(const Entry& entry) {
+  float value = 0;
+  uint16_t half = 0;
+  if (entry.count != 1) {
+    return Error{"expected one number, found " + std::to_string(entry.count) + "."};
+  }
+  if (entry.dtype == "F32") {
+    std::memcpy(&value, entry.data.data(), sizeof value);
+  } else if (entry.dtype == "F16") {
+    std::memcpy(&half, entry.data.data(), sizeof half);
+    value = half_to_float(half);
+  } else if (entry.dtype == "BF16") {
+    std::memcpy(&half, entry.data.data(), sizeof half);
+    const uint32_t bits = uint32_t{half} << 16U;
+    std::memcpy(&value, &bits, sizeof value);
+  } else {
+    return Error{"expected F32, F16 or BF16, found " + entry.dtype + "."};
+  }
+  return value;
+}
+
+// The files that hold the tensors: one, or those that an index lists.
+Result<std::vector<std::string>> shard_names(const std::filesystem::path& folder) {
+  std::error_code ignored;
+  const std::filesystem::path index = folder / "model.safetensors.index.json";
+  if (!std::filesystem::exists(index, ignored)) {
+    return std::vector<std::string>{"model.safetensors"};
+  }
+  ASSIGN_OR_RETURN(const Json json, read_json_file(index));
+  const auto map = json.find("weight_map");
+  if (map == json.end() || !map->is_object() || map->empty()) {
+    return Error{index.string() + ": expected a weight_map, found none."};
+  }
+  std::vector<std::string> names;
+  for (const auto& [tensor, file] : map->items()) {
+    const std::string name = file.is_string() ? file.get<std::string>() : std::string();
+    if (name.empty() || name.find('/') != std::string::npos || name.starts_with("..")) {
+      return Error{index.string() + ": tensor " + printable(tensor) +
+                   ": expected the name of a file in the same folder, found " + printable(name) +
+                   "."};
+    }
+    if (std::ranges::find(names, name) == names.end()) {
+      names.push_back(name);
+    }
+  }
+  std::ranges::sort(names);
+  return names;
+}
+
+}  // namespace
+
+bool is_hugging_face_model(const std::filesystem::path& path) {
+  std::error_code ignored;
+  return std::filesystem::is_directory(path, ignored) || path.extension() == ".safetensors" ||
+         path.string().ends_with(".safetensors.index.json");
+}
+
+Result<Json> read_json_file(const std::filesystem::path& path) {
+  ASSIGN_OR_RETURN(const std::string text, read_text_file(path));
+  Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object()) {
+    return Error{path.string() +
+                 ": expected a JSON object, found something else; download it again."};
+  }
+  return json;
+}
+
+void HuggingFaceReader::add_tensor(Tensor tensor) {
+  out_.index_.emplace(tensor.name, out_.tensors_.size());
+  out_.tensors_.push_back(std::move(tensor));
+}
+
+void HuggingFaceReader::add_floats(const std::string& name, std::vector<float> values) {
+  const std::vector<float>& kept = out_.numbers_.emplace_back(std::move(values));
+  add_tensor({name,
+              &formats::kF32,
+              {static_cast<int64_t>(kept.size())},
+              std::as_bytes(std::span(kept)),
+              0});
+}
+
+Result<void> HuggingFaceReader::read_tensors() {
+  ASSIGN_OR_RETURN(const Quantization quantization, read_quantization(config_));
+  ASSIGN_OR_RETURN(const std::vector<std::string> names, shard_names(folder_));
+  const auto tied = config_.find("tie_word_embeddings");
+  const bool is_tied = tied != config_.end() && tied->is_boolean() && tied->get<bool>();
+  for (const std::string& name : names) {
+    ASSIGN_OR_RETURN(MappedFile file, MappedFile::open(folder_ / name));
+    auto entries = safetensors::read(file.bytes());
+    if (!entries) {
+      return entries.error().in(file.path().string());
+    }
+    for (const Entry& entry : *entries) {
+      const size_t dot = entry.name.rfind('.');
+      const std::string stem = gguf_stem(std::string_view(entry.name).substr(0, dot));
+      const std::string part = dot == std::string::npos ? "" : entry.name.substr(dot);
+      const std::string where = file.path().string() + ": tensor " + printable(entry.name);
+      if (part == ".weight_scale") {
+        const Result<float> scale = number_of(entry);
+        if (!scale) {
+          return scale.error().in(where);
+        }
+        add_floats(stem + ".scale",
+                   {quantization.kind == Quantization::Kind::kDivide ? 1.0F / *scale : *scale});
+        continue;
+      }
+      if (is_tied && stem == "output") {
+        continue;  // a copy of the embedding
+      }
+      Result<Tensor> tensor = tensor_of(entry, quantization);
+      if (!tensor) {
+        return tensor.error().in(where);
+      }
+      tensor->name = stem + part;
+      tensor->file = static_cast<int>(out_.files_.size());
+      if (out_.index_.contains(tensor->name)) {
+        return Error{where + " occurs twice: the files do not belong together."};
+      }
+      add_tensor(std::move(*tensor));
+    }
+    out_.files_.push_back(std::move(file));
+  }
+  return {};
+}
+
+Result<void> HuggingFaceReader::read() {
+  ASSIGN_OR_RETURN(config_, read_json_file(folder_ / "config.json"));
+  const auto translated = [&]() -> Result<void> {
+    RETURN_IF_ERROR(translate_config(config_, *this));
+    return translate_tokenizer(folder_, *this);
+  }();
+  if (!translated) {
+    return translated.error().in(folder_.string());
+  }
+  return read_tensors();
+}
+
+Result<TensorFile> HuggingFaceReader::open(const std::filesystem::path& path) {
+  std::error_code ignored;
+  HuggingFaceReader reader(std::filesystem::is_directory(path, ignored) ? path
+                                                                        : path.parent_path());
+  RETURN_IF_ERROR(reader.read());
+  return std::move(reader.out_);
+}
+
+}  // namespace tern

@@ -1,0 +1,51 @@
+#pragma once
+// Model folders as Hugging Face publishes them: safetensors, config.json, tokenizer files. They are shown as the same keys and
+// tensor names that a GGUF file of the model would have, so that nothing above this layer knows the difference.
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "engine/base/result.h"
+#include "engine/io/tensor_file.h"
+
+namespace tern {
+
+// Whether a path is such a folder, or a file of one (*.safetensors, *.safetensors.index.json).
+bool is_hugging_face_model(const std::filesystem::path& path);
+
+// Collects what becomes a TensorFile.
+class HuggingFaceReader {
+ public:
+  static Result<TensorFile> open(const std::filesystem::path& path);
+
+  // For the parts of the reader (hf_*.cpp).
+  void set(const std::string& key, MetaValue value) {
+    out_.metadata_.insert_or_assign(key, std::move(value));
+  }
+  // A text that lives as long as the file.
+  std::string_view keep(std::string text) { return out_.texts_.emplace_back(std::move(text)); }
+  void add_tensor(Tensor tensor);
+  // A vector of floats that no file holds.
+  void add_floats(const std::string& name, std::vector<float> values);
+  void add_notice(std::string text) { out_.notices_.push_back(std::move(text)); }
+
+ private:
+  explicit HuggingFaceReader(std::filesystem::path folder) : folder_(std::move(folder)) {}
+  Result<void> read();
+  Result<void> read_tensors();
+
+  std::filesystem::path folder_;
+  nlohmann::json config_;
+  TensorFile out_;
+};
+
+// config.json as the keys of a GGUF file. Errors: an architecture or a property that Tern does not run.
+Result<void> translate_config(const nlohmann::json& config, HuggingFaceReader& out);
+
+// tokenizer.json, tokenizer_config.json, generation_config.json and chat_template.jinja of a folder as the keys of a GGUF file.
+Result<void> translate_tokenizer(const std::filesystem::path& folder, HuggingFaceReader& out);
+
+// A JSON object in a file. Errors name it.
+Result<nlohmann::json> read_json_file(const std::filesystem::path& path);
+
+}  // namespace tern
