@@ -28,11 +28,8 @@ namespace {
 const KernelTable kAvx512Table = {
     .name = "avx512",
     .needs = kCpuAvx2 | kCpuAvx512 | kCpuAvx512Vnni | kCpuAvx512Vbmi | kCpuAvx512Bitalg,
-    .ternary = {kTernary<Vnni<VnniTwoBit, 6>>,
-                kTernary<Vnni<VnniBase3, 5>>,
-                {},
-                {},
-                kTernary<Vnni<VnniSign, 6>>},
+    .ternary =
+        {kTernary<Vnni<VnniTwoBit>>, kTernary<Vnni<VnniBase3>>, {}, {}, kTernary<Vnni<VnniSign>>},
     .split = {split_coarse, split_fine, split_matmul},
     .dense_matmul = dense_matmul,
     .dense_scratch_bytes = dense_scratch_bytes,

@@ -24,11 +24,8 @@ namespace {
 const KernelTable kAvx512vlTable = {
     .name = "avx512vl",
     .needs = kCpuAvx2 | kCpuAvx512 | kCpuAvx512Vnni,
-    .ternary = {kTernary<Vnni<VnniTwoBit, 3>>,
-                kTernary<Vnni<VnniBase3, 2>>,
-                {},
-                {},
-                kTernary<Vnni<VnniSign, 3>>},
+    .ternary =
+        {kTernary<Vnni<VnniTwoBit>>, kTernary<Vnni<VnniBase3>>, {}, {}, kTernary<Vnni<VnniSign>>},
 };
 
 }  // namespace tern

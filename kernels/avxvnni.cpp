@@ -23,11 +23,8 @@ namespace {
 const KernelTable kAvxvnniTable = {
     .name = "avxvnni",
     .needs = kCpuAvx2 | kCpuAvxVnni,
-    .ternary = {kTernary<Vnni<VnniTwoBit, 3>>,
-                kTernary<Vnni<VnniBase3, 2>>,
-                {},
-                {},
-                kTernary<Vnni<VnniSign, 3>>},
+    .ternary =
+        {kTernary<Vnni<VnniTwoBit>>, kTernary<Vnni<VnniBase3>>, {}, {}, kTernary<Vnni<VnniSign>>},
 };
 
 }  // namespace tern

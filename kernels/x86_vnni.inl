@@ -15,6 +15,13 @@ inline void add_products(V::Ints& sums, V::Ints codes, V::Ints four) {
 #endif
 }
 
+// Sums that stay in registers beside weights and activations: EVEX has 32 registers, VEX 16.
+#ifdef __AVX512VNNI__
+constexpr int kSumsInRegisters = 25;
+#else
+constexpr int kSumsInRegisters = 12;
+#endif
+
 template <int kBits>
 inline V::Ints low_bits(V::Ints v) {
   return V::bit_and(v, V::all_ints(0x01010101 * ((1 << kBits) - 1)));
@@ -119,72 +126,26 @@ struct VnniSign {
   }
 };
 
-// Sums of one panel and token, while they grow.
-template <class Format>
-struct ExpandedSums {
-  V::Ints of[Format::kExpanded];
-};
-
-template <class Format, int kPanels, int kTokens>
-inline void multiply_step(Stream panels, Activations x, int32_t step,
-                          ExpandedSums<Format> (*acc)[kTokens]) {
-  V::Ints four[kTokens];
-  for (int t = 0; t < kTokens; ++t) {
-    four[t] = x.four(t, step);
-  }
-  for (int p = 0; p < kPanels; ++p) {
-    V::Ints w[Format::kExpanded];
-    Format::expand(V::load_ints(panels.at(p, step)), w);
-    for (int e = 0; e < Format::kExpanded; ++e) {
-      for (int t = 0; t < kTokens; ++t) {
-        add_products(acc[p][t].of[e], w[e], four[t]);
-      }
-    }
-  }
-}
-
 // The Kernel that x86_ternary.inl asks for.
-template <class Format, int kTile>
+template <class Format>
 struct Vnni {
   static constexpr PackedLayout kLayout = Format::kLayout;
   static constexpr int kCount = fields_of(kLayout.packing);
-  static constexpr int kDirectTokens = 24 / Format::kExpanded;
+  static constexpr int kExpanded = Format::kExpanded;
+  static constexpr int kDirectTokens = kSumsInRegisters / kExpanded;
 
   template <int kPanels, int kTokens>
   static void multiply(Stream panels, Activations x, int32_t steps,
                        PanelSums<Vnni> (*out)[kTokens]) {
     constexpr int32_t kRun = Format::kRunCols / kStepCols;
-    constexpr int32_t kStepsOfLine = 64 / kStepBytes;  // one prefetch a cache line
     for (int32_t run = 0; run < steps; run += kRun) {
-      ExpandedSums<Format> acc[kPanels][kTokens] = {};
-      const int32_t end = at_most(steps, run + kRun);
-      int32_t step = run;
-      for (; step + kStepsOfLine <= end; step += kStepsOfLine) {
-        for (int p = 0; p < kPanels; ++p) {
-          prefetch(panels.at(p, step));
-        }
-        for (int32_t i = 0; i < kStepsOfLine; ++i) {
-          multiply_step<Format, kPanels, kTokens>(panels, x, step + i, acc);
-        }
-      }
-      if (step < end) {
-        multiply_step<Format, kPanels, kTokens>(panels, x, step, acc);
-      }
-      for (int p = 0; p < kPanels; ++p) {
-        for (int t = 0; t < kTokens; ++t) {
-          V::Ints of_codes[kCount];
-          Format::combine(acc[p][t].of, of_codes);
-          for (int b = 0; b < kCount; ++b) {
-            out[p][t].block[b] = V::add(out[p][t].block[b], of_codes[b]);
-          }
-        }
-      }
+      multiply_run<kPanels, kTokens>(panels, x, run, at_most(steps, run + kRun), out);
     }
   }
 
   static constexpr int32_t kChunkSteps = 256;
-  static constexpr int kTokenTile = kTile;
   static constexpr int kBlocksAtOnce = kCount == 8 ? 4 : kCount;
+  static constexpr int kTokenTile = kSumsInRegisters / kBlocksAtOnce;
 
   static void unpack(const uint8_t* packed, int32_t steps, V::Ints (*codes)[kCount]) {
     for (int32_t step = 0; step < steps; ++step) {
@@ -219,6 +180,80 @@ struct Vnni {
           sums[t][first + b] = acc[t][b];
         }
       }
+    }
+  }
+
+ private:
+  // Of one panel and kTokens tokens. Panels are written out where there may be two, because gcc 12 keeps what a loop over two
+  // panels indexes in memory.
+  template <int kTokens>
+  using Sums = V::Ints[kTokens][kExpanded];
+
+  template <int kTokens>
+  static void clear(Sums<kTokens>& acc) {
+    for (int t = 0; t < kTokens; ++t) {
+      for (int e = 0; e < kExpanded; ++e) {
+        acc[t][e] = V::all_ints(0);
+      }
+    }
+  }
+
+  template <int kTokens>
+  static void add_step(const uint8_t* packed, const V::Ints (&four)[kTokens], Sums<kTokens>& acc) {
+    V::Ints w[kExpanded];
+    Format::expand(V::load_ints(packed), w);
+    for (int e = 0; e < kExpanded; ++e) {
+      for (int t = 0; t < kTokens; ++t) {
+        add_products(acc[t][e], w[e], four[t]);
+      }
+    }
+  }
+
+  template <int kTokens>
+  static void add_combined(const Sums<kTokens>& acc, PanelSums<Vnni>* out) {
+    for (int t = 0; t < kTokens; ++t) {
+      V::Ints of_codes[kCount];
+      Format::combine(acc[t], of_codes);
+      for (int b = 0; b < kCount; ++b) {
+        out[t].block[b] = V::add(out[t].block[b], of_codes[b]);
+      }
+    }
+  }
+
+  template <int kPanels, int kTokens>
+  static void multiply_step(Stream panels, Activations x, int32_t step, Sums<kTokens>* acc) {
+    V::Ints four[kTokens];
+    for (int t = 0; t < kTokens; ++t) {
+      four[t] = x.four(t, step);
+    }
+    add_step<kTokens>(panels.at(0, step), four, acc[0]);
+    if constexpr (kPanels == 2) {
+      add_step<kTokens>(panels.at(1, step), four, acc[1]);
+    }
+  }
+
+  template <int kPanels, int kTokens>
+  static void multiply_run(Stream panels, Activations x, int32_t step, int32_t end,
+                           PanelSums<Vnni> (*out)[kTokens]) {
+    constexpr int32_t kStepsOfLine = 64 / kStepBytes;  // one prefetch a cache line
+    Sums<kTokens> acc[kPanels];
+    clear<kTokens>(acc[0]);
+    clear<kTokens>(acc[kPanels - 1]);
+    for (; step + kStepsOfLine <= end; step += kStepsOfLine) {
+      prefetch(panels.at(0, step));
+      if constexpr (kPanels == 2) {
+        prefetch(panels.at(1, step));
+      }
+      for (int32_t i = 0; i < kStepsOfLine; ++i) {
+        multiply_step<kPanels, kTokens>(panels, x, step + i, acc);
+      }
+    }
+    if (step < end) {
+      multiply_step<kPanels, kTokens>(panels, x, step, acc);
+    }
+    add_combined<kTokens>(acc[0], out[0]);
+    if constexpr (kPanels == 2) {
+      add_combined<kTokens>(acc[1], out[1]);
     }
   }
 };
