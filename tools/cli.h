@@ -29,6 +29,7 @@ Action declare_inspect(CLI::App& app);
 Action declare_run(CLI::App& app);
 Action declare_logits(CLI::App& app);
 Action declare_perplexity(CLI::App& app);
+Action declare_synth(CLI::App& app);
 Action declare_tokenize(CLI::App& app);
 
 // Options of every command that runs a model.

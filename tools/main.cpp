@@ -17,6 +17,7 @@ constexpr Command kCommands[] = {
     {"inspect", "Describe a model file and the memory it needs", declare_inspect},
     {"logits", "Write the raw logits of given tokens", declare_logits},
     {"perplexity", "Measure perplexity on a text", declare_perplexity},
+    {"synth", "Write a model of a real shape with random weights", declare_synth},
     {"tokenize", "Show the tokens of a text", declare_tokenize},
 };
 

@@ -1,0 +1,136 @@
+// tern synth: a model of a real shape with random weights, so that anyone can measure without a download.
+
+#include "tools/synth_model.h"
+
+#include <cstdio>
+
+#include "engine/base/memory.h"
+#include "engine/base/parallel.h"
+#include "tools/cli.h"
+
+namespace tern::cli {
+namespace {
+
+struct Options {
+  std::string shape = "bitnet-2b-4t";
+  int layers = 0;
+  std::string type = "i2_s";
+  std::string embedding = "f16";
+  std::string head;
+  uint64_t seed = 1;
+  std::string output;
+  bool force = false;
+};
+
+std::string joined(const std::vector<std::string>& names) {
+  std::string text;
+  for (const std::string& name : names) {
+    text += (text.empty() ? "" : ", ") + name;
+  }
+  return text;
+}
+
+std::string shape_names() {
+  std::vector<std::string> names;
+  for (const SynthShape& shape : synth_shapes()) {
+    names.push_back(shape.name);
+  }
+  return joined(names);
+}
+
+std::string type_names() {
+  std::vector<std::string> names;
+  for (const WeightFormat* format : all_weight_formats()) {
+    if (format->encode != nullptr) {
+      names.emplace_back(format->name);
+    }
+  }
+  return joined(names);
+}
+
+Result<const WeightFormat*> parse_type(const char* option, const std::string& name) {
+  const WeightFormat* format = find_weight_format(name);
+  if (format == nullptr || format->encode == nullptr) {
+    return Error{std::string(option) + ": expected one of " + type_names() + ", found " + name +
+                 "."};
+  }
+  return format;
+}
+
+Result<SynthOptions> resolve(const Options& options) {
+  const SynthShape* shape = find_synth_shape(options.shape);
+  if (shape == nullptr) {
+    return Error{"--shape: expected one of " + shape_names() + ", found " + options.shape + "."};
+  }
+  SynthOptions synth;
+  synth.shape = *shape;
+  ASSIGN_OR_RETURN(synth.linear, parse_type("--type", options.type));
+  ASSIGN_OR_RETURN(synth.embedding, parse_type("--embedding", options.embedding));
+  synth.head = synth.embedding;
+  if (!options.head.empty()) {
+    ASSIGN_OR_RETURN(synth.head, parse_type("--head", options.head));
+    synth.shape.tied = false;
+  }
+  if (options.layers > 0) {
+    synth.shape.layers = options.layers;
+  }
+  synth.seed = options.seed;
+  synth.threads = default_thread_count();
+  return synth;
+}
+
+Result<void> synth(const Options& options) {
+  ASSIGN_OR_RETURN(SynthOptions resolved, resolve(options));
+  std::error_code ignored;
+  if (std::filesystem::is_directory(options.output, ignored)) {
+    return Error{options.output + ": expected the name of a file to write, found a directory."};
+  }
+  if (!options.force && std::filesystem::exists(options.output, ignored)) {
+    return Error{options.output +
+                 ": this file exists. Give another name, or --force to replace it."};
+  }
+  catch_interrupts();
+  {
+    ProgressBar bar("writing");
+    resolved.keep_going = [&](double done) {
+      bar.update(done);
+      return !interrupted();
+    };
+    RETURN_IF_ERROR(write_synth_model(options.output, resolved));
+  }
+  std::fprintf(stderr, "%s: %s, %s\n", options.output.c_str(), options.shape.c_str(),
+               human_bytes(std::filesystem::file_size(options.output, ignored)).c_str());
+  return {};
+}
+
+}  // namespace
+
+Action declare_synth(CLI::App& app) {
+  const auto options = std::make_shared<Options>();
+  app.add_option("--shape", options->shape, "The model whose shape to take: " + shape_names())
+      ->type_name("NAME")
+      ->capture_default_str();
+  app.add_option("--layers", options->layers, "Fewer or more layers than the shape has")
+      ->check(in_range(1, 1000))
+      ->type_name("N");
+  app.add_option("--type", options->type, "Type of the layers' matrices: " + type_names())
+      ->type_name("TYPE")
+      ->capture_default_str();
+  app.add_option("--embedding", options->embedding, "Type of the token embedding")
+      ->type_name("TYPE")
+      ->capture_default_str();
+  app.add_option("--head", options->head,
+                 "Type of the output head, which then is apart from the embedding; default: as the "
+                 "shape has it, of the embedding's type")
+      ->type_name("TYPE");
+  app.add_option("--seed", options->seed, "The same seed writes the same file")
+      ->type_name("N")
+      ->capture_default_str();
+  app.add_option("-o,--output", options->output, "File to write (GGUF)")
+      ->required()
+      ->type_name("FILE");
+  app.add_flag("--force", options->force, "Replace an existing file");
+  return [options] { return synth(*options); };
+}
+
+}  // namespace tern::cli
