@@ -20,6 +20,10 @@ namespace {
 
 #include "kernels/x86_vnni.inl"
 
+#include "kernels/x86_bitplanes.inl"
+
+#include "kernels/avx512_bitplanes.inl"
+
 #include "kernels/avx512_split.inl"
 #include "kernels/x86_split.inl"
 
@@ -28,8 +32,9 @@ namespace {
 const KernelTable kAvx512Table = {
     .name = "avx512",
     .needs = kCpuAvx2 | kCpuAvx512 | kCpuAvx512Vnni | kCpuAvx512Vbmi | kCpuAvx512Bitalg,
-    .ternary =
-        {kTernary<Vnni<VnniTwoBit>>, kTernary<Vnni<VnniBase3>>, {}, {}, kTernary<Vnni<VnniSign>>},
+    .ternary = {kTernary<Vnni<VnniTwoBit>>, kTernary<Vnni<VnniBase3>>,
+                kBitplanesKernel<Popcount, UnpackedPlanes>,
+                kBitplanesKernel<Masked, UnpackedPlanes>, kTernary<Vnni<VnniSign>>},
     .split = {split_coarse, split_fine, split_matmul},
     .dense_matmul = dense_matmul,
     .dense_scratch_bytes = dense_scratch_bytes,
