@@ -5,6 +5,10 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #elif defined(__aarch64__) && defined(__linux__)
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
@@ -61,6 +65,19 @@ uint32_t saved_registers(uint32_t leaf1_ecx) {
   return low;
 }
 
+// Asks the operating system for the tile registers, which it gives to no process unasked: their 8 KB would enlarge every
+// thread's saved state and signal frames. Old kernels and sandboxes refuse; then there is no AMX. What is granted holds for
+// all threads of the process.
+bool may_use_tiles() {
+#ifdef __linux__
+  constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
+  constexpr long kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+
 // Bit numbers: Intel SDM volume 2, CPUID.
 uint32_t detect() {
   constexpr uint32_t kYmm = 0x06;      // SSE, AVX
@@ -87,7 +104,8 @@ uint32_t detect() {
   set_if(avx512 && bit(leaf7.ecx, 1), kCpuAvx512Vbmi);
   set_if(avx512 && bit(leaf7.ecx, 11), kCpuAvx512Vnni);
   set_if(avx512 && bit(leaf7.ecx, 12), kCpuAvx512Bitalg);
-  set_if(bit(leaf7.edx, 24) && bit(leaf7.edx, 25) && (saved & kTile) == kTile, kCpuAmxInt8);
+  const bool amx = bit(leaf7.edx, 24) && bit(leaf7.edx, 25) && (saved & kTile) == kTile;
+  set_if(amx && may_use_tiles(), kCpuAmxInt8);
   return found;
 }
 

@@ -8,7 +8,7 @@
 
 namespace tern {
 
-// Bits of CpuFeature found, asked once.
+// Bits of CpuFeature found, asked once: of the processor, and where the operating system must permit a feature (AMX), of it.
 uint32_t cpu_features();
 // For people: "AMD EPYC 9354" and "avx2 avx512 avx512vnni".
 std::string cpu_name();

@@ -20,6 +20,8 @@ function(tern_isa name processor)
 endfunction()
 
 set_property(GLOBAL PROPERTY TERN_ISAS "")
+tern_isa(amx "x86_64|AMD64" -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512vbmi
+  -mavx512bitalg -mamx-tile -mamx-int8 -mprefer-vector-width=512)
 tern_isa(avx512 "x86_64|AMD64" -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512vbmi
   -mavx512bitalg)
 tern_isa(avx512vl "x86_64|AMD64" -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni)

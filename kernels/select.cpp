@@ -10,6 +10,9 @@ namespace {
 
 // Best first.
 constexpr std::array kCompiledTables = {
+#ifdef TERN_HAVE_AMX
+    &kAmxTable,
+#endif
 #ifdef TERN_HAVE_AVX512
     &kAvx512Table,
 #endif

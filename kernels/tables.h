@@ -5,6 +5,7 @@
 
 namespace tern {
 
+extern const KernelTable kAmxTable;          // amx.cpp
 extern const KernelTable kAvx512Table;       // avx512.cpp
 extern const KernelTable kAvx512vlTable;     // avx512vl.cpp
 extern const KernelTable kAvxvnniTable;      // avxvnni.cpp
