@@ -9,6 +9,7 @@
 #include "tools/line_editor.h"
 #include "tools/report.h"
 #include "tools/sampling_options.h"
+#include "tools/speculation_options.h"
 
 namespace tern::cli {
 namespace {
@@ -24,6 +25,7 @@ constexpr char kHelp[] =
 struct ChatOptions {
   ModelOptions model;
   SamplingOptions sampling;
+  SpeculationFlags speculation;
   std::string system;
   int context = 0;
 };
@@ -154,7 +156,9 @@ Result<void> chat(const ChatOptions& options) {
     std::fputs("note: this model was not made for conversation; it will go on with your text.\n",
                stderr);
   }
-  LocalCompleter completer(std::move(session));
+  ASSIGN_OR_RETURN(Speculation speculation,
+                   options.speculation.create(loaded, options.model, session.context()));
+  LocalCompleter completer(std::move(session), std::move(speculation));
   LineEditor editor(history_path());
   Chat conversation(completer, options);
   if (stdin_is_terminal()) {
@@ -176,6 +180,7 @@ Action declare_chat(CLI::App& app) {
   options->model.declare(app);
   declare_context(app, options->context);
   options->sampling.declare(app);
+  options->speculation.declare(app);
   app.add_option("--system", options->system, "System message")->type_name("TEXT");
   declare_chat_template(app, options->model);
   return [options] { return chat(*options); };

@@ -12,6 +12,24 @@ double per_second(int tokens, double seconds) {
   return seconds > 0 ? tokens / seconds : 0;
 }
 
+// Nothing if nothing was proposed.
+std::string speculation_report(const Usage& usage) {
+  if (usage.proposed_tokens == 0) {
+    return {};
+  }
+  char text[128];
+  const int length = std::snprintf(text, sizeof text, "; accepted %lld of %lld proposed tokens",
+                                   static_cast<long long>(usage.accepted_tokens),
+                                   static_cast<long long>(usage.proposed_tokens));
+  std::string report(text, static_cast<size_t>(length));
+  if (usage.speculation_gain > 0) {
+    std::snprintf(text, sizeof text, " (%.2f x the speed of plain decoding)",
+                  usage.speculation_gain);
+    report += text;
+  }
+  return report;
+}
+
 }  // namespace
 
 const char* reason_name(StopReason reason) {
@@ -42,13 +60,18 @@ double generation_speed(const Usage& usage) {
 void print_summary(const Completion& completion, size_t bytes_per_token) {
   const Usage& usage = completion.usage;
   const double speed = generation_speed(usage);
+  // An accepted guess came without a pass of its own.
+  const double passes = std::max(1.0, static_cast<double>(usage.completion_tokens) - 1);
+  const double read = speed * (1 - static_cast<double>(usage.accepted_tokens) / passes) *
+                      static_cast<double>(bytes_per_token);
+  const std::string speculation = speculation_report(usage);
   std::fprintf(
       stderr,
       "\nprompt %d tokens, %.1f tokens/s; generated %d tokens, %.1f tokens/s, %.1f GB/s of "
-      "weights (%s); first token after %.0f ms; memory %s\n",
-      usage.prompt_tokens, prompt_speed(usage), usage.completion_tokens, speed,
-      speed * static_cast<double>(bytes_per_token) * 1e-9, reason_name(completion.reason),
-      usage.first_token_seconds * 1000, human_bytes(peak_resident_memory()).c_str());
+      "weights (%s); first token after %.0f ms%s; memory %s\n",
+      usage.prompt_tokens, prompt_speed(usage), usage.completion_tokens, speed, read * 1e-9,
+      reason_name(completion.reason), usage.first_token_seconds * 1000, speculation.c_str(),
+      human_bytes(peak_resident_memory()).c_str());
 }
 
 }  // namespace tern::cli

@@ -8,6 +8,7 @@
 #include "tools/cli.h"
 #include "tools/report.h"
 #include "tools/sampling_options.h"
+#include "tools/speculation_options.h"
 
 namespace tern::cli {
 namespace {
@@ -15,6 +16,7 @@ namespace {
 struct RunOptions {
   ModelOptions model;
   SamplingOptions sampling;
+  SpeculationFlags speculation;
   std::string prompt;
   std::string file;
   std::string system;
@@ -63,6 +65,9 @@ void print_json(const Completion& completion, const Model& model) {
       {"prompt_tokens_per_second", prompt_speed(usage)},
       {"tokens_per_second", generation_speed(usage)},
       {"first_token_seconds", usage.first_token_seconds},
+      {"proposed_tokens", usage.proposed_tokens},
+      {"accepted_tokens", usage.accepted_tokens},
+      {"speculation_gain", usage.speculation_gain},
       {"peak_memory_bytes", peak_resident_memory()},
   };
   std::printf("%s\n", json.dump(2).c_str());
@@ -74,7 +79,9 @@ Result<void> run(const RunOptions& options) {
   RETURN_IF_ERROR(options.sampling.apply(request));
   ASSIGN_OR_RETURN(const LoadedModel loaded, load_model(options.model));
   ASSIGN_OR_RETURN(Session session, create_session(loaded, options.context));
-  LocalCompleter completer(std::move(session));
+  ASSIGN_OR_RETURN(Speculation speculation,
+                   options.speculation.create(loaded, options.model, session.context()));
+  LocalCompleter completer(std::move(session), std::move(speculation));
 
   const bool chat =
       !options.raw && (loaded.model->chat_template().is_chat() || !options.system.empty());
@@ -121,6 +128,7 @@ Action declare_run(CLI::App& app) {
   options->model.declare(app);
   declare_context(app, options->context);
   options->sampling.declare(app);
+  options->speculation.declare(app);
   app.add_option("--system", options->system, "System message")->type_name("TEXT");
   declare_chat_template(app, options->model);
   app.add_flag("--raw", options->raw, "Use the prompt as it is, without the chat template");

@@ -50,6 +50,10 @@ struct Usage {
   double prompt_seconds = 0;       // reading the prompt
   double generation_seconds = 0;   // all tokens after the first
   double first_token_seconds = 0;  // from the call to the first token
+  int64_t proposed_tokens = 0;     // guesses that were verified together with a token (speculation)
+  int64_t accepted_tokens = 0;     // those that came true
+  double speculation_gain =
+      0;  // time that plain decoding would take over the time taken; 0: unknown
 };
 
 struct Completion {

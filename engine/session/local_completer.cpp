@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
 
 namespace tern {
 namespace {
@@ -59,6 +60,92 @@ size_t StopFilter::held_length() const {
   return held;
 }
 
+// The text that grows on a prompt: chooses each token, shows it, and knows when the text is over.
+class Answer {
+ public:
+  Answer(const Request& request, const Model& model, Sampler& sampler, const Completer::Sink& sink,
+         Completion& completion)
+      : request_(request),
+        model_(model),
+        sampler_(sampler),
+        sink_(sink),
+        completion_(completion),
+        filter_(request.stop) {
+    completion.reason = StopReason::kLength;
+  }
+
+  // The next token. `room`: how many more tokens the context holds.
+  TokenId next(std::span<const float> logits, int32_t room) {
+    const TokenId token = sampler_.sample(logits);
+    sampler_.accept(token);
+    Usage& usage = completion_.usage;
+    ++usage.completion_tokens;
+    if (usage.completion_tokens == 1) {
+      usage.first_token_seconds = usage.prompt_seconds + watch_.seconds();
+    }
+    if (!request_.ignore_eos && contains(model_.stop_tokens(), token)) {
+      end(StopReason::kEndOfText);
+      return token;
+    }
+    const bool wanted = deliver(filter_.push(decoder_.push(model_.tokenizer().bytes_of(token))));
+    if (filter_.stopped()) {
+      end(StopReason::kStopString);
+    } else if (!wanted) {
+      end(StopReason::kCancelled);
+    } else if (tokens_left() == 0) {
+      end(StopReason::kLength);
+    } else if (room == 0) {
+      end(StopReason::kContextFull);
+    }
+    return token;
+  }
+
+  void end(StopReason reason) {
+    completion_.reason = reason;
+    over_ = true;
+  }
+  bool over() const { return over_; }
+  // Tokens that the request still allows.
+  int32_t tokens_left() const {
+    return request_.max_tokens < 0 ? std::numeric_limits<int32_t>::max()
+                                   : request_.max_tokens - completion_.usage.completion_tokens;
+  }
+
+  // Shows what was held back.
+  void finish() {
+    if (!filter_.stopped()) {
+      // Two statements: the operands of one sum may be computed in either order.
+      std::string rest = filter_.push(decoder_.finish());
+      rest += filter_.finish();
+      deliver(rest);
+    }
+    completion_.usage.generation_seconds = watch_.seconds();
+  }
+
+ private:
+  bool deliver(const std::string& text) {
+    completion_.text += text;
+    return sink_(text);
+  }
+
+  const Request& request_;
+  const Model& model_;
+  Sampler& sampler_;
+  const Completer::Sink& sink_;
+  Completion& completion_;
+  StreamDecoder decoder_;
+  StopFilter filter_;
+  Stopwatch watch_;
+  bool over_ = false;
+};
+
+LocalCompleter::LocalCompleter(Session session, Speculation speculation)
+    : session_(std::move(session)), speculation_(std::move(speculation)) {
+  // One token more than the context: the last one of a full context is not read any more.
+  text_.reserve(static_cast<size_t>(session_.context()) + 1);
+  batch_.reserve(kMostGuesses + 1);
+}
+
 Result<std::vector<TokenId>> LocalCompleter::prompt_tokens(const Request& request) const {
   const Model& model = session_.model();
   const Tokenizer& tokenizer = model.tokenizer();
@@ -83,72 +170,50 @@ Result<std::vector<TokenId>> LocalCompleter::prompt_tokens(const Request& reques
 // Reads the part of the prompt that the session does not hold yet. Empty if the sink cancelled.
 std::span<const float> LocalCompleter::read_prompt(const std::vector<TokenId>& prompt,
                                                    const Sink& sink) {
+  const auto held_end = text_.begin() + session_.length();
   const auto common = static_cast<size_t>(
-      std::mismatch(history_.begin(), history_.end(), prompt.begin(), prompt.end()).second -
-      prompt.begin());
+      std::mismatch(text_.begin(), held_end, prompt.begin(), prompt.end()).second - prompt.begin());
   // At least one token is computed: its logits are what generation starts from.
   const size_t kept = std::min(common, prompt.size() - 1);
   session_.rewind(static_cast<int32_t>(kept));
-  history_.resize(kept);
-  const std::span<const TokenId> rest = std::span(prompt).subspan(kept);
-  const std::span<const float> logits = session_.append(rest, [&] { return sink(""); });
-  if (!logits.empty()) {
-    history_ = prompt;
+  text_ = prompt;
+  if (!speculation_.begin(text_, [&] { return sink(""); })) {
+    return {};
   }
-  return logits;
+  return session_.append(std::span(prompt).subspan(kept), [&] { return sink(""); });
 }
 
-// Samples until something ends the text; fills in its reason and the number of tokens.
-void LocalCompleter::generate(const Request& request, std::span<const float> logits,
-                              Sampler& sampler, const Sink& sink, Completion& completion) {
-  const Model& model = session_.model();
-  Usage& usage = completion.usage;
-  StreamDecoder decoder;
-  StopFilter filter(request.stop);
-  const auto deliver = [&](const std::string& text) {
-    completion.text += text;
-    return sink(text);
+// Writes until something ends the text. Each pass reads the last token and the guesses at what follows it, and goes on for as
+// long as the guesses are what is chosen: with no guess it is plain decoding.
+void LocalCompleter::generate(Answer& answer, std::span<const float> logits, const Sink& sink) {
+  const auto add_next = [&](std::span<const float> next_logits) {
+    const auto room = session_.context() - static_cast<int32_t>(text_.size());
+    text_.push_back(answer.next(next_logits, room));
   };
-  const Stopwatch watch;
-  completion.reason = StopReason::kLength;
-  while (usage.completion_tokens != request.max_tokens) {
-    const TokenId token = sampler.sample(logits);
-    sampler.accept(token);
-    ++usage.completion_tokens;
-    if (usage.completion_tokens == 1) {
-      usage.first_token_seconds = usage.prompt_seconds + watch.seconds();
-    }
-    if (!request.ignore_eos && contains(model.stop_tokens(), token)) {
-      completion.reason = StopReason::kEndOfText;
+  add_next(logits);
+  while (!answer.over()) {
+    const size_t before = text_.size();
+    const int32_t limit = std::min(session_.room(), answer.tokens_left()) - 1;
+    const std::span<const TokenId> guesses = speculation_.propose(text_, limit);
+    batch_.assign(1, text_.back());
+    batch_.insert(batch_.end(), guesses.begin(), guesses.end());
+    double choosing = 0;
+    const auto take = [&](std::span<const float> next_logits) {
+      const Stopwatch watch;
+      add_next(next_logits);
+      choosing += watch.seconds();
+      const size_t taken = text_.size() - before;
+      return !answer.over() && taken <= guesses.size() && text_.back() == guesses[taken - 1];
+    };
+    const Stopwatch watch;
+    if (!session_.append_each(batch_, take, [&] { return sink(""); })) {
+      answer.end(StopReason::kCancelled);
       break;
     }
-    const bool wanted = deliver(filter.push(decoder.push(model.tokenizer().bytes_of(token))));
-    if (filter.stopped()) {
-      completion.reason = StopReason::kStopString;
-      break;
-    }
-    if (!wanted) {
-      completion.reason = StopReason::kCancelled;
-      break;
-    }
-    if (usage.completion_tokens == request.max_tokens) {
-      break;
-    }
-    if (session_.room() == 0) {
-      completion.reason = StopReason::kContextFull;
-      break;
-    }
-    logits = session_.append({&token, 1}, [&] { return sink(""); });
-    if (logits.empty()) {
-      completion.reason = StopReason::kCancelled;
-      break;
-    }
-    history_.push_back(token);
+    // What follows a wrong guess is forgotten; so is the last token, which plain decoding has not read either.
+    session_.rewind(static_cast<int32_t>(text_.size()) - 1);
+    speculation_.learn(std::span(text_).subspan(before), watch.seconds() - choosing);
   }
-  if (!filter.stopped()) {
-    deliver(filter.push(decoder.finish()) + filter.finish());
-  }
-  usage.generation_seconds = watch.seconds();
 }
 
 Result<Completion> LocalCompleter::complete(const Request& request, const Sink& sink) {
@@ -169,9 +234,17 @@ Result<Completion> LocalCompleter::complete(const Request& request, const Sink& 
   completion.usage.prompt_seconds = watch.seconds();
   if (logits.empty()) {
     completion.reason = StopReason::kCancelled;
-  } else {
-    generate(request, logits, sampler, sink, completion);
+    return completion;
   }
+  Answer answer(request, session_.model(), sampler, sink, completion);
+  if (request.max_tokens != 0) {
+    generate(answer, logits, sink);
+  }
+  answer.finish();
+  const Speculation::Summary speculation = speculation_.summary();
+  completion.usage.proposed_tokens = speculation.proposed;
+  completion.usage.accepted_tokens = speculation.accepted;
+  completion.usage.speculation_gain = speculation.gain;
   return completion;
 }
 

@@ -8,12 +8,16 @@
 #include "engine/api/completer.h"
 #include "engine/run/sampler.h"
 #include "engine/session/session.h"
+#include "engine/session/speculation.h"
 
 namespace tern {
 
+class Answer;
+
 class LocalCompleter final : public Completer {
  public:
-  explicit LocalCompleter(Session session) : session_(std::move(session)) {}
+  // Speculation changes no token of any text, only how fast it comes.
+  explicit LocalCompleter(Session session, Speculation speculation = {});
 
   // Besides text the sink gets empty pieces while a prompt is read, so that it can cancel then too.
   // What the request shares with the one before it at its beginning is not computed again.
@@ -24,11 +28,12 @@ class LocalCompleter final : public Completer {
  private:
   Result<std::vector<TokenId>> prompt_tokens(const Request& request) const;
   std::span<const float> read_prompt(const std::vector<TokenId>& prompt, const Sink& sink);
-  void generate(const Request& request, std::span<const float> logits, Sampler& sampler,
-                const Sink& sink, Completion& completion);
+  void generate(Answer& answer, std::span<const float> logits, const Sink& sink);
 
   Session session_;
-  std::vector<TokenId> history_;  // the tokens in the session
+  Speculation speculation_;
+  std::vector<TokenId> text_;   // prompt and answer; the session holds its first length() tokens
+  std::vector<TokenId> batch_;  // tokens of one pass
 };
 
 // Text on its way to the sink: holds back what may yet become part of a stop string.

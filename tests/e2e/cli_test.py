@@ -142,6 +142,25 @@ class Run(Case):
         texts = {text_of("-n", "48", "--temp", "0", "--isa", table, "Once upon a time") for table in tables}
         self.assertEqual(len(texts), 1)
 
+    def test_speculation_writes_the_same_text(self):
+        prompt = "Lily had a red ball. Lily had a blue ball. Lily had a"
+        for sampling in (["--temp", "0"], ["--seed", "3"]):
+            texts = {text_of("-n", "64", "--ignore-eos", *sampling, *how, prompt)
+                     for how in ([], ["--speculate", "0"], ["--speculate", "5"], ["--draft", MODEL, "--speculate", "3"])}
+            self.assertEqual(len(texts), 1)
+        done = json.loads(text_of("-n", "64", "--temp", "0", "--speculate", "2", "--draft", MODEL, "--json", prompt))
+        self.assertGreater(done["accepted_tokens"], 20)  # the model guesses for itself
+        self.assertLessEqual(done["accepted_tokens"], done["proposed_tokens"])
+        self.assertGreater(done["speculation_gain"], 0)
+
+    def test_speculation_refuses_nonsense(self):
+        for number in ("65", "-1", "some"):
+            self.refused("run", "-m", MODEL, "--speculate", number, "x", expect=["--speculate", "auto", number])
+        self.refused("run", "-m", MODEL, "--speculate", "0", "--draft", MODEL, "x", expect="--draft")
+        self.refused("chat", "-m", MODEL, "--draft", self.path("none.gguf"), expect="none.gguf")
+        other = os.path.join(os.path.dirname(__file__), "../golden/models/bitnet-i2_s.gguf")
+        self.refused("run", "-m", MODEL, "--draft", other, "x", expect=["4096 tokens, found 272", "same family"])
+
     def test_json(self):
         done = json.loads(text_of("-n", "8", "--temp", "0", "--ignore-eos", "--json", "Once upon a time"))
         self.assertEqual(done["completion_tokens"], 8)

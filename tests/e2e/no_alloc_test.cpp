@@ -4,12 +4,17 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstdlib>
 #include <new>
 
 #include "engine/run/sampler.h"
+#include "engine/session/draft_model.h"
+#include "engine/session/prompt_lookup.h"
 #include "engine/session/session.h"
+#include "engine/session/speculation.h"
 #include "kernels/select.h"
 
 namespace {
@@ -78,6 +83,45 @@ TEST(NoAllocation, PerTokenOrPrompt) {
     const TokenId token = sampler.sample(logits);
     sampler.accept(token);
     logits = session->append({&token, 1});
+  }
+  EXPECT_EQ(g_allocations, before);
+}
+
+TEST(NoAllocation, PerSpeculatedPass) {
+  LoadOptions load;
+  load.compute = {&best_table(), 1};
+  const auto model = Model::load(TERN_SOURCE_DIR "/models/tern-tiny.gguf", load).value();
+  SessionOptions options;
+  options.context = 64;
+  Session session = std::move(Session::create(model, options)).value();
+  Session small = std::move(Session::create(model, options)).value();
+  Speculation lookup({4, false}, std::make_unique<PromptLookup>(64));
+  Speculation draft({4, false}, DraftModel::create(std::move(small), *model).value());
+  const auto always = [] { return true; };
+
+  const int64_t before = g_allocations;
+  for (Speculation* speculation : {&lookup, &draft}) {
+    std::array<TokenId, 64> text{};
+    size_t length = 20;
+    for (size_t i = 0; i < length; ++i) {
+      text[i] = static_cast<TokenId>(i % 3 + 7);
+    }
+    session.rewind(0);
+    session.append(std::span(text).first(length - 1));
+    speculation->begin(std::span(text).first(length), always);
+    for (int pass = 0; pass < 30; ++pass) {
+      const auto so_far = std::span(text).first(length);
+      const std::span<const TokenId> guesses = speculation->propose(so_far, 4);
+      std::array<TokenId, 5> batch{so_far.back()};
+      std::copy(guesses.begin(), guesses.end(), batch.begin() + 1);
+      session.append_each(std::span(batch).first(guesses.size() + 1),
+                          [&](std::span<const float> logits) { return logits[0] > -1e9F; });
+      session.rewind(static_cast<int32_t>(length));
+      text[length] = text[length - 3];
+      speculation->learn(std::span(text).subspan(length, 1), 0.1);
+      ++length;
+    }
+    EXPECT_GT(speculation->summary().proposed, 50);
   }
   EXPECT_EQ(g_allocations, before);
 }

@@ -1,0 +1,24 @@
+#pragma once
+// The options that say how to guess tokens ahead; shared by `tern run` and `tern chat`.
+
+#include <CLI/CLI.hpp>
+#include <string>
+
+#include "engine/base/result.h"
+#include "engine/session/speculation.h"
+#include "tools/cli.h"
+
+namespace tern::cli {
+
+struct SpeculationFlags {
+  std::string most = "auto";  // or a number
+  std::string draft;          // model file; empty: guesses come from the text itself
+
+  void declare(CLI::App& app);
+  // For texts of up to `context` tokens of a model that was loaded with `options`. Errors: what the flags say makes no sense, or
+  // the draft model cannot be used.
+  Result<Speculation> create(const LoadedModel& target, const ModelOptions& options,
+                             int32_t context) const;
+};
+
+}  // namespace tern::cli
