@@ -54,11 +54,11 @@ const KernelTable kAmxTable = {
     .name = "amx",
     .needs =
         kCpuAvx2 | kCpuAvx512 | kCpuAvx512Vnni | kCpuAvx512Vbmi | kCpuAvx512Bitalg | kCpuAmxInt8,
-    .ternary = {kAmx<Vnni<VnniTwoBit>, amx::TwoBit>,
-                kAmx<Vnni<VnniBase3>, amx::Base3>,
+    .ternary = {kAmx<Vnni<VnniTwoBit, kAllTokens>, amx::TwoBit>,
+                kAmx<Vnni<VnniBase3, kAllTokens>, amx::Base3>,
                 {},
                 {},
-                kAmx<Vnni<VnniSign>, amx::Sign>},
+                kAmx<Vnni<VnniSign, kAllTokens>, amx::Sign>},
 };
 
 }  // namespace tern

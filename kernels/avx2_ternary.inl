@@ -45,7 +45,9 @@ inline void multiply_unpacked(const __m256i (*codes)[kCount], int32_t steps, Act
 struct TwoBit {
   static constexpr PackedLayout kLayout{Packing::kTwoBit, 32, kStepCols};
   static constexpr int kFields = 4;
+  static constexpr int32_t kDirectLimit = 1;
   static constexpr int kDirectTokens = 1;
+  static constexpr int kDirectPanels = 2;
 
   // Field mask 0x0C: codes count 4 times, so that a pair adds at most 2 * 8 * 128 = 2048 in magnitude (downwards; 2032
   // upwards) to an int16, and 16 steps reach -32768 .. 32512.

@@ -32,9 +32,9 @@ namespace {
 const KernelTable kAvx512Table = {
     .name = "avx512",
     .needs = kCpuAvx2 | kCpuAvx512 | kCpuAvx512Vnni | kCpuAvx512Vbmi | kCpuAvx512Bitalg,
-    .ternary = {kTernary<Vnni<VnniTwoBit>>, kTernary<Vnni<VnniBase3>>,
+    .ternary = {kTernary<Vnni<VnniTwoBit, kAllTokens>>, kTernary<Vnni<VnniBase3, 24>>,
                 kBitplanesKernel<Popcount, UnpackedPlanes>,
-                kBitplanesKernel<Masked, UnpackedPlanes>, kTernary<Vnni<VnniSign>>},
+                kBitplanesKernel<Masked, UnpackedPlanes>, kTernary<Vnni<VnniSign, kAllTokens>>},
     .split = {split_coarse, split_fine, split_matmul},
     .dense_matmul = dense_matmul,
     .dense_scratch_bytes = dense_scratch_bytes,

@@ -219,9 +219,8 @@ struct Masked {
 
 struct UnpackedPlanes {
   static constexpr PackedLayout kLayout = kPlanesLayout;
-  using Codes = Vnni<VnniTwoBit>;  // has the same codes once they are unpacked
-  static constexpr int32_t kChunkSteps = Codes::kChunkSteps;
-  static constexpr int kTokenTile = Codes::kTokenTile;
+  static constexpr int32_t kChunkSteps = kUnpackedSteps;
+  static constexpr int kTokenTile = kUnpackedSums / 4;
 
   static void unpack(const uint8_t* packed, int32_t steps, __m512i (*codes)[4]) {
     for (int32_t step = 0; step < steps; step += 2, packed += 2 * kPlaneBytes) {
@@ -240,7 +239,7 @@ struct UnpackedPlanes {
   template <int kTokens>
   static void multiply_tile(const __m512i (*codes)[4], int32_t steps, Activations x,
                             __m512i (*sums)[4]) {
-    Codes::multiply_tile<kTokens>(codes, steps, x, sums);
+    multiply_unpacked<kTokens>(codes, steps, x, sums);
   }
 
  private:

@@ -24,8 +24,11 @@ namespace {
 const KernelTable kAvx512vlTable = {
     .name = "avx512vl",
     .needs = kCpuAvx2 | kCpuAvx512 | kCpuAvx512Vnni,
-    .ternary =
-        {kTernary<Vnni<VnniTwoBit>>, kTernary<Vnni<VnniBase3>>, {}, {}, kTernary<Vnni<VnniSign>>},
+    .ternary = {kTernary<Vnni<VnniTwoBit, 16>>,
+                kTernary<Vnni<VnniBase3, 16>>,
+                {},
+                {},
+                kTernary<Vnni<VnniSign, kAllTokens>>},
 };
 
 }  // namespace tern

@@ -23,8 +23,11 @@ namespace {
 const KernelTable kAvxvnniTable = {
     .name = "avxvnni",
     .needs = kCpuAvx2 | kCpuAvxVnni,
-    .ternary =
-        {kTernary<Vnni<VnniTwoBit>>, kTernary<Vnni<VnniBase3>>, {}, {}, kTernary<Vnni<VnniSign>>},
+    .ternary = {kTernary<Vnni<VnniTwoBit, 16>>,
+                kTernary<Vnni<VnniBase3, 8>>,
+                {},
+                {},
+                kTernary<Vnni<VnniSign, kAllTokens>>},
 };
 
 }  // namespace tern

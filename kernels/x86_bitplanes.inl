@@ -27,9 +27,8 @@
 constexpr int32_t kPlaneCols = 8;  // of a step
 constexpr PackedLayout kPlanesLayout{Packing::kBitplanes, 4 * V::kLanes, kPlaneCols};
 constexpr int32_t kPlaneRows = kPlanesLayout.tile_rows;
-constexpr int32_t kPlaneBytes = kPlaneRows;  // of one plane in one step
-constexpr int32_t kDirectBlock = 16;         // tokens that are prepared together
-constexpr int32_t kAllTokens = 0x7FFFFFFF;
+constexpr int32_t kPlaneBytes = kPlaneRows;    // of one plane in one step
+constexpr int32_t kDirectBlock = 16;           // tokens that are prepared together
 static_assert(kQ8SumBlock % kPlaneCols == 0);  // so column groups begin with a step
 
 struct PlaneSums {

@@ -4,18 +4,22 @@
 // A Kernel is one packing on one instruction set:
 //
 //   static constexpr PackedLayout kLayout;        // panels of kBlocks row blocks, V::kLanes rows each
-//   static constexpr int kDirectTokens;           // so few tokens multiply weights as they are read; more unpack them first
+//   static constexpr int32_t kDirectLimit;        // up to so many tokens multiply weights as they are read: kAllTokens, or unpacking
+//                                                 // them first is faster for more
+//   static constexpr int kDirectTokens;           // so many at once
+//   static constexpr int kDirectPanels;           // 1 or 2: panels at once, as long as 2 x tokens <= kDirectTokens
 //   template <int kPanels, int kTokens> static void multiply(Stream, Activations, int32_t steps, Sums* out);
 //   static constexpr int32_t kChunkSteps;         // steps unpacked at a time
 //   static constexpr int kTokenTile;              // tokens that multiply_tile takes
 //   static void unpack(const uint8_t* packed, int32_t steps, V::Ints (*codes)[kBlocks]);
 //   template <int kTokens> static void multiply_tile(codes, int32_t steps, Activations, V::Ints (*sums)[kBlocks]);
 //
-// Sums are of codes 0..2 (weight + 1) times activations, exact, one int32 a row, rows in order.
+// The last four only where kDirectLimit is less than kAllTokens. Sums are of codes 0..2 (weight + 1) times activations, exact, one int32 a row, rows in order.
 
 constexpr int32_t kStepCols = 4;
 constexpr int32_t kStepBytes = kStepCols * V::kLanes;
 
+constexpr int32_t kAllTokens = 0x7FFFFFFF;
 constexpr int32_t kTokenBlock = 128;     // tokens that meet an unpacked chunk
 constexpr int32_t kPrefetchNear = 1024;  // bytes ahead, into L1
 constexpr int32_t kPrefetchFar = 3072;   // bytes ahead, into L2
@@ -203,28 +207,38 @@ inline void direct_panels(const TernaryMatrix& w, const Q8Rows& x, int32_t token
 // Two panels at once, half of the range apart, as long as their sums fit in registers: two streams hide more of the memory's
 // latency than one, and each runs from one end to the other, so that prefetching reaches across the ends of panels.
 template <class Kernel, int kTokens>
-inline void direct_rows(const TernaryMatrix& w, const Q8Rows& x, int32_t token, RowRange rows,
-                        Output out) {
+inline void direct_rows(const TernaryMatrix& w, const Q8Rows& x, RowRange rows, Output out) {
   constexpr int32_t kRows = Kernel::kLayout.tile_rows;
-  constexpr int kPanels = kTokens == 1 || 2 * kTokens <= Kernel::kDirectTokens ? 2 : 1;
+  constexpr bool kFit = kTokens == 1 || 2 * kTokens <= Kernel::kDirectTokens;
+  constexpr int kPanels = kFit ? Kernel::kDirectPanels : 1;
   const int32_t panels = (rows.end - rows.begin + kRows - 1) / kRows;
   const int32_t part = panels / kPanels * kRows;
   for (int32_t row = rows.begin; row < rows.begin + part; row += kRows) {
-    direct_panels<Kernel, kPanels, kTokens>(w, x, token, row, part, out);
+    direct_panels<Kernel, kPanels, kTokens>(w, x, 0, row, part, out);
   }
   for (int32_t row = rows.begin + kPanels * part; row < rows.end; row += kRows) {
-    direct_panels<Kernel, 1, kTokens>(w, x, token, row, 0, out);
+    direct_panels<Kernel, 1, kTokens>(w, x, 0, row, 0, out);
   }
 }
 
-// x.rows - token tokens, at most kTokens.
+// As direct_rows, for x.rows tokens, at most kTokens.
 template <class Kernel, int kTokens>
-void direct_tokens(const TernaryMatrix& w, const Q8Rows& x, int32_t token, RowRange rows,
-                   Output out) {
-  if (x.rows - token == kTokens) {
-    direct_rows<Kernel, kTokens>(w, x, token, rows, out);
+void direct_tokens(const TernaryMatrix& w, const Q8Rows& x, RowRange rows, Output out) {
+  if (x.rows == kTokens) {
+    direct_rows<Kernel, kTokens>(w, x, rows, out);
   } else if constexpr (kTokens > 1) {
-    direct_tokens<Kernel, kTokens - 1>(w, x, token, rows, out);
+    direct_tokens<Kernel, kTokens - 1>(w, x, rows, out);
+  }
+}
+
+// One panel and the tokens from `token` on: kTokens at a time, then the rest at once.
+template <class Kernel, int kTokens>
+void direct_panel(const TernaryMatrix& w, const Q8Rows& x, int32_t token, int32_t row, Output out) {
+  for (; token + kTokens <= x.rows; token += kTokens) {
+    direct_panels<Kernel, 1, kTokens>(w, x, token, row, 0, out);
+  }
+  if constexpr (kTokens > 1) {
+    direct_panel<Kernel, kTokens - 1>(w, x, token, row, out);
   }
 }
 
@@ -304,16 +318,28 @@ void unpacked_rows(const TernaryMatrix& w, const Q8Rows& x, RowRange rows, Outpu
 template <class Kernel>
 void ternary_matmul(const TernaryMatrix& w, const Q8Rows& x, RowRange rows, float* y,
                     int64_t y_stride, uint8_t* scratch) noexcept {
+  const Output out{y, y_stride};
   if (x.rows <= Kernel::kDirectTokens) {
-    direct_tokens<Kernel, Kernel::kDirectTokens>(w, x, 0, rows, {y, y_stride});
-  } else {
-    unpacked_rows<Kernel>(w, x, rows, {y, y_stride}, scratch);
+    direct_tokens<Kernel, Kernel::kDirectTokens>(w, x, rows, out);
+    return;
+  }
+  if constexpr (Kernel::kDirectLimit != kAllTokens) {
+    if (x.rows > Kernel::kDirectLimit) {
+      unpacked_rows<Kernel>(w, x, rows, out, scratch);
+      return;
+    }
+  }
+  for (int32_t row = rows.begin; row < rows.end; row += Kernel::kLayout.tile_rows) {
+    direct_panel<Kernel, Kernel::kDirectTokens>(w, x, 0, row, out);
   }
 }
 
 template <class Kernel>
-size_t ternary_scratch_bytes(int32_t /*cols*/, int32_t /*tokens*/) noexcept {
-  return sizeof(TernaryScratch<Kernel>);
+size_t ternary_scratch_bytes(int32_t /*cols*/, int32_t tokens) noexcept {
+  if constexpr (Kernel::kDirectLimit != kAllTokens) {
+    return tokens > Kernel::kDirectLimit ? sizeof(TernaryScratch<Kernel>) : 0;
+  }
+  return 0;
 }
 
 template <class Kernel>

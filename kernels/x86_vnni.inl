@@ -15,11 +15,14 @@ inline void add_products(V::Ints& sums, V::Ints codes, V::Ints four) {
 #endif
 }
 
-// Sums that stay in registers beside weights and activations: EVEX has 32 registers, VEX 16.
+// Sums that stay in registers, beside activations and weights: EVEX has 32 registers, VEX 16. Weights that are multiplied as they are
+// read take more of them than those that were unpacked, which come one vector at a time.
 #ifdef __AVX512VNNI__
-constexpr int kSumsInRegisters = 25;
+constexpr int kSumsInRegisters = 24;
+constexpr int kUnpackedSums = 25;
 #else
-constexpr int kSumsInRegisters = 12;
+constexpr int kSumsInRegisters = 8;
+constexpr int kUnpackedSums = 12;
 #endif
 
 template <int kBits>
@@ -113,26 +116,49 @@ struct VnniSign {
     of_codes[6] = V::shift_right<5>(V::subtract(sums[6], sums[5]));
     of_codes[7] = V::shift_right<6>(V::subtract(sums[7], sums[6]));
   }
-  static void unpack(V::Ints v, V::Ints* codes) {
-    const V::Ints two = V::all_ints(0x02020202);
-    codes[0] = V::bit_and(V::add_bytes(v, v), two);
-    codes[1] = V::bit_and(v, two);
-    codes[2] = V::bit_and(V::shift_right<1>(v), two);
-    codes[3] = V::bit_and(V::shift_right<2>(v), two);
-    codes[4] = V::bit_and(V::shift_right<3>(v), two);
-    codes[5] = V::bit_and(V::shift_right<4>(v), two);
-    codes[6] = V::bit_and(V::shift_right<5>(v), two);
-    codes[7] = V::bit_and(V::shift_right<6>(v), two);
-  }
 };
 
+constexpr int32_t kUnpackedSteps = 256;
+
+// Codes that were unpacked to one a byte, times kTokens tokens: sums +=.
+template <int kTokens, int kCount>
+inline void multiply_unpacked(const V::Ints (*codes)[kCount], int32_t steps, Activations x,
+                              V::Ints (*sums)[kCount]) {
+  V::Ints acc[kTokens][kCount];
+  for (int t = 0; t < kTokens; ++t) {
+    for (int b = 0; b < kCount; ++b) {
+      acc[t][b] = sums[t][b];
+    }
+  }
+  for (int32_t step = 0; step < steps; ++step) {
+    V::Ints four[kTokens];
+    for (int t = 0; t < kTokens; ++t) {
+      four[t] = x.four(t, step);
+    }
+    for (int b = 0; b < kCount; ++b) {
+      const V::Ints w = V::load_ints(&codes[step][b]);
+      for (int t = 0; t < kTokens; ++t) {
+        add_products(acc[t][b], w, four[t]);
+      }
+    }
+  }
+  for (int t = 0; t < kTokens; ++t) {
+    for (int b = 0; b < kCount; ++b) {
+      sums[t][b] = acc[t][b];
+    }
+  }
+}
+
 // The Kernel that x86_ternary.inl asks for.
-template <class Format>
+template <class Format, int32_t kLimit>
 struct Vnni {
   static constexpr PackedLayout kLayout = Format::kLayout;
   static constexpr int kCount = fields_of(kLayout.packing);
   static constexpr int kExpanded = Format::kExpanded;
+
+  static constexpr int32_t kDirectLimit = kLimit;
   static constexpr int kDirectTokens = kSumsInRegisters / kExpanded;
+  static constexpr int kDirectPanels = 2 * kExpanded <= kSumsInRegisters ? 2 : 1;
 
   template <int kPanels, int kTokens>
   static void multiply(Stream panels, Activations x, int32_t steps,
@@ -143,9 +169,8 @@ struct Vnni {
     }
   }
 
-  static constexpr int32_t kChunkSteps = 256;
-  static constexpr int kBlocksAtOnce = kCount == 8 ? 4 : kCount;
-  static constexpr int kTokenTile = kSumsInRegisters / kBlocksAtOnce;
+  static constexpr int32_t kChunkSteps = kUnpackedSteps;
+  static constexpr int kTokenTile = kUnpackedSums / kCount;
 
   static void unpack(const uint8_t* packed, int32_t steps, V::Ints (*codes)[kCount]) {
     for (int32_t step = 0; step < steps; ++step) {
@@ -156,31 +181,7 @@ struct Vnni {
   template <int kTokens>
   static void multiply_tile(const V::Ints (*codes)[kCount], int32_t steps, Activations x,
                             V::Ints (*sums)[kCount]) {
-    for (int first = 0; first < kCount; first += kBlocksAtOnce) {
-      V::Ints acc[kTokens][kBlocksAtOnce];
-      for (int t = 0; t < kTokens; ++t) {
-        for (int b = 0; b < kBlocksAtOnce; ++b) {
-          acc[t][b] = sums[t][first + b];
-        }
-      }
-      for (int32_t step = 0; step < steps; ++step) {
-        V::Ints four[kTokens];
-        for (int t = 0; t < kTokens; ++t) {
-          four[t] = x.four(t, step);
-        }
-        for (int b = 0; b < kBlocksAtOnce; ++b) {
-          const V::Ints w = V::load_ints(&codes[step][first + b]);
-          for (int t = 0; t < kTokens; ++t) {
-            add_products(acc[t][b], w, four[t]);
-          }
-        }
-      }
-      for (int t = 0; t < kTokens; ++t) {
-        for (int b = 0; b < kBlocksAtOnce; ++b) {
-          sums[t][first + b] = acc[t][b];
-        }
-      }
-    }
+    multiply_unpacked<kTokens>(codes, steps, x, sums);
   }
 
  private:
