@@ -28,6 +28,10 @@ namespace {
 #include "kernels/x86_bitplanes.inl"
 
 #include "kernels/avx2_bitplanes.inl"
+
+#include "kernels/batch.inl"
+
+#include "kernels/attention.inl"
 #include "kernels/float_ops.inl"
 
 using Floats = xsimd::batch<float, xsimd::fma3<xsimd::avx2>>;
@@ -79,73 +83,21 @@ void quantize_q8(const float* x, int32_t n, int32_t stride, int8_t* q, float* sc
   }
 }
 
-// ---- Attention over an F16 cache
+// ---- Attention
 
-// Eight halves as floats, of which `left` exist; the others are 0.
-inline __m256 load_halves(const Half* p, int32_t left) {
-  const auto* bytes = reinterpret_cast<const uint8_t*>(p);
-  return left >= 8 ? F16::load(bytes) : load_tail<F16>(bytes, left);
-}
-
-template <int kPositions>
-inline void score_positions(const float* q, const Half* k, int64_t stride, int32_t dims,
-                            __m256* acc) {
-  for (int p = 0; p < kPositions; ++p) {
-    acc[p] = _mm256_setzero_ps();
+struct HalfLines {
+  using Number = Half;
+  static Floats load(const Half* p) {
+    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   }
-  for (int32_t d = 0; d < dims; d += 8) {
-    const __m256 x = load_activations(q + d, dims - d);
-    for (int p = 0; p < kPositions; ++p) {
-      acc[p] = _mm256_fmadd_ps(load_halves(k + p * stride + d, dims - d), x, acc[p]);
-    }
+};
+struct ByteLines {
+  using Number = int8_t;
+  static Floats load(const int8_t* p) {
+    const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes));
   }
-}
-
-void attention_scores(const float* q, const Half* k, int64_t stride, int32_t dims, int32_t count,
-                      float scale, float* scores) noexcept {
-  int32_t p = 0;
-  for (; p + kRowTile <= count; p += kRowTile) {
-    __m256 acc[kRowTile];
-    score_positions<kRowTile>(q, k + p * stride, stride, dims, acc);
-    _mm_storeu_ps(scores + p, _mm_mul_ps(_mm_set1_ps(scale), V::lane_sums(acc)));
-  }
-  for (; p < count; ++p) {
-    __m256 acc[1];
-    score_positions<1>(q, k + p * stride, stride, dims, acc);
-    scores[p] = scale * lane_sum(acc[0]);
-  }
-}
-
-// 8 * kVectors dimensions of the weighted sum, or the last `left` < 8.
-template <int kVectors>
-inline void sum_values(const float* weights, const Half* v, int64_t stride, int32_t left,
-                       int32_t count, float* out) {
-  __m256 acc[kVectors];
-  for (int i = 0; i < kVectors; ++i) {
-    acc[i] = _mm256_setzero_ps();
-  }
-  for (int32_t p = 0; p < count; ++p) {
-    const __m256 weight = _mm256_set1_ps(weights[p]);
-    for (int i = 0; i < kVectors; ++i) {
-      acc[i] = _mm256_fmadd_ps(weight, load_halves(v + p * stride + 8 * i, left), acc[i]);
-    }
-  }
-  for (int i = 0; i < kVectors; ++i) {
-    Batch<Floats>::store(Floats(acc[i]), out + 8 * i, left);
-  }
-}
-
-void attention_values(const float* weights, const Half* v, int64_t stride, int32_t dims,
-                      int32_t count, float* out) noexcept {
-  constexpr int32_t kVectors = 8;
-  int32_t d = 0;
-  for (; d + 8 * kVectors <= dims; d += 8 * kVectors) {
-    sum_values<kVectors>(weights, v + d, stride, 8, count, out + d);
-  }
-  for (; d < dims; d += 8) {
-    sum_values<1>(weights, v + d, stride, dims - d, count, out + d);
-  }
-}
+};
 
 void to_half(const float* x, int32_t n, Half* out) noexcept {
   for (int32_t i = 0; i < n; i += 8) {
@@ -179,13 +131,11 @@ const KernelTable kAvx2Table = {
     .dense_row = dense_row,
     .rms_norm = rms_norm<Floats>,
     .quantize_q8 = quantize_q8,
-    .softmax = softmax<Floats>,
     .silu_mul = silu_mul<Floats>,
     .relu2_mul = relu2_mul<Floats>,
     .add = add<Floats>,
     .rope = rope<Floats>,
-    .attention_scores = attention_scores,
-    .attention_values = attention_values,
+    .attention = attention<Floats, HalfLines, ByteLines>,
     .to_half = to_half,
 };
 

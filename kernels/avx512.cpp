@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <xsimd/xsimd.hpp>
 
 #include "kernels/cpu_feature.h"
 #include "kernels/tables.h"
@@ -27,6 +28,26 @@ namespace {
 #include "kernels/avx512_split.inl"
 #include "kernels/x86_split.inl"
 
+#include "kernels/batch.inl"
+
+#include "kernels/attention.inl"
+
+using Floats = xsimd::batch<float, xsimd::avx512bw>;
+
+struct HalfLines {
+  using Number = Half;
+  static Floats load(const Half* p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  }
+};
+struct ByteLines {
+  using Number = int8_t;
+  static Floats load(const int8_t* p) {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes));
+  }
+};
+
 }  // namespace
 
 const KernelTable kAvx512Table = {
@@ -39,6 +60,7 @@ const KernelTable kAvx512Table = {
     .dense_matmul = dense_matmul,
     .dense_scratch_bytes = dense_scratch_bytes,
     .dense_row = dense_row,
+    .attention = attention<Floats, HalfLines, ByteLines>,
 };
 
 }  // namespace tern

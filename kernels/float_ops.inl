@@ -1,58 +1,7 @@
 // Float operations over xsimd batches, one instantiation per instruction set. Included inside the unnamed namespace of an
 // instruction-set file, after its xsimd header: nothing here may be shared between files with different compiler flags.
 //
-// Arrays of any length and alignment: the last, incomplete batch goes through a padded copy.
-
-template <class F>
-struct Batch {
-  static constexpr auto kWidth = static_cast<int32_t>(F::size);
-
-  // The batch at `p`, of which `left` values exist; the others are `fill`.
-  static F load(const float* p, int32_t left, float fill) {
-    if (left >= kWidth) {
-      return F::load_unaligned(p);
-    }
-    float padded[kWidth];
-    for (int32_t i = 0; i < kWidth; ++i) {
-      padded[i] = i < left ? p[i] : fill;
-    }
-    return F::load_unaligned(padded);
-  }
-
-  static void store(const F& value, float* p, int32_t left) {
-    if (left >= kWidth) {
-      value.store_unaligned(p);
-      return;
-    }
-    float padded[kWidth];
-    value.store_unaligned(padded);
-    for (int32_t i = 0; i < left; ++i) {
-      p[i] = padded[i];
-    }
-  }
-
-  // The lanes of one batch, joined in a fixed order.
-  static float sum(const F& value) {
-    float lanes[kWidth];
-    value.store_unaligned(lanes);
-    for (int32_t width = kWidth / 2; width > 0; width /= 2) {
-      for (int32_t i = 0; i < width; ++i) {
-        lanes[i] += lanes[i + width];
-      }
-    }
-    return lanes[0];
-  }
-
-  static float max(const F& value) {
-    float lanes[kWidth];
-    value.store_unaligned(lanes);
-    float result = lanes[0];
-    for (int32_t i = 1; i < kWidth; ++i) {
-      result = lanes[i] > result ? lanes[i] : result;
-    }
-    return result;
-  }
-};
+// After batch.inl. Arrays of any length and alignment: the last, incomplete batch goes through a padded copy.
 
 template <class F>
 [[gnu::flatten]] void rms_norm(const float* x, const float* weight, int32_t n, float eps,
@@ -77,35 +26,6 @@ template <class F>
   for (i = 0; i < n; i += kWidth) {
     const F v = Batch<F>::load(x + i, n - i, 0.0F) * scale;
     Batch<F>::store(v * Batch<F>::load(weight + i, n - i, 0.0F), out + i, n - i);
-  }
-}
-
-template <class F>
-[[gnu::flatten]] void softmax(float* x, int32_t n) noexcept {
-  constexpr int32_t kWidth = Batch<F>::kWidth;
-  F maxima(x[0]);
-  for (int32_t i = 0; i < n; i += kWidth) {
-    maxima = xsimd::max(maxima, Batch<F>::load(x + i, n - i, x[0]));
-  }
-  const F max(Batch<F>::max(maxima));
-  float sum = 0.0F;
-  int32_t i = 0;
-  F sums(0.0F);
-  for (; i + kWidth <= n; i += kWidth) {
-    const F e = xsimd::exp(F::load_unaligned(x + i) - max);
-    e.store_unaligned(x + i);
-    sums = sums + e;
-  }
-  sum = Batch<F>::sum(sums);
-  if (i < n) {
-    Batch<F>::store(xsimd::exp(Batch<F>::load(x + i, n - i, x[0]) - max), x + i, n - i);
-    for (int32_t j = i; j < n; ++j) {
-      sum += x[j];
-    }
-  }
-  const F scale(1.0F / sum);
-  for (i = 0; i < n; i += kWidth) {
-    Batch<F>::store(Batch<F>::load(x + i, n - i, 0.0F) * scale, x + i, n - i);
   }
 }
 

@@ -13,7 +13,7 @@ function(tern_isa name processor)
   # gcc takes an int template parameter as an array bound for a change of sign, and the undefined values in its own AVX-512
   # header for mistakes.
   set_source_files_properties(${name}.cpp PROPERTIES COMPILE_OPTIONS
-    "-O3;-fno-exceptions;-Wno-sign-conversion;$<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>;${ARGN}")
+    "-O3;-fno-exceptions;-Wno-sign-conversion;$<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>;$<$<CXX_COMPILER_ID:GNU>:-Wno-uninitialized>;${ARGN}")
   set(TERN_ISA_SOURCES ${TERN_ISA_SOURCES} ${name}.cpp PARENT_SCOPE)
   set(TERN_ISA_DEFINITIONS ${TERN_ISA_DEFINITIONS} TERN_HAVE_${upper}=1 PARENT_SCOPE)
   set_property(GLOBAL APPEND PROPERTY TERN_ISAS ${name})

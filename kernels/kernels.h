@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/kv.h"
 #include "kernels/layout.h"
 #include "kernels/split.h"
 
@@ -98,8 +99,46 @@ struct DenseMatrix {
   }
 };
 
-// One token's key/value rows are stored as IEEE halves.
-using Half = uint16_t;
+// Query heads that share one kv head, of one or more tokens of a row: the rows (token, head) of one call.
+struct AttentionQueries {
+  const float* q = nullptr;  // of token t, head h: q + t * token_stride + h * dims
+  int64_t token_stride = 0;
+  int32_t tokens = 0;
+  int32_t heads = 0;
+  int32_t first_position = 0;  // of token 0: token t sees positions 0 .. first_position + t
+  float scale = 1.0F;          // of products q . k
+};
+
+// What a row has summed so far: out = sum of exp(score - max) * value, sum = sum of exp(score - max). Sums over parts of the
+// positions can be merged (engine/run/attention.h).
+struct AttentionState {
+  float* max;
+  float* sum;
+  float* out;  // layout.slabs() * kKvLine floats
+};
+constexpr int64_t kAttentionHeader = 16;
+inline int64_t attention_state_floats(const KvLayout& layout) {
+  return kAttentionHeader + int64_t{layout.slabs()} * kKvLine;
+}
+// The state in memory of attention_state_floats().
+constexpr AttentionState attention_state(float* memory) {
+  return {memory, memory + 1, memory + kAttentionHeader};
+}
+
+// Scratch of KernelTable::attention for `rows` rows: scores and weights, decoded lines, and where each row is.
+struct AttentionRow {
+  const float* q;
+  int32_t sees;  // positions
+};
+inline int64_t attention_line_floats(const KvLayout& layout) {
+  return int64_t{layout.dims > kKvBlock ? layout.dims : kKvBlock} * kKvLine;
+}
+inline size_t attention_scratch_bytes(const KvLayout& layout, int32_t rows) {
+  return (size_t{2} * static_cast<size_t>(rows) * kKvBlock +
+          static_cast<size_t>(attention_line_floats(layout))) *
+             sizeof(float) +
+         static_cast<size_t>(rows) * sizeof(AttentionRow);
+}
 
 // Everything the runtime asks of an instruction set. A null entry is filled from a table below (select.cpp).
 struct KernelTable {
@@ -132,8 +171,6 @@ struct KernelTable {
   // maximum and becomes 0; an infinity makes the scale infinite.
   void (*quantize_q8)(const float* x, int32_t n, int32_t stride, int8_t* q, float* scale,
                       int32_t* sums) noexcept = nullptr;
-  // x = softmax(x) over n >= 1 values, by subtracting the maximum.
-  void (*softmax)(float* x, int32_t n) noexcept = nullptr;
   // gate = silu(gate) * up; gate = max(gate, 0)^2 * up.
   void (*silu_mul)(float* gate, const float* up, int32_t n) noexcept = nullptr;
   void (*relu2_mul)(float* gate, const float* up, int32_t n) noexcept = nullptr;
@@ -144,12 +181,12 @@ struct KernelTable {
   void (*rope)(float* head, const float* cos, const float* sin, int32_t dims,
                bool rotate_half) noexcept = nullptr;
 
-  // Attention over an F16 cache, one query head: scores[p] = scale * (q . k_p) for p < count, k_p = k + p * stride;
-  // then out = sum over p of weights[p] * v_p.
-  void (*attention_scores)(const float* q, const Half* k, int64_t stride, int32_t dims,
-                           int32_t count, float scale, float* scores) noexcept = nullptr;
-  void (*attention_values)(const float* weights, const Half* v, int64_t stride, int32_t dims,
-                           int32_t count, float* out) noexcept = nullptr;
+  // states[row] = attention of each row over those of the positions [begin, end) that it sees, from nothing; row = token *
+  // heads + head, states attention_state_floats() apart. `blocks`: a head's, from position 0; begin is a multiple of
+  // kKvBlock. A row's result depends on neither the other rows nor the positions that it does not see. `scratch`:
+  // attention_scratch_bytes(...) of this thread's own, 64-byte aligned.
+  void (*attention)(const AttentionQueries& queries, const KvLayout& layout, const uint8_t* blocks,
+                    int32_t begin, int32_t end, float* states, uint8_t* scratch) noexcept = nullptr;
   // out = x rounded to half precision (nearest even), n values.
   void (*to_half)(const float* x, int32_t n, Half* out) noexcept = nullptr;
 };

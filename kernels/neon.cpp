@@ -13,6 +13,9 @@
 namespace tern {
 namespace {
 
+#include "kernels/batch.inl"
+
+#include "kernels/attention.inl"
 #include "kernels/float_ops.inl"
 
 using Floats = xsimd::batch<float, xsimd::neon64>;
@@ -34,13 +37,11 @@ const KernelTable kNeonTable = {
     .ternary = {kMlal<TwoBit>, kMlal<Base3>, kCounted, kMasked, kMlal<Sign>},
     .rms_norm = rms_norm<Floats>,
     .quantize_q8 = quantize_q8,
-    .softmax = softmax<Floats>,
     .silu_mul = silu_mul<Floats>,
     .relu2_mul = relu2_mul<Floats>,
     .add = add<Floats>,
     .rope = rope<Floats>,
-    .attention_scores = attention_scores,
-    .attention_values = attention_values,
+    .attention = attention<Floats, HalfLines, ByteLines>,
     .to_half = to_half,
 };
 

@@ -1,4 +1,4 @@
-// Activations to int8, and attention over an F16 cache, on NEON. Included inside the unnamed namespace of neon.cpp.
+// Activations to int8, halves, and numbers of the kv cache, on NEON. Included inside the unnamed namespace of neon.cpp.
 
 // The last n < 4 floats at `p`, then zeros.
 inline float32x4_t load_floats(const float* p, int32_t n) {
@@ -48,92 +48,19 @@ void quantize_q8(const float* x, int32_t n, int32_t stride, int8_t* q, float* sc
 
 // ---- Attention
 
-// Eight halves as floats.
-struct EightFloats {
-  float32x4_t low;
-  float32x4_t high;
+struct HalfLines {
+  using Number = Half;
+  static Floats load(const Half* p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
 };
-
-inline EightFloats floats_of_halves(const Half* p) {
-  const float16x8_t halves = vreinterpretq_f16_u16(vld1q_u16(p));
-  return {vcvt_f32_f16(vget_low_f16(halves)), vcvt_high_f32_f16(halves)};
-}
-
-// The `left` halves that exist, then zeros.
-inline EightFloats load_halves(const Half* p, int32_t left) {
-  if (left >= 8) {
-    return floats_of_halves(p);
+struct ByteLines {
+  using Number = int8_t;
+  static Floats load(const int8_t* p) {
+    int32_t four = 0;
+    __builtin_memcpy(&four, p, sizeof(four));
+    const int16x8_t words = vmovl_s8(vreinterpret_s8_s32(vdup_n_s32(four)));
+    return vcvtq_f32_s32(vmovl_s16(vget_low_s16(words)));
   }
-  Half padded[8] = {};
-  for (int32_t i = 0; i < left; ++i) {
-    padded[i] = p[i];
-  }
-  return floats_of_halves(padded);
-}
-
-template <int kPositions>
-inline void score_positions(const float* q, const Half* k, int64_t stride, int32_t dims,
-                            float scale, float* scores) {
-  EightFloats acc[kPositions] = {};
-  for (int32_t d = 0; d < dims; d += 8) {
-    const int32_t left = dims - d;
-    const float32x4_t low = load_floats(q + d, left);
-    const float32x4_t high = load_floats(q + d + 4, left - 4);
-    for (int p = 0; p < kPositions; ++p) {
-      const EightFloats key = load_halves(k + p * stride + d, left);
-      acc[p].low = vfmaq_f32(acc[p].low, key.low, low);
-      acc[p].high = vfmaq_f32(acc[p].high, key.high, high);
-    }
-  }
-  for (int p = 0; p < kPositions; ++p) {
-    scores[p] = scale * vaddvq_f32(vaddq_f32(acc[p].low, acc[p].high));
-  }
-}
-
-void attention_scores(const float* q, const Half* k, int64_t stride, int32_t dims, int32_t count,
-                      float scale, float* scores) noexcept {
-  constexpr int32_t kPositions = 4;
-  int32_t p = 0;
-  for (; p + kPositions <= count; p += kPositions) {
-    score_positions<kPositions>(q, k + p * stride, stride, dims, scale, scores + p);
-  }
-  for (; p < count; ++p) {
-    score_positions<1>(q, k + p * stride, stride, dims, scale, scores + p);
-  }
-}
-
-// 8 * kVectors dimensions of the weighted sum, or the last `left` < 8.
-template <int kVectors>
-inline void sum_values(const float* weights, const Half* v, int64_t stride, int32_t left,
-                       int32_t count, float* out) {
-  EightFloats acc[kVectors] = {};
-  for (int32_t p = 0; p < count; ++p) {
-    const float32x4_t weight = vdupq_n_f32(weights[p]);
-    for (int i = 0; i < kVectors; ++i) {
-      const EightFloats value = load_halves(v + p * stride + 8 * i, left);
-      acc[i].low = vfmaq_f32(acc[i].low, weight, value.low);
-      acc[i].high = vfmaq_f32(acc[i].high, weight, value.high);
-    }
-  }
-  for (int i = 0; i < kVectors; ++i) {
-    Batch<Floats>::store(Floats(acc[i].low), out + 8 * i, left);
-    if (left > 4) {
-      Batch<Floats>::store(Floats(acc[i].high), out + 8 * i + 4, left - 4);
-    }
-  }
-}
-
-void attention_values(const float* weights, const Half* v, int64_t stride, int32_t dims,
-                      int32_t count, float* out) noexcept {
-  constexpr int32_t kVectors = 8;
-  int32_t d = 0;
-  for (; d + 8 * kVectors <= dims; d += 8 * kVectors) {
-    sum_values<kVectors>(weights, v + d, stride, 8, count, out + d);
-  }
-  for (; d < dims; d += 8) {
-    sum_values<1>(weights, v + d, stride, dims - d, count, out + d);
-  }
-}
+};
 
 void to_half(const float* x, int32_t n, Half* out) noexcept {
   for (int32_t i = 0; i < n; i += 4) {

@@ -468,22 +468,6 @@ void quantize_q8(const float* x, int32_t n, int32_t stride, int8_t* q, float* sc
   }
 }
 
-void softmax(float* x, int32_t n) noexcept {
-  float max = x[0];
-  for (int32_t i = 1; i < n; ++i) {
-    max = x[i] > max ? x[i] : max;
-  }
-  float sum = 0.0F;
-  for (int32_t i = 0; i < n; ++i) {
-    x[i] = std::exp(x[i] - max);
-    sum += x[i];
-  }
-  const float scale = 1.0F / sum;
-  for (int32_t i = 0; i < n; ++i) {
-    x[i] *= scale;
-  }
-}
-
 void silu_mul(float* gate, const float* up, int32_t n) noexcept {
   for (int32_t i = 0; i < n; ++i) {
     gate[i] = gate[i] / (1.0F + std::exp(-gate[i])) * up[i];
@@ -518,35 +502,68 @@ void rope(float* head, const float* cos, const float* sin, int32_t dims,
   }
 }
 
-void attention_scores(const float* q, const Half* k, int64_t stride, int32_t dims, int32_t count,
-                      float scale, float* scores) noexcept {
-  for (int32_t p = 0; p < count; ++p) {
-    const Half* row = k + p * stride;
-    float sum = 0.0F;
-    for (int32_t d = 0; d < dims; d += kDenseChunk) {
-      float decoded[kDenseChunk];
-      const int32_t width = dims - d < kDenseChunk ? dims - d : kDenseChunk;
-      for (int32_t i = 0; i < width; ++i) {
-        decoded[i] = float_of_half(row[d + i]);
-      }
-      sum += dot(q + d, decoded, width);
-    }
-    scores[p] = scale * sum;
-  }
-}
+// A line of a kv cache: plain arrays, which compilers turn into what vectors there are.
+struct Line {
+  static constexpr size_t size = kKvLine;
+  float lanes[kKvLine];
 
-void attention_values(const float* weights, const Half* v, int64_t stride, int32_t dims,
-                      int32_t count, float* out) noexcept {
-  for (int32_t d = 0; d < dims; ++d) {
-    out[d] = 0.0F;
-  }
-  for (int32_t p = 0; p < count; ++p) {
-    const Half* row = v + p * stride;
-    for (int32_t d = 0; d < dims; ++d) {
-      out[d] += weights[p] * float_of_half(row[d]);
+  Line() = default;
+  explicit Line(float value) {
+    for (float& lane : lanes) {
+      lane = value;
     }
   }
-}
+  static Line load_unaligned(const float* p) {
+    Line line;
+    std::memcpy(line.lanes, p, sizeof(line.lanes));
+    return line;
+  }
+  void store_unaligned(float* p) const { std::memcpy(p, lanes, sizeof(lanes)); }
+
+  template <class Operation>
+  static Line make(Operation operation) {
+    Line line;
+    for (int32_t i = 0; i < kKvLine; ++i) {
+      line.lanes[i] = operation(i);
+    }
+    return line;
+  }
+  friend Line operator+(const Line& a, const Line& b) {
+    return make([&](int32_t i) { return a.lanes[i] + b.lanes[i]; });
+  }
+  friend Line operator-(const Line& a, const Line& b) {
+    return make([&](int32_t i) { return a.lanes[i] - b.lanes[i]; });
+  }
+  friend Line operator*(const Line& a, const Line& b) {
+    return make([&](int32_t i) { return a.lanes[i] * b.lanes[i]; });
+  }
+  friend Line fma(const Line& a, const Line& b, const Line& c) {
+    return make([&](int32_t i) { return a.lanes[i] * b.lanes[i] + c.lanes[i]; });
+  }
+  friend Line max(const Line& a, const Line& b) {
+    return make([&](int32_t i) { return a.lanes[i] > b.lanes[i] ? a.lanes[i] : b.lanes[i]; });
+  }
+  friend Line exp(const Line& a) {
+    return make([&](int32_t i) { return std::exp(a.lanes[i]); });
+  }
+};
+
+struct HalfLines {
+  using Number = Half;
+  static Line load(const Half* p) {
+    return Line::make([&](int32_t i) { return float_of_half(p[i]); });
+  }
+};
+struct ByteLines {
+  using Number = int8_t;
+  static Line load(const int8_t* p) {
+    return Line::make([&](int32_t i) { return static_cast<float>(p[i]); });
+  }
+};
+
+#include "kernels/batch.inl"
+
+#include "kernels/attention.inl"
 
 void to_half(const float* x, int32_t n, Half* out) noexcept {
   for (int32_t i = 0; i < n; ++i) {
@@ -567,13 +584,11 @@ const KernelTable kPortableTable = {
     .dense_row = dense_row,
     .rms_norm = rms_norm,
     .quantize_q8 = quantize_q8,
-    .softmax = softmax,
     .silu_mul = silu_mul,
     .relu2_mul = relu2_mul,
     .add = add,
     .rope = rope,
-    .attention_scores = attention_scores,
-    .attention_values = attention_values,
+    .attention = attention<Line, HalfLines, ByteLines>,
     .to_half = to_half,
 };
 

@@ -266,20 +266,6 @@ std::vector<double> rms_norm(const float* x, const float* weight, int32_t n, flo
   return out;
 }
 
-std::vector<double> softmax(const float* x, int32_t n) {
-  const double max = *std::max_element(x, x + n);
-  std::vector<double> out;
-  double sum = 0.0;
-  for (int32_t i = 0; i < n; ++i) {
-    out.push_back(std::exp(static_cast<double>(x[i]) - max));
-    sum += out.back();
-  }
-  for (double& value : out) {
-    value /= sum;
-  }
-  return out;
-}
-
 std::vector<double> silu_mul(const float* gate, const float* up, int32_t n) {
   std::vector<double> out;
   for (int32_t i = 0; i < n; ++i) {
@@ -314,22 +300,50 @@ std::vector<double> rope(const float* head, const float* cos, const float* sin, 
   return out;
 }
 
-double attention_score(const float* q, const Half* k, int32_t dims, float scale) {
-  double sum = 0.0;
-  for (int32_t d = 0; d < dims; ++d) {
-    sum += static_cast<double>(q[d]) * half_value(k[d]);
+std::vector<double> kv_row(KvType type, const float* x, int32_t dims) {
+  std::vector<double> row;
+  for (int32_t i = 0; i < dims; ++i) {
+    if (type == KvType::kF16) {
+      row.push_back(half_value(nearest_half(x[i])));
+      continue;
+    }
+    const int32_t first = i / 32 * 32;
+    float max = 0.0F;
+    for (int32_t j = first; j < std::min(first + 32, dims); ++j) {
+      max = std::max(max, std::fabs(x[j]));
+    }
+    const double scale = half_value(nearest_half(max / 127.0F));
+    const float inverse = scale > 0.0 ? 1.0F / static_cast<float>(scale) : 0.0F;
+    const float rounded = std::nearbyint(std::clamp(x[i] * inverse, -127.0F, 127.0F));
+    row.push_back(static_cast<double>(rounded) * scale);
   }
-  return sum * static_cast<double>(scale);
+  return row;
 }
 
-std::vector<double> attention_values(const float* weights, const Half* v, int64_t stride,
-                                     int32_t dims, int32_t count) {
-  std::vector<double> out(static_cast<size_t>(dims), 0.0);
+std::vector<double> attention(const float* q, const std::vector<std::vector<double>>& keys,
+                              const std::vector<std::vector<double>>& values, int32_t count,
+                              double scale) {
+  std::vector<double> scores;
   for (int32_t p = 0; p < count; ++p) {
-    for (int32_t d = 0; d < dims; ++d) {
-      out[static_cast<size_t>(d)] +=
-          static_cast<double>(weights[p]) * half_value(v[p * stride + d]);
+    const std::vector<double>& key = keys[static_cast<size_t>(p)];
+    double sum = 0.0;
+    for (size_t d = 0; d < key.size(); ++d) {
+      sum += static_cast<double>(q[d]) * key[d];
     }
+    scores.push_back(scale * sum);
+  }
+  const double max = *std::max_element(scores.begin(), scores.end());
+  std::vector<double> out(values[0].size(), 0.0);
+  double total = 0.0;
+  for (int32_t p = 0; p < count; ++p) {
+    const double weight = std::exp(scores[static_cast<size_t>(p)] - max);
+    total += weight;
+    for (size_t d = 0; d < out.size(); ++d) {
+      out[d] += weight * values[static_cast<size_t>(p)][d];
+    }
+  }
+  for (double& value : out) {
+    value /= total;
   }
   return out;
 }

@@ -60,13 +60,15 @@ struct Q8Row {
 Q8Row quantize_q8(const float* x, int32_t n, int32_t stride);
 
 std::vector<double> rms_norm(const float* x, const float* weight, int32_t n, float eps);
-std::vector<double> softmax(const float* x, int32_t n);
 std::vector<double> silu_mul(const float* gate, const float* up, int32_t n);
 std::vector<double> relu2_mul(const float* gate, const float* up, int32_t n);
 std::vector<double> rope(const float* head, const float* cos, const float* sin, int32_t dims,
                          bool rotate_half);
-double attention_score(const float* q, const Half* k, int32_t dims, float scale);
-std::vector<double> attention_values(const float* weights, const Half* v, int64_t stride,
-                                     int32_t dims, int32_t count);
+// A key or value as the cache keeps it: each number rounded as store_kv() says.
+std::vector<double> kv_row(KvType type, const float* x, int32_t dims);
+// softmax(scale * q . k_p) v over `count` keys and values as kv_row() gives them.
+std::vector<double> attention(const float* q, const std::vector<std::vector<double>>& keys,
+                              const std::vector<std::vector<double>>& values, int32_t count,
+                              double scale);
 
 }  // namespace tern::reference

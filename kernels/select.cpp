@@ -63,13 +63,11 @@ KernelTable with_gaps_filled(KernelTable table, const KernelTable& below) {
   inherit(table.dense_row, below.dense_row);
   inherit(table.rms_norm, below.rms_norm);
   inherit(table.quantize_q8, below.quantize_q8);
-  inherit(table.softmax, below.softmax);
   inherit(table.silu_mul, below.silu_mul);
   inherit(table.relu2_mul, below.relu2_mul);
   inherit(table.add, below.add);
   inherit(table.rope, below.rope);
-  inherit(table.attention_scores, below.attention_scores);
-  inherit(table.attention_values, below.attention_values);
+  inherit(table.attention, below.attention);
   inherit(table.to_half, below.to_half);
   return table;
 }

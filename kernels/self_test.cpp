@@ -236,9 +236,6 @@ void TableTest::floats() {
   table_.rms_norm(x.data(), y.data(), kCount, 1e-5F, out.data());
   compare("rms_norm", reference::rms_norm(x.data(), y.data(), kCount, 1e-5F), out);
   out = x;
-  table_.softmax(out.data(), kCount);
-  compare("softmax", reference::softmax(x.data(), kCount), out);
-  out = x;
   table_.silu_mul(out.data(), y.data(), kCount);
   compare("silu_mul", reference::silu_mul(x.data(), y.data(), kCount), out);
   out = x;
@@ -259,30 +256,42 @@ void TableTest::floats() {
 
 void TableTest::attention() {
   constexpr int32_t kDims = 80;
-  constexpr int32_t kCount = 13;
-  constexpr int64_t kStride = 96;
-  constexpr double kRelative = 1e-5;
-  const std::vector<float> q = numbers(kDims);
-  const std::vector<float> values = numbers(kCount * kStride);
-  std::vector<Half> cache(values.size());
-  table_.to_half(values.data(), static_cast<int32_t>(values.size()), cache.data());
-  for (size_t i = 0; i < cache.size(); ++i) {
-    const Half truth = reference::nearest_half(values[i]);
-    expect(cache[i] == truth, "to_half", truth, cache[i]);
+  constexpr int32_t kCount = 150;  // three blocks
+  constexpr int32_t kHeads = 3;
+  constexpr double kTolerance = 1e-4;  // far above rounding, far below any mistake
+  const std::vector<float> numbers_to_halve = numbers(1000);
+  std::vector<Half> halves(numbers_to_halve.size());
+  table_.to_half(numbers_to_halve.data(), 1000, halves.data());
+  for (size_t i = 0; i < halves.size(); ++i) {
+    const Half truth = reference::nearest_half(numbers_to_halve[i]);
+    expect(halves[i] == truth, "to_half", truth, halves[i]);
   }
-  std::vector<float> scores(kCount);
-  table_.attention_scores(q.data(), cache.data(), kStride, kDims, kCount, 0.125F, scores.data());
-  for (int32_t p = 0; p < kCount; ++p) {
-    const double truth =
-        reference::attention_score(q.data(), cache.data() + p * kStride, kDims, 0.125F);
-    expect_near("attention_scores", truth, scores[static_cast<size_t>(p)], kRelative * 200.0);
-  }
-  std::vector<float> out(kDims);
-  table_.attention_values(scores.data(), cache.data(), kStride, kDims, kCount, out.data());
-  const std::vector<double> truth =
-      reference::attention_values(scores.data(), cache.data(), kStride, kDims, kCount);
-  for (size_t i = 0; i < out.size(); ++i) {
-    expect_near("attention_values", truth[i], out[i], kRelative * 200.0);
+  for (const KvType type : {KvType::kF16, KvType::kQ8_0}) {
+    const KvLayout layout{type, kDims};
+    Aligned blocks(static_cast<size_t>(KvLayout::blocks(kCount)) * layout.block_bytes());
+    std::vector<std::vector<double>> keys;
+    std::vector<std::vector<double>> values;
+    for (int32_t p = 0; p < kCount; ++p) {
+      const std::vector<float> k = numbers(kDims);
+      const std::vector<float> v = numbers(kDims);
+      store_kv(table_.to_half, layout, p, k.data(), v.data(), blocks.data());
+      keys.push_back(reference::kv_row(type, k.data(), kDims));
+      values.push_back(reference::kv_row(type, v.data(), kDims));
+    }
+    const std::vector<float> q = numbers(kHeads * kDims);
+    const AttentionQueries queries{q.data(), 0, 1, kHeads, kCount - 1, 0.03F};
+    const auto stride = static_cast<size_t>(attention_state_floats(layout));
+    std::vector<float> states(kHeads * stride);
+    Aligned scratch(attention_scratch_bytes(layout, kHeads));
+    table_.attention(queries, layout, blocks.data(), 0, kCount, states.data(), scratch.data());
+    for (size_t head = 0; head < kHeads; ++head) {
+      const std::vector<double> truth =
+          reference::attention(q.data() + head * kDims, keys, values, kCount, double{0.03F});
+      const AttentionState state = attention_state(states.data() + head * stride);
+      for (size_t d = 0; d < truth.size(); ++d) {
+        expect_near("attention", truth[d], state.out[d] / *state.sum, kTolerance);
+      }
+    }
   }
 }
 

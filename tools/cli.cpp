@@ -57,6 +57,9 @@ void ModelOptions::declare(CLI::App& app) {
          "--isa", isa,
          "Kernels to use: a name that `tern doctor` lists; default: TERN_ISA, else the best")
       ->type_name("NAME");
+  app.add_option("--kv-type", kv_type,
+                 "Numbers of the KV cache: f16, or q8_0 for half the memory and reading")
+      ->type_name("TYPE");
   app.add_option("--i2s-layout", i2s_layout,
                  "Byte order of I2_S tensors: 128 (all published files), arm64 or 1x4")
       ->type_name("NAME");
@@ -113,6 +116,16 @@ Result<std::optional<TernaryKind>> parse_packing(const std::string& name) {
   return Error{"--packing: expected one of " + choices + ", found " + name + "."};
 }
 
+Result<KvType> parse_kv_type(const std::string& name) {
+  if (name == "f16") {
+    return KvType::kF16;
+  }
+  if (name == "q8_0") {
+    return KvType::kQ8_0;
+  }
+  return Error{"--kv-type: expected f16 or q8_0, found " + name + "."};
+}
+
 Result<I2sLayout> parse_i2s_layout(const std::string& name) {
   if (name == "128") {
     return I2sLayout::k128;
@@ -153,6 +166,7 @@ Result<LoadedModel> load_model(const ModelOptions& options) {
   loaded.session.threads = loaded.compute.threads;
   loaded.session.batch_threads = options.batch_threads;
   loaded.session.tune_threads = true;
+  ASSIGN_OR_RETURN(loaded.session.kv_type, parse_kv_type(options.kv_type));
   std::string path = options.path;
   if (path.empty()) {
     ASSIGN_OR_RETURN(path, default_model_path());

@@ -38,6 +38,7 @@ struct ModelOptions {
   int threads = 0;        // at most, for generating; 0: all cores that suit
   int batch_threads = 0;  // at most, for prompts; 0: as `threads`
   std::string isa;        // empty: the best table, or what TERN_ISA names
+  std::string kv_type = "f16";
   std::string i2s_layout = "128";
   std::string packing;        // a ternary kernel's name; empty: what suits the model
   std::string chat_template;  // a built-in name or a file
@@ -73,6 +74,7 @@ Result<Session> create_session(const LoadedModel& loaded, int context);
 Result<const KernelTable*> choose_table(const std::string& isa);
 // The kernel of that name; none for an empty one.
 Result<std::optional<TernaryKind>> parse_packing(const std::string& name);
+Result<KvType> parse_kv_type(const std::string& name);
 Result<I2sLayout> parse_i2s_layout(const std::string& name);
 // Where the default model lies: TERN_MODEL, or models/tern-tiny.gguf near the executable.
 Result<std::string> default_model_path();

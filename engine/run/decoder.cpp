@@ -86,41 +86,11 @@ void rotate_and_store(const Pass& pass, const LayerWeights& layer, int32_t index
     rotate_heads(pass, t, k, config.kv_heads, layer.k_norm);
     const float* v = row(pass.ws.v, t, config.kv_width());
     for (int32_t h = 0; h < config.kv_heads; ++h) {
-      const int32_t position = pass.first_position + t;
       const int64_t offset = static_cast<int64_t>(h) * config.head_dim;
-      pass.kernels().to_half(k + offset, config.head_dim, pass.cache.keys(index, h, position));
-      pass.kernels().to_half(v + offset, config.head_dim, pass.cache.values(index, h, position));
+      store_kv(pass.kernels().to_half, pass.cache.layout(), pass.first_position + t, k + offset,
+               v + offset, pass.cache.head(index, h));
     }
   });
-}
-
-// softmax(q k^T / sqrt(head_dim)) v, causal. Split by (head, token), heads first: pieces of equal length are then of equal
-// work, for later tokens look at more positions.
-void attend(const Pass& pass, int32_t index) {
-  const ModelConfig& config = pass.config;
-  const int32_t group = config.heads / config.kv_heads;
-  const float scale = 1.0F / std::sqrt(static_cast<float>(config.head_dim));
-  const int64_t stride = pass.cache.stride();
-  const int64_t work = static_cast<int64_t>(config.heads) * pass.tokens;
-  const int64_t bytes_each = 2 * static_cast<int64_t>(sizeof(Half)) * config.head_dim *
-                             (pass.first_position + pass.tokens / 2);
-  parallel_for(pass.compute.threads_for(work * bytes_each), work, 1,
-               [&](int64_t begin, int64_t end, int thread) {
-                 float* scores = row(pass.ws.scores, thread, pass.cache.capacity());
-                 for (int64_t i = begin; i < end; ++i) {
-                   const auto h = static_cast<int32_t>(i / pass.tokens);
-                   const auto t = static_cast<int32_t>(i % pass.tokens);
-                   const int32_t count = pass.first_position + t + 1;
-                   const int64_t offset = static_cast<int64_t>(h) * config.head_dim;
-                   pass.kernels().attention_scores(row(pass.ws.q, t, config.q_width()) + offset,
-                                                   pass.cache.keys(index, h / group, 0), stride,
-                                                   config.head_dim, count, scale, scores);
-                   pass.kernels().softmax(scores, count);
-                   pass.kernels().attention_values(
-                       scores, pass.cache.values(index, h / group, 0), stride, config.head_dim,
-                       count, row(pass.ws.attention, t, config.q_width()) + offset);
-                 }
-               });
 }
 
 void add_to_residual(const Pass& pass) {
@@ -137,7 +107,9 @@ void attention_block(const Pass& pass, const LayerWeights& layer, int32_t index)
   const Product qkv[] = {{&layer.q, ws.q.data()}, {&layer.k, ws.k.data()}, {&layer.v, ws.v.data()}};
   multiply(pass.compute, n, qkv, ws.scratch);
   rotate_and_store(pass, layer, index);
-  attend(pass, index);
+  attend(pass.config, pass.compute, pass.cache,
+         {ws.q.data(), ws.attention.data(), pass.tokens, pass.first_position, index},
+         ws.attention_memory);
   const LinearInput a =
       norm_and_quantize(pass, ws.attention, layer.attn_sub_norm, ws.q, pass.config.q_width());
   const Product output[] = {{&layer.o, ws.out.data()}};
@@ -204,7 +176,7 @@ size_t scratch_bytes(const KernelTable& kernels, const DecoderWeights& weights, 
 }  // namespace
 
 Workspace::Workspace(const ModelConfig& config, const DecoderWeights& weights,
-                     const Compute& compute, int32_t batch_tokens, int32_t context)
+                     const Compute& compute, const KvCache& cache, int32_t batch_tokens)
     : batch(batch_tokens) {
   const auto floats = [&](int32_t width) {
     return AlignedArray<float>(static_cast<size_t>(batch) * static_cast<size_t>(width));
@@ -220,7 +192,8 @@ Workspace::Workspace(const ModelConfig& config, const DecoderWeights& weights,
   up = floats(config.ffn);
   cos = floats(config.rope.dims / 2);
   sin = floats(config.rope.dims / 2);
-  scores = AlignedArray<float>(static_cast<size_t>(compute.threads) * static_cast<size_t>(context));
+  attention_memory =
+      AttentionMemory(config, cache.layout(), batch, cache.capacity(), compute.threads);
   trits = AlignedArray<int8_t>(static_cast<size_t>(config.width));
   logits =
       AlignedArray<float>(static_cast<size_t>(kLogitsBatch) * static_cast<size_t>(config.vocab));
@@ -228,14 +201,15 @@ Workspace::Workspace(const ModelConfig& config, const DecoderWeights& weights,
   scratch = ThreadScratch(compute.threads, scratch_bytes(*compute.kernels, weights, batch));
 }
 
-size_t Workspace::bytes(const ModelConfig& config, int64_t batch, int64_t context, int threads) {
+size_t Workspace::bytes(const ModelConfig& config, const KvLayout& kv, int64_t batch,
+                        int64_t context, int threads) {
   const int64_t widest = std::max({config.width, config.q_width(), config.ffn});
   const int64_t per_token = 3 * int64_t{config.width} + 2 * config.q_width() +
                             2 * config.kv_width() + 2 * int64_t{config.ffn} + config.rope.dims +
                             widest / 4;
-  return static_cast<size_t>(batch * per_token + context * threads +
-                             kLogitsBatch * int64_t{config.vocab}) *
-         sizeof(float);
+  return static_cast<size_t>(batch * per_token + kLogitsBatch * int64_t{config.vocab}) *
+             sizeof(float) +
+         AttentionMemory::bytes(config, kv, batch, context, threads);
 }
 
 bool decoder_forward(const ModelConfig& config, const DecoderWeights& weights,

@@ -9,6 +9,7 @@
 #include "engine/base/parallel.h"
 #include "engine/model/config.h"
 #include "engine/model/weights.h"
+#include "engine/run/attention.h"
 #include "engine/run/compute.h"
 #include "engine/run/kv_cache.h"
 #include "engine/run/linear.h"
@@ -28,13 +29,14 @@ struct DecoderWeights {
   Linear head;
 };
 
-// Memory of one forward pass over up to `batch` tokens. Nothing is allocated after its creation.
+// Memory of one forward pass over up to `batch` tokens and a cache. Nothing is allocated after its creation.
 class Workspace {
  public:
   Workspace() = default;
   Workspace(const ModelConfig& config, const DecoderWeights& weights, const Compute& compute,
-            int32_t batch, int32_t context);
-  static size_t bytes(const ModelConfig& config, int64_t batch, int64_t context, int threads);
+            const KvCache& cache, int32_t batch);
+  static size_t bytes(const ModelConfig& config, const KvLayout& kv, int64_t batch, int64_t context,
+                      int threads);
 
   int32_t batch = 0;
   AlignedArray<float> x;          // batch x width: the residual stream
@@ -44,10 +46,10 @@ class Workspace {
   AlignedArray<float> out;        // batch x width: what a block adds to x
   AlignedArray<float> gate, up;   // batch x ffn
   AlignedArray<float> cos, sin;   // batch x rope.dims / 2
-  AlignedArray<float> scores;     // threads x context
   AlignedArray<int8_t> trits;     // width: one row of a ternary embedding
   AlignedArray<float> logits;     // kLogitsBatch x vocab
   QuantizedRows quantized;
+  AttentionMemory attention_memory;
   ThreadScratch scratch;
 };
 

@@ -36,8 +36,10 @@ int most_threads(const SessionOptions& options) {
 }
 
 uint64_t session_bytes(const ModelConfig& config, const SessionOptions& options, int32_t context) {
-  return KvCache::bytes(config, context) +
-         Workspace::bytes(config, batch_for(options, context), context, most_threads(options));
+  const KvLayout layout{options.kv_type, config.head_dim};
+  return KvCache::bytes(config, context, options.kv_type) +
+         Workspace::bytes(config, layout, batch_for(options, context), context,
+                          most_threads(options));
 }
 
 }  // namespace
@@ -55,7 +57,7 @@ MemoryPlan plan_memory(const ModelConfig& config, const SessionOptions& options,
          session_bytes(config, options, plan.context) > budget) {
     plan.context = std::max(plan.context / 2, kSmallestContext);
   }
-  plan.kv_cache = KvCache::bytes(config, plan.context);
+  plan.kv_cache = KvCache::bytes(config, plan.context, options.kv_type);
   plan.workspace = session_bytes(config, options, plan.context) - plan.kv_cache;
   if (plan.context < wanted) {
     plan.notice = "The context is " + std::to_string(plan.context) + " tokens instead of " +
@@ -85,9 +87,9 @@ Result<Session> Session::create(std::shared_ptr<const Model> model, const Sessio
       ThreadTuner(prompt_threads(options), options.tune_threads ? kPromptStride : 0);
   session.token_threads_ =
       ThreadTuner(useful(options.threads), options.tune_threads ? kTokenStride : 0);
-  session.cache_ = KvCache(config, plan.context);
-  session.workspace_ = Workspace(config, model->decoder(), session.compute_,
-                                 batch_for(options, plan.context), plan.context);
+  session.cache_ = KvCache(config, plan.context, options.kv_type);
+  session.workspace_ = Workspace(config, model->decoder(), session.compute_, session.cache_,
+                                 batch_for(options, plan.context));
   session.model_ = std::move(model);
   return session;
 }

@@ -13,8 +13,9 @@
 namespace tern {
 
 struct SessionOptions {
-  int32_t context = 0;    // positions; 0 = the model's own, at most kDefaultContext
-  int32_t batch = 512;    // prompt tokens in one forward pass
+  int32_t context = 0;  // positions; 0 = the model's own, at most kDefaultContext
+  int32_t batch = 512;  // prompt tokens in one forward pass
+  KvType kv_type = KvType::kF16;
   int threads = 1;        // for generating
   int batch_threads = 0;  // for prompts; 0: as for generating
   bool tune_threads =

@@ -17,7 +17,7 @@ namespace tern {
 namespace {
 
 const std::filesystem::path kSource = TERN_SOURCE_DIR;
-constexpr int32_t kLength = 150;  // longer than blocks of attention and of dense products
+constexpr int32_t kLength = 300;  // longer than segments of attention and chunks of dense products
 
 std::shared_ptr<const Model> load(const KernelTable& table, const std::string& file) {
   LoadOptions options;
@@ -74,7 +74,7 @@ TEST_P(Batches, ChangeNoBit) {
     std::vector<size_t> pieces;
     int threads;
   };
-  for (const Way& way : {Way{{150}, 1}, Way{{2}, 2}, Way{{7, 8, 9}, 3}, Way{{33, 1, 64}, 2}}) {
+  for (const Way& way : {Way{{300}, 1}, Way{{2}, 2}, Way{{7, 8, 9}, 3}, Way{{33, 1, 64}, 2}}) {
     Session session = start(model_, way.threads);
     ASSERT_EQ(logits_in_pieces(session, tokens_, way.pieces), expected)
         << "pieces of " << way.pieces[0] << ", threads " << way.threads;

@@ -50,11 +50,16 @@ ModelConfig small_config() {
 
 TEST(MemoryPlan, KvCacheIsTwoHalvesPerLayerHeadAndPosition) {
   SessionOptions options;
-  options.context = 4000;
-  const MemoryPlan plan = plan_memory(small_config(), options, 0);
-  EXPECT_EQ(plan.context, 4000);
-  EXPECT_EQ(plan.kv_cache, 2ULL * 2 * 10 * 5 * 100 * 4000);
+  options.context = 4096;
+  ModelConfig config = small_config();
+  config.head_dim = 96;
+  const MemoryPlan plan = plan_memory(config, options, 0);
+  EXPECT_EQ(plan.context, 4096);
+  EXPECT_EQ(plan.kv_cache, 2ULL * 2 * 10 * 5 * 96 * 4096);
   EXPECT_TRUE(plan.notice.empty());
+  // A byte a value, and a half for 32 of them.
+  options.kv_type = KvType::kQ8_0;
+  EXPECT_EQ(plan_memory(config, options, 0).kv_cache, 2ULL * 10 * 5 * 4096 * (96 + 2 * 3));
 }
 
 TEST(MemoryPlan, ContextIsCappedByTheDefaultAndByMemory) {

@@ -75,37 +75,6 @@ TEST_F(FloatOps, RmsNormOfZerosIsZero) {
   }
 }
 
-TEST_F(FloatOps, Softmax) {
-  for_lengths([&](const KernelTable& table, int32_t n) {
-    for (const float scale : {1.0F, 10.0F, 100.0F}) {
-      Guarded<float> x = normals(n, scale);
-      const std::vector<double> truth = reference::softmax(x.data(), n);
-      table.softmax(x.data(), n);
-      ASSERT_TRUE(x.intact());
-      // x - max is rounded: an absolute error of |x - max| ulps in the exponent is a relative one in the result.
-      for (size_t i = 0; i < truth.size(); ++i) {
-        const double tolerance = (16.0 * static_cast<double>(scale) + n / 8.0) * kUlp;
-        ASSERT_NEAR(x[i], truth[i], tolerance * truth[i] + 1e-37) << "at " << i;
-      }
-    }
-  });
-}
-
-TEST_F(FloatOps, SoftmaxOfExtremes) {
-  for (const KernelTable* table : tables()) {
-    std::vector<float> x = {-kInfinity, 3.0F,       -kInfinity, 3.0F, -1000.0F,
-                            -3e38F,     -kInfinity, 3.0F,       3.0F, -kInfinity};
-    table->softmax(x.data(), static_cast<int32_t>(x.size()));
-    const std::vector<float> expected = {0, 0.25F, 0, 0.25F, 0, 0, 0, 0.25F, 0.25F, 0};
-    EXPECT_EQ(x, expected) << table->name;
-    std::vector<float> large(9, 3e38F);
-    table->softmax(large.data(), 9);
-    for (const float value : large) {
-      EXPECT_NEAR(value, 1.0 / 9.0, 1e-7) << table->name;
-    }
-  }
-}
-
 TEST_F(FloatOps, SiluMul) {
   for_lengths([&](const KernelTable& table, int32_t n) {
     for (const float scale : {1.0F, 20.0F}) {
@@ -290,56 +259,6 @@ TEST_F(FloatOps, ToHalfOfAnyLength) {
       ASSERT_EQ(out[i], reference::nearest_half(x[i])) << "at " << i;
     }
   });
-}
-
-class Attention : public FloatOps {
- protected:
-  void check(const KernelTable& table, int32_t dims, int32_t count) {
-    const int64_t stride = dims + uniform(0, 40);
-    Guarded<float> q = normals(dims);
-    // The last position ends where its dimensions end.
-    const size_t cells = index_of(count - 1, stride, dims);
-    Guarded<Half> cache(cells, sizeof(Half), any_place());
-    for (Half& h : cache.span()) {
-      h = reference::nearest_half(normal());
-    }
-    q.freeze();
-    cache.freeze();
-    Guarded<float> scores(static_cast<size_t>(count), sizeof(float), any_place());
-    table.attention_scores(q.data(), cache.data(), stride, dims, count, 0.125F, scores.data());
-    ASSERT_TRUE(scores.intact());
-    for (int32_t p = 0; p < count; ++p) {
-      const double truth =
-          reference::attention_score(q.data(), cache.data() + p * stride, dims, 0.125F);
-      // Terms of up to 16 in magnitude, each rounded at most dims / 8 times.
-      ASSERT_NEAR(scores[static_cast<size_t>(p)], truth, (dims / 8 + 8) * kUlp * dims * 0.25)
-          << "position " << p;
-    }
-    Guarded<float> weights = normals(count);
-    Guarded<float> out(static_cast<size_t>(dims), sizeof(float), any_place());
-    table.attention_values(weights.data(), cache.data(), stride, dims, count, out.data());
-    ASSERT_TRUE(out.intact());
-    const std::vector<double> truth =
-        reference::attention_values(weights.data(), cache.data(), stride, dims, count);
-    for (size_t d = 0; d < truth.size(); ++d) {
-      ASSERT_NEAR(out[d], truth[d], (count + 4) * kUlp * count) << "dimension " << d;
-    }
-  }
-};
-
-TEST_F(Attention, ScoresAndValues) {
-  for (const KernelTable* table : tables()) {
-    for (const int32_t dims : {1, 2, 7, 8, 9, 32, 63, 64, 80, 96, 100, 128, 192, 256, 300}) {
-      for (const int32_t count : {1, 2, 3, 4, 5, 7, 8, 33, 100}) {
-        SCOPED_TRACE(std::string(table->name) + ", " + std::to_string(dims) + " dims, " +
-                     std::to_string(count) + " positions\nreplay: " + replay_command());
-        check(*table, dims, count);
-        if (HasFatalFailure()) {
-          return;
-        }
-      }
-    }
-  }
 }
 
 }  // namespace

@@ -27,7 +27,7 @@ class DecoderRunner {
   std::vector<float> logits(std::span<const int32_t> tokens, int32_t batch) {
     const auto count = static_cast<int32_t>(tokens.size());
     KvCache cache(config_, count);
-    Workspace workspace(config_, decoder_, compute_, batch, count);
+    Workspace workspace(config_, decoder_, compute_, cache, batch);
     std::vector<float> all;
     for (int32_t begin = 0; begin < count; begin += batch) {
       const int32_t some = std::min(batch, count - begin);
