@@ -51,18 +51,6 @@ constexpr uint32_t trits_of(uint32_t codes) {
   return ((codes | 0x80808080U) - kEveryByte) ^ 0x80808080U;
 }
 
-// Five base-3 digits, the first row block's first, as the fraction ceil(256 v / 243) of a byte: multiplying it by 3 pushes
-// the digits out at the top one after another. Rounding up adds less than 1/256, and 3^5 times that is less than 1: too
-// little to change a digit.
-uint32_t fractions_of(uint32_t numbers) {
-  uint32_t fractions = 0;
-  for (int byte = 0; byte < kWordCols; ++byte) {
-    const uint32_t v = (numbers >> (8 * byte)) & 0xFF;
-    fractions |= (v * 256 + 242) / 243 << (8 * byte);
-  }
-  return fractions;
-}
-
 // The first digits of four fractions; what is left of them replaces `fractions`.
 uint32_t first_digits(uint32_t& fractions) {
   const uint32_t even = (fractions & 0x00FF00FFU) * 3;  // 765 at most: two bytes have room for it
@@ -71,26 +59,39 @@ uint32_t first_digits(uint32_t& fractions) {
   return ((even >> 8) & 0x00FF00FFU) | (odd & 0xFF00FF00U);
 }
 
-// `fields` words of trits, one of each row block, as one packed word.
-uint32_t pack_word(Packing packing, int32_t fields, const uint32_t* trits) {
-  uint32_t word = 0;
-  for (int32_t field = 0; field < fields; ++field) {
-    const uint32_t codes = codes_of(trits[field]);
-    switch (packing) {
-      case Packing::kTwoBit:
-        word |= codes << (2 * field);
-        break;
-      case Packing::kBase3:
-        word = word * 3 + codes;  // 242 a byte at most
-        break;
-      case Packing::kSign:
-        word |= ((codes >> 1) & kEveryByte) << field;  // only +1 has the code 2
-        break;
-      case Packing::kBitplanes:
-        break;
+// Columns packed at a time: a panel's bytes of so many stay in L1 while one lane after another is put among them.
+constexpr int32_t kPackCols = 512;
+
+// The bytes of one lane: of each column, the codes of one row of each row block (null: rows that do not exist, whose weights
+// are 0). Plain loops over bytes, so that compilers turn them into vectors.
+template <Packing kPacking>
+void pack_lane(const int8_t* const* rows, int32_t cols, uint8_t* out) {
+  constexpr int32_t kFields = fields_of(kPacking);
+  std::memset(out, 0, static_cast<size_t>(cols));
+  for (int32_t field = 0; field < kFields; ++field) {
+    static constexpr int8_t kZeros[kPackCols] = {};
+    const int8_t* row = rows[field] == nullptr ? kZeros : rows[field];
+    for (int32_t col = 0; col < cols; ++col) {
+      const auto code = static_cast<uint8_t>(row[col] + 1);
+      if constexpr (kPacking == Packing::kTwoBit) {
+        out[col] = static_cast<uint8_t>(out[col] | code << (2 * field));
+      } else if constexpr (kPacking == Packing::kBase3) {
+        out[col] = static_cast<uint8_t>(out[col] * 3 + code);  // 242 at most
+      } else {
+        out[col] = static_cast<uint8_t>(out[col] | (code >> 1) << field);  // only +1 has the code 2
+      }
     }
   }
-  return packing == Packing::kBase3 ? fractions_of(word) : word;
+  if constexpr (kPacking == Packing::kBase3) {
+    // Five base-3 digits, the first row block's first, as the fraction ceil(256 v / 243): multiplying it by 3 pushes the
+    // digits out at the top one after another. Rounding up adds less than 1/256, and 3^5 times that is less than 1: too
+    // little to change a digit. The ceiling is v + ceil(13 v / 243), and (13 v + 242) * 270 >> 16 is floor((13 v + 242) / 243)
+    // for all v up to 242 (the packing tests try each).
+    for (int32_t col = 0; col < cols; ++col) {
+      const uint32_t v = out[col];
+      out[col] = static_cast<uint8_t>(v + ((13 * v + 242) * 270 >> 16));
+    }
+  }
 }
 
 void unpack_word(Packing packing, int32_t fields, uint32_t word, uint32_t* trits) {
@@ -115,21 +116,28 @@ void unpack_word(Packing packing, int32_t fields, uint32_t word, uint32_t* trits
 
 constexpr int32_t kMostFields = 8;
 
+template <Packing kPacking>
 void pack_shared_bytes(const PackedLayout& layout, const int8_t* trits, int32_t panel_rows,
                        int32_t cols, uint8_t* panel_out) {
   const SharedBytesPanel panel(layout, panel_rows, cols);
-  for (int32_t lane = 0; lane < panel.lanes; ++lane) {
-    for (int32_t step = 0; step < panel.steps(); ++step) {
-      uint32_t words[kMostFields] = {};  // what does not exist weighs 0
+  for (int32_t first = 0; first < cols; first += kPackCols) {
+    const int32_t count = std::min(kPackCols, cols - first);
+    for (int32_t lane = 0; lane < panel.lanes; ++lane) {
+      const int8_t* rows[kMostFields] = {};
       for (int32_t field = 0; field < panel.fields; ++field) {
         const int32_t row = panel.row(field, lane);
-        if (row < panel.rows) {
-          std::memcpy(&words[field], trits + int64_t{row} * cols + step * kWordCols,
-                      panel.width(step));
-        }
+        rows[field] = row < panel.rows ? trits + int64_t{row} * cols + first : nullptr;
       }
-      const uint32_t word = pack_word(panel.packing, panel.fields, words);
-      std::memcpy(panel_out + panel.word_offset(step, lane), &word, sizeof(word));
+      uint8_t lane_bytes[kPackCols];
+      pack_lane<kPacking>(rows, count, lane_bytes);
+      // Columns beyond the last: weights 0, as those of rows that do not exist.
+      const int8_t* nothing[kMostFields] = {};
+      const int32_t padded = static_cast<int32_t>(round_up(count, kWordCols));
+      pack_lane<kPacking>(nothing, padded - count, lane_bytes + count);
+      for (int32_t col = 0; col < padded; col += kWordCols) {
+        std::memcpy(panel_out + panel.word_offset((first + col) / kWordCols, lane),
+                    lane_bytes + col, kWordCols);
+      }
     }
   }
 }
@@ -211,10 +219,15 @@ void unpack_bitplanes(const PackedLayout& layout, const uint8_t* panel_in, int32
 
 void pack_panel(const PackedLayout& layout, const int8_t* trits, int32_t panel_rows, int32_t cols,
                 uint8_t* panel_out) {
-  if (layout.packing == Packing::kBitplanes) {
-    pack_bitplanes(layout, trits, panel_rows, cols, panel_out);
-  } else {
-    pack_shared_bytes(layout, trits, panel_rows, cols, panel_out);
+  switch (layout.packing) {
+    case Packing::kTwoBit:
+      return pack_shared_bytes<Packing::kTwoBit>(layout, trits, panel_rows, cols, panel_out);
+    case Packing::kBase3:
+      return pack_shared_bytes<Packing::kBase3>(layout, trits, panel_rows, cols, panel_out);
+    case Packing::kSign:
+      return pack_shared_bytes<Packing::kSign>(layout, trits, panel_rows, cols, panel_out);
+    case Packing::kBitplanes:
+      return pack_bitplanes(layout, trits, panel_rows, cols, panel_out);
   }
 }
 

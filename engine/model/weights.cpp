@@ -12,6 +12,8 @@
 namespace tern {
 namespace {
 
+constexpr int kTilesPerThread = 8;
+
 std::string shape_text(const std::vector<int64_t>& shape) {
   std::string text;
   for (const int64_t size : shape) {
@@ -239,30 +241,35 @@ Result<Linear> Weights::pack(const Tensor& tensor, float scale) {
   std::atomic<bool> has_zeros = false;
 
   const float mean = mean_magnitude(tensor, threads_);
-  parallel_for(threads_, rows, layout.tile_rows, [&](int64_t begin, int64_t end, int) {
-    std::vector<int8_t> trits(static_cast<size_t>(layout.tile_rows) * static_cast<size_t>(cols));
-    for (int64_t row = begin; row < end && valid && !has_zeros; row += layout.tile_rows) {
-      const int64_t count = std::min<int64_t>(layout.tile_rows, end - row);
-      float tensor_scale = mean;
-      float* row_scales =
-          format.cols_per_scale == 0 ? &tensor_scale : &scales[static_cast<size_t>(row) * groups];
-      if (!format.unpack(tensor.data, rows, cols, row, count, trits.data(), row_scales)) {
-        valid = false;
-        break;
-      }
-      if (layout.packing == Packing::kSign && std::find(trits.begin(), trits.begin() + count * cols,
-                                                        0) != trits.begin() + count * cols) {
-        has_zeros = true;
-        break;
-      }
-      if (format.cols_per_scale == 0) {
-        std::fill_n(scales.begin() + row, count, tensor_scale);
-      }
-      const auto panel = static_cast<size_t>(row / layout.tile_rows);
-      pack_panel(layout, trits.data(), static_cast<int32_t>(count), cols,
-                 codes + panel * panel_bytes(layout, cols));
-    }
-  });
+  // In tiles, as products will read them: a thread touches first what it is likely to read.
+  parallel_tiles(
+      threads_, kTilesPerThread, rows, layout.tile_rows, [&](int64_t begin, int64_t end, int) {
+        std::vector<int8_t> trits(static_cast<size_t>(layout.tile_rows) *
+                                  static_cast<size_t>(cols));
+        for (int64_t row = begin; row < end && valid && !has_zeros; row += layout.tile_rows) {
+          const int64_t count = std::min<int64_t>(layout.tile_rows, end - row);
+          float tensor_scale = mean;
+          float* row_scales = format.cols_per_scale == 0
+                                  ? &tensor_scale
+                                  : &scales[static_cast<size_t>(row) * groups];
+          if (!format.unpack(tensor.data, rows, cols, row, count, trits.data(), row_scales)) {
+            valid = false;
+            break;
+          }
+          if (layout.packing == Packing::kSign &&
+              std::find(trits.begin(), trits.begin() + count * cols, 0) !=
+                  trits.begin() + count * cols) {
+            has_zeros = true;
+            break;
+          }
+          if (format.cols_per_scale == 0) {
+            std::fill_n(scales.begin() + row, count, tensor_scale);
+          }
+          const auto panel = static_cast<size_t>(row / layout.tile_rows);
+          pack_panel(layout, trits.data(), static_cast<int32_t>(count), cols,
+                     codes + panel * panel_bytes(layout, cols));
+        }
+      });
   if (!valid) {
     return bad_code(tensor);
   }
