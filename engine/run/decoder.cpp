@@ -35,19 +35,39 @@ void for_each_token(const Pass& pass, int64_t values, Body body) {
                });
 }
 
-// out = rms_norm(x) * weight (or x itself where there is no such norm), quantised for the products that follow.
-LinearInput norm_and_quantize(const Pass& pass, AlignedArray<float>& x,
-                              std::span<const float> weight, AlignedArray<float>& out,
-                              int32_t width) {
-  AlignedArray<float>& result = weight.empty() ? x : out;
-  for_each_token(pass, width, [&](int32_t t) {
-    if (!weight.empty()) {
-      pass.kernels().rms_norm(row(x, t, width), weight.data(), width, pass.config.norm_eps,
-                              row(out, t, width));
+bool any_ternary(std::span<const Product> products) {
+  return std::any_of(products.begin(), products.end(),
+                     [](const Product& product) { return product.w->ternary(); });
+}
+
+// What a block's products read: x, rms_norm(x) * weight in `out`, and that quantised. Lacking a norm, x itself.
+struct Norm {
+  AlignedArray<float>& x;
+  std::span<const float> weight;
+  AlignedArray<float>& out;
+  int32_t width;
+};
+
+// products = W norm(x), after `before(t)` has completed each token's x: one step for all that a token's row goes through between
+// two products.
+template <class Before>
+void multiply_normed(const Pass& pass, const Norm& norm, std::span<const Product> products,
+                     int64_t values_before, Before before) {
+  AlignedArray<float>& result = norm.weight.empty() ? norm.x : norm.out;
+  const bool quantize = any_ternary(products);
+  for_each_token(pass, norm.width + values_before, [&](int32_t t) {
+    before(t);
+    if (!norm.weight.empty()) {
+      pass.kernels().rms_norm(row(norm.x, t, norm.width), norm.weight.data(), norm.width,
+                              pass.config.norm_eps, row(norm.out, t, norm.width));
     }
-    pass.ws.quantized.quantize(pass.kernels(), row(result, t, width), t, width);
+    if (quantize) {
+      pass.ws.quantized.quantize(pass.kernels(), row(result, t, norm.width), t, norm.width);
+    }
   });
-  return LinearInput{result.data(), pass.ws.quantized.view(pass.tokens, width), pass.tokens};
+  multiply(pass.compute,
+           {result.data(), pass.ws.quantized.view(pass.tokens, norm.width), pass.tokens}, products,
+           pass.ws.scratch);
 }
 
 void compute_angles(const Pass& pass) {
@@ -93,45 +113,44 @@ void rotate_and_store(const Pass& pass, const LayerWeights& layer, int32_t index
   });
 }
 
-void add_to_residual(const Pass& pass) {
+// x += what the block before put out.
+void add_to_residual(const Pass& pass, int32_t t) {
   const int32_t width = pass.config.width;
-  for_each_token(pass, width, [&](int32_t t) {
-    pass.kernels().add(row(pass.ws.x, t, width), row(pass.ws.out, t, width), width);
-  });
+  pass.kernels().add(row(pass.ws.x, t, width), row(pass.ws.out, t, width), width);
 }
 
-// x += Wo sub_norm(attention(rope(Wq n), rope(Wk n), Wv n)), n = norm(x).
+// out = Wo sub_norm(attention(rope(Wq n), rope(Wk n), Wv n)), n = norm(x), once the layer before has been added to x.
 void attention_block(const Pass& pass, const LayerWeights& layer, int32_t index) {
   Workspace& ws = pass.ws;
-  const LinearInput n = norm_and_quantize(pass, ws.x, layer.attn_norm, ws.norm, pass.config.width);
+  const int32_t width = pass.config.width;
   const Product qkv[] = {{&layer.q, ws.q.data()}, {&layer.k, ws.k.data()}, {&layer.v, ws.v.data()}};
-  multiply(pass.compute, n, qkv, ws.scratch);
+  multiply_normed(pass, {ws.x, layer.attn_norm, ws.norm, width}, qkv, width, [&](int32_t t) {
+    if (index > 0) {
+      add_to_residual(pass, t);
+    }
+  });
   rotate_and_store(pass, layer, index);
   attend(pass.config, pass.compute, pass.cache,
          {ws.q.data(), ws.attention.data(), pass.tokens, pass.first_position, index},
          ws.attention_memory);
-  const LinearInput a =
-      norm_and_quantize(pass, ws.attention, layer.attn_sub_norm, ws.q, pass.config.q_width());
   const Product output[] = {{&layer.o, ws.out.data()}};
-  multiply(pass.compute, a, output, ws.scratch);
-  add_to_residual(pass);
+  multiply_normed(pass, {ws.attention, layer.attn_sub_norm, ws.q, pass.config.q_width()}, output, 0,
+                  [](int32_t) {});
 }
 
-// x += Wdown sub_norm(activation(Wgate n) * Wup n), n = norm(x).
+// out = Wdown sub_norm(activation(Wgate n) * Wup n), n = norm(x), once attention has been added to x.
 void feed_forward_block(const Pass& pass, const LayerWeights& layer) {
   Workspace& ws = pass.ws;
+  const int32_t width = pass.config.width;
   const int32_t ffn = pass.config.ffn;
-  const LinearInput n = norm_and_quantize(pass, ws.x, layer.ffn_norm, ws.norm, pass.config.width);
   const Product gate_up[] = {{&layer.gate, ws.gate.data()}, {&layer.up, ws.up.data()}};
-  multiply(pass.compute, n, gate_up, ws.scratch);
+  multiply_normed(pass, {ws.x, layer.ffn_norm, ws.norm, width}, gate_up, width,
+                  [&](int32_t t) { add_to_residual(pass, t); });
   const auto activate = pass.config.activation == Activation::kRelu2 ? pass.kernels().relu2_mul
                                                                      : pass.kernels().silu_mul;
-  for_each_token(pass, 2 * int64_t{ffn},
-                 [&](int32_t t) { activate(row(ws.gate, t, ffn), row(ws.up, t, ffn), ffn); });
-  const LinearInput h = norm_and_quantize(pass, ws.gate, layer.ffn_sub_norm, ws.up, ffn);
   const Product down[] = {{&layer.down, ws.out.data()}};
-  multiply(pass.compute, h, down, ws.scratch);
-  add_to_residual(pass);
+  multiply_normed(pass, {ws.gate, layer.ffn_sub_norm, ws.up, ffn}, down, 2 * int64_t{ffn},
+                  [&](int32_t t) { activate(row(ws.gate, t, ffn), row(ws.up, t, ffn), ffn); });
 }
 
 // All layers in turn, each on as many threads as the tuner says; false if `keep_going` said no.
@@ -156,6 +175,7 @@ bool run_layers(const Pass& pass, std::span<const LayerWeights> layers, Compute&
       begin = end;
     }
   }
+  for_each_token(pass, pass.config.width, [&](int32_t t) { add_to_residual(pass, t); });
   if (tuner != nullptr) {
     tuner->end_pass();
   }
@@ -246,7 +266,9 @@ std::span<const float> decoder_logits(const ModelConfig& config, const DecoderWe
     float* n = row(ws.norm, i, config.width);
     compute.kernels->rms_norm(row(ws.x, first + i, config.width), weights.output_norm.data(),
                               config.width, config.norm_eps, n);
-    ws.quantized.quantize(*compute.kernels, n, i, config.width);
+    if (weights.head.ternary()) {
+      ws.quantized.quantize(*compute.kernels, n, i, config.width);
+    }
   }
   const LinearInput in{ws.norm.data(), ws.quantized.view(count, config.width), count};
   const Product head[] = {{&weights.head, ws.logits.data()}};
