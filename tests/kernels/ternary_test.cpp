@@ -220,8 +220,13 @@ TEST_F(Ternary, ColumnCounts) {
 }
 
 TEST_F(Ternary, TokenCounts) {
-  for (const int32_t tokens : {1, 2, 3, 4, 5, 7, 8, 17, 32, 33, 127, 128, 129, 130}) {
+  for (const int32_t tokens : {1,  2,  3,  4,  5,  6,  7,  8,  9,   12,  13,  16,
+                               17, 24, 25, 26, 29, 31, 32, 33, 127, 128, 129, 130}) {
     check({.rows = 33, .cols = 100, .tokens = tokens});
+  }
+  // Three panels of every layout, the last of them not full: with few tokens two are walked at once.
+  for (const int32_t tokens : {1, 2, 3, 4, 7, 25}) {
+    check({.rows = 300, .cols = 70, .tokens = tokens});
   }
 }
 
@@ -245,6 +250,12 @@ TEST_F(Ternary, DeepAndNarrow) {
   }
   check({.rows = 4097, .cols = 4});
   check({.rows = 4097, .cols = 1, .tokens = 2});
+}
+
+// Runs of columns that end where the sums of the last row block of a byte reach -2^31 exactly (two_bit, sign: 131,072 columns of
+// one prefix less another), and eight columns more.
+TEST_F(Ternary, LongestRuns) {
+  check({.rows = 128, .cols = 131'080, .trits = Trits::kPlus, .codes = Codes::kMin});
 }
 
 TEST_F(Ternary, RealShapes) {
