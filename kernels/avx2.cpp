@@ -120,11 +120,9 @@ void to_half(const float* x, int32_t n, Half* out) noexcept {
 const KernelTable kAvx2Table = {
     .name = "avx2",
     .needs = kCpuAvx2,
-    .ternary = {kTernary<TwoBit>,
-                {},
+    .ternary = {kTernary<Maddubs<TwoBit, 2>>, kTernary<Maddubs<Base3, 1>>,
                 kBitplanesKernel<Popcount, UnpackedPlanes>,
-                kBitplanesKernel<Masked, UnpackedPlanes>,
-                {}},
+                kBitplanesKernel<Masked, UnpackedPlanes>, kTernary<Maddubs<Sign, 1>>},
     .split = {split_coarse, split_fine, split_matmul},
     .dense_matmul = dense_matmul,
     .dense_scratch_bytes = dense_scratch_bytes,

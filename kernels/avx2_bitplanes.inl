@@ -161,7 +161,7 @@ struct PlaneOrder {
 template <int kPlanes>
 struct Popcount {
   static constexpr int32_t kPreparedBytes = 4 * kPlanes;
-  static constexpr int32_t kDirectTokens = kPlanes == 4 ? kAllTokens : 1;
+  static constexpr int32_t kDirectLimit = kPlanes == 4 ? 5 : 1;
 
   static void prepare(const int8_t* q, int32_t steps, uint8_t* out) {
     static constexpr PlaneOrder<kPlanes> kOrder;
@@ -228,7 +228,7 @@ template <int kPlanes>
 struct Masked {
   static constexpr int kParts = kPlanes == 4 ? 1 : 2;         // l and h, or all of q
   static constexpr int32_t kPreparedBytes = kParts * 2 * 16;  // columns 0..3, then 4..7; l before h
-  static constexpr int32_t kDirectTokens = kAllTokens;
+  static constexpr int32_t kDirectLimit = kPlanes == 4 ? kAllTokens : 6;
   // Steps until an int16 is full: unsigned with the 128 on top, signed without.
   static constexpr int32_t kRun = 256;
   static_assert((120 + 128) * kRun < 65536 && 120 * kRun < 32768);

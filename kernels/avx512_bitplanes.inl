@@ -94,7 +94,7 @@ struct PlaneOrder {
 template <int kPlanes>
 struct Popcount {
   static constexpr int32_t kPreparedBytes = 4 * kPlanes;
-  static constexpr int32_t kDirectTokens = kPlanes == 4 ? 16 : 4;
+  static constexpr int32_t kDirectLimit = kPlanes == 4 ? 16 : 4;
 
   static void prepare(const int8_t* q, int32_t steps, uint8_t* out) {
     static constexpr PlaneOrder<kPlanes> kOrder;
@@ -143,7 +143,7 @@ struct Popcount {
 template <int kPlanes>  // whatever the activations' bits
 struct Masked {
   static constexpr int32_t kPreparedBytes = kPlaneCols;
-  static constexpr int32_t kDirectTokens = 2;
+  static constexpr int32_t kDirectLimit = 2;
 
   static void prepare(const int8_t* q, int32_t steps, uint8_t* out) {
     __builtin_memcpy(out, q, static_cast<size_t>(steps) * kPlaneCols);

@@ -18,7 +18,7 @@
 // of them:
 //
 //   static constexpr int32_t kPreparedBytes;      // of one token and step
-//   static constexpr int32_t kDirectTokens;       // with more tokens, unpacking is faster
+//   static constexpr int32_t kDirectLimit;        // with more tokens, unpacking is faster
 //   static void prepare(const int8_t* q, int32_t steps, uint8_t* out);   // steps: a multiple of 8
 //   template <int kPanels> static void multiply(Planes, const uint8_t* x, int32_t steps, PlaneSums* out);
 //
@@ -123,7 +123,7 @@ void direct_plane_rows(const TernaryMatrix& w, const Q8Rows& x, int32_t first_to
 template <class Method, class Unpacked>
 void plane_rows(const TernaryMatrix& w, const Q8Rows& x, RowRange rows, Output out,
                 uint8_t* scratch) {
-  if (x.rows > Method::kDirectTokens) {
+  if (x.rows > Method::kDirectLimit) {
     unpacked_rows<Unpacked>(w, x, rows, out, scratch);
     return;
   }
