@@ -48,6 +48,19 @@ template <class Few, class Format>
 constexpr TernaryKernel kAmx{Format::kLayout, amx_matmul<Few, Format>,
                              amx_scratch_bytes<Few, Format>};
 
+// Products of tiles in registers: 16 x 16 sums of 64 products each.
+int64_t peak_ternary(int64_t rounds) noexcept {
+  Tiles::configure();
+  for (int64_t round = 0; round < rounds; ++round) {
+    Tiles::dot<0, 4, 6>();
+    Tiles::dot<1, 4, 7>();
+    Tiles::dot<2, 5, 6>();
+    Tiles::dot<3, 5, 7>();
+  }
+  Tiles::release();
+  return rounds * 4 * 16 * 16 * 64;
+}
+
 }  // namespace
 
 const KernelTable kAmxTable = {
@@ -59,6 +72,7 @@ const KernelTable kAmxTable = {
                 {},
                 {},
                 kAmx<Vnni<VnniSign, kAllTokens>, amx::Sign>},
+    .peak = {.ternary = peak_ternary},
 };
 
 }  // namespace tern

@@ -115,6 +115,8 @@ void to_half(const float* x, int32_t n, Half* out) noexcept {
   }
 }
 
+#include "kernels/x86_peak.inl"
+
 }  // namespace
 
 const KernelTable kAvx2Table = {
@@ -135,6 +137,7 @@ const KernelTable kAvx2Table = {
     .rope = rope<Floats>,
     .attention = attention<Floats, HalfLines, ByteLines>,
     .to_half = to_half,
+    .peak = {peak_ternary, peak_dense},
 };
 
 }  // namespace tern

@@ -48,6 +48,8 @@ struct ByteLines {
   }
 };
 
+#include "kernels/x86_peak.inl"
+
 }  // namespace
 
 const KernelTable kAvx512Table = {
@@ -61,6 +63,7 @@ const KernelTable kAvx512Table = {
     .dense_scratch_bytes = dense_scratch_bytes,
     .dense_row = dense_row,
     .attention = attention<Floats, HalfLines, ByteLines>,
+    .peak = {peak_ternary, peak_dense},
 };
 
 }  // namespace tern

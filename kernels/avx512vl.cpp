@@ -19,6 +19,8 @@ namespace {
 
 #include "kernels/x86_vnni.inl"
 
+#include "kernels/x86_peak.inl"
+
 }  // namespace
 
 const KernelTable kAvx512vlTable = {
@@ -29,6 +31,7 @@ const KernelTable kAvx512vlTable = {
                 {},
                 {},
                 kTernary<Vnni<VnniSign, kAllTokens>>},
+    .peak = {peak_ternary, peak_dense},
 };
 
 }  // namespace tern

@@ -18,6 +18,8 @@ namespace {
 
 #include "kernels/x86_vnni.inl"
 
+#include "kernels/x86_peak.inl"
+
 }  // namespace
 
 const KernelTable kAvxvnniTable = {
@@ -28,6 +30,7 @@ const KernelTable kAvxvnniTable = {
                 {},
                 {},
                 kTernary<Vnni<VnniSign, kAllTokens>>},
+    .peak = {peak_ternary, peak_dense},
 };
 
 }  // namespace tern

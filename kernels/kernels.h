@@ -140,6 +140,13 @@ inline size_t attention_scratch_bytes(const KvLayout& layout, int32_t rows) {
          static_cast<size_t>(rows) * sizeof(AttentionRow);
 }
 
+// How fast registers alone can go: loops of the instruction that bounds a table's products, without memory. They return how many
+// multiplications (each with its addition) `rounds` rounds were; a round takes some ten nanoseconds.
+struct PeakLoops {
+  int64_t (*ternary)(int64_t rounds) noexcept = nullptr;  // ternary weights and int8 activations
+  int64_t (*dense)(int64_t rounds) noexcept = nullptr;    // floats
+};
+
 // Everything the runtime asks of an instruction set. A null entry is filled from a table below (select.cpp).
 struct KernelTable {
   const char* name = nullptr;
@@ -189,6 +196,8 @@ struct KernelTable {
                     int32_t begin, int32_t end, float* states, uint8_t* scratch) noexcept = nullptr;
   // out = x rounded to half precision (nearest even), n values.
   void (*to_half)(const float* x, int32_t n, Half* out) noexcept = nullptr;
+
+  PeakLoops peak = {};
 };
 
 }  // namespace tern

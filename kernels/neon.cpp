@@ -29,6 +29,16 @@ using Floats = xsimd::batch<float, xsimd::neon64>;
 template <class Format>
 constexpr TernaryKernel kMlal = kTernary<MlalDecoder<Format>, MlalMultiplier<Format>>;
 
+constexpr int kPeakProducts = 16;
+
+// Products as int16, pairs of them added to int32.
+inline int32x4_t peak_step(int32x4_t sums, int8x16_t a, int8x16_t b) {
+  const int16x8_t low = vmull_s8(vget_low_s8(a), vget_low_s8(b));
+  return vpadalq_s16(sums, vmlal_high_s8(low, a, b));
+}
+
+#include "kernels/neon_peak.inl"
+
 }  // namespace
 
 const KernelTable kNeonTable = {
@@ -43,6 +53,7 @@ const KernelTable kNeonTable = {
     .rope = rope<Floats>,
     .attention = attention<Floats, HalfLines, ByteLines>,
     .to_half = to_half,
+    .peak = {peak_ternary, peak_dense},
 };
 
 }  // namespace tern

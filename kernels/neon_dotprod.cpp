@@ -92,12 +92,21 @@ struct DotMultiplier {
 template <class Format>
 constexpr TernaryKernel kDot = kTernary<DotDecoder<Format>, DotMultiplier<Format>>;
 
+constexpr int kPeakProducts = 16;
+
+inline int32x4_t peak_step(int32x4_t sums, int8x16_t a, int8x16_t b) {
+  return vdotq_s32(sums, a, b);
+}
+
+#include "kernels/neon_peak.inl"
+
 }  // namespace
 
 const KernelTable kNeonDotprodTable = {
     .name = "neon_dotprod",
     .needs = kCpuNeon | kCpuDotprod,
     .ternary = {kDot<TwoBit>, kDot<Base3>, {}, {}, kDot<Sign>},
+    .peak = {peak_ternary, peak_dense},
 };
 
 }  // namespace tern

@@ -126,12 +126,21 @@ struct MatrixMultiplier {
 template <class Format>
 constexpr TernaryKernel kMatrix = kTernary<DotDecoder<Format>, MatrixMultiplier<Format>>;
 
+constexpr int kPeakProducts = 32;
+
+inline int32x4_t peak_step(int32x4_t sums, int8x16_t a, int8x16_t b) {
+  return vmmlaq_s32(sums, a, b);
+}
+
+#include "kernels/neon_peak.inl"
+
 }  // namespace
 
 const KernelTable kNeonI8mmTable = {
     .name = "neon_i8mm",
     .needs = kCpuNeon | kCpuDotprod | kCpuI8mm,
     .ternary = {kMatrix<TwoBit>, kMatrix<Base3>, {}, {}, kMatrix<Sign>},
+    .peak = {peak_ternary, peak_dense},
 };
 
 }  // namespace tern

@@ -69,6 +69,8 @@ KernelTable with_gaps_filled(KernelTable table, const KernelTable& below) {
   inherit(table.rope, below.rope);
   inherit(table.attention, below.attention);
   inherit(table.to_half, below.to_half);
+  inherit(table.peak.ternary, below.peak.ternary);
+  inherit(table.peak.dense, below.peak.dense);
   return table;
 }
 

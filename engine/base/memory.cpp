@@ -44,6 +44,10 @@ uint64_t available_memory() {
   return available;
 }
 
+uint64_t resident_memory() {
+  return proc_value("/proc/self/status", "VmRSS:");
+}
+
 uint64_t peak_resident_memory() {
   struct rusage usage {};
   ::getrusage(RUSAGE_SELF, &usage);

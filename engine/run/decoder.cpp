@@ -48,11 +48,11 @@ struct Norm {
   int32_t width;
 };
 
-// products = W norm(x), after `before(t)` has completed each token's x: one step for all that a token's row goes through between
+// products = W norm(x), timed as `part`, after `before(t)` has completed each token's x: one step for all that a token's row goes through between
 // two products.
 template <class Before>
-void multiply_normed(const Pass& pass, const Norm& norm, std::span<const Product> products,
-                     int64_t values_before, Before before) {
+void multiply_normed(const Pass& pass, PassPart part, const Norm& norm,
+                     std::span<const Product> products, int64_t values_before, Before before) {
   AlignedArray<float>& result = norm.weight.empty() ? norm.x : norm.out;
   const bool quantize = any_ternary(products);
   for_each_token(pass, norm.width + values_before, [&](int32_t t) {
@@ -65,9 +65,11 @@ void multiply_normed(const Pass& pass, const Norm& norm, std::span<const Product
       pass.ws.quantized.quantize(pass.kernels(), row(result, t, norm.width), t, norm.width);
     }
   });
+  pass.compute.lap(PassPart::kRest);
   multiply(pass.compute,
            {result.data(), pass.ws.quantized.view(pass.tokens, norm.width), pass.tokens}, products,
            pass.ws.scratch);
+  pass.compute.lap(part);
 }
 
 void compute_angles(const Pass& pass) {
@@ -124,17 +126,21 @@ void attention_block(const Pass& pass, const LayerWeights& layer, int32_t index)
   Workspace& ws = pass.ws;
   const int32_t width = pass.config.width;
   const Product qkv[] = {{&layer.q, ws.q.data()}, {&layer.k, ws.k.data()}, {&layer.v, ws.v.data()}};
-  multiply_normed(pass, {ws.x, layer.attn_norm, ws.norm, width}, qkv, width, [&](int32_t t) {
-    if (index > 0) {
-      add_to_residual(pass, t);
-    }
-  });
+  multiply_normed(pass, PassPart::kProjections, {ws.x, layer.attn_norm, ws.norm, width}, qkv, width,
+                  [&](int32_t t) {
+                    if (index > 0) {
+                      add_to_residual(pass, t);
+                    }
+                  });
   rotate_and_store(pass, layer, index);
+  pass.compute.lap(PassPart::kRest);
   attend(pass.config, pass.compute, pass.cache,
          {ws.q.data(), ws.attention.data(), pass.tokens, pass.first_position, index},
          ws.attention_memory);
+  pass.compute.lap(PassPart::kAttention);
   const Product output[] = {{&layer.o, ws.out.data()}};
-  multiply_normed(pass, {ws.attention, layer.attn_sub_norm, ws.q, pass.config.q_width()}, output, 0,
+  multiply_normed(pass, PassPart::kProjections,
+                  {ws.attention, layer.attn_sub_norm, ws.q, pass.config.q_width()}, output, 0,
                   [](int32_t) {});
 }
 
@@ -144,12 +150,13 @@ void feed_forward_block(const Pass& pass, const LayerWeights& layer) {
   const int32_t width = pass.config.width;
   const int32_t ffn = pass.config.ffn;
   const Product gate_up[] = {{&layer.gate, ws.gate.data()}, {&layer.up, ws.up.data()}};
-  multiply_normed(pass, {ws.x, layer.ffn_norm, ws.norm, width}, gate_up, width,
-                  [&](int32_t t) { add_to_residual(pass, t); });
+  multiply_normed(pass, PassPart::kFeedForward, {ws.x, layer.ffn_norm, ws.norm, width}, gate_up,
+                  width, [&](int32_t t) { add_to_residual(pass, t); });
   const auto activate = pass.config.activation == Activation::kRelu2 ? pass.kernels().relu2_mul
                                                                      : pass.kernels().silu_mul;
   const Product down[] = {{&layer.down, ws.out.data()}};
-  multiply_normed(pass, {ws.gate, layer.ffn_sub_norm, ws.up, ffn}, down, 2 * int64_t{ffn},
+  multiply_normed(pass, PassPart::kFeedForward, {ws.gate, layer.ffn_sub_norm, ws.up, ffn}, down,
+                  2 * int64_t{ffn},
                   [&](int32_t t) { activate(row(ws.gate, t, ffn), row(ws.up, t, ffn), ffn); });
 }
 
@@ -240,6 +247,9 @@ bool decoder_forward(const ModelConfig& config, const DecoderWeights& weights,
   TERN_CHECK(count >= 1 && count <= ws.batch, "a forward pass takes 1 to batch tokens");
   TERN_CHECK(first_position >= 0 && first_position + count <= cache.capacity(),
              "no room in the KV cache");
+  if (compute.profile != nullptr) {
+    compute.profile->start();
+  }
   Compute in_use = compute;
   if (compute.tuner != nullptr) {
     in_use.threads = std::min(compute.threads, compute.tuner->begin_pass());
@@ -254,6 +264,7 @@ bool decoder_forward(const ModelConfig& config, const DecoderWeights& weights,
     compute_angles(pass);
     finished = run_layers(pass, weights.layers, in_use, keep_going);
   });
+  compute.lap(PassPart::kRest);
   return finished;
 }
 
@@ -262,6 +273,9 @@ std::span<const float> decoder_logits(const ModelConfig& config, const DecoderWe
                                       int32_t count) {
   TERN_CHECK(count >= 1 && count <= kLogitsBatch && first >= 0 && first + count <= ws.batch,
              "logits are asked for a few tokens of the last pass");
+  if (compute.profile != nullptr) {
+    compute.profile->start();
+  }
   for (int32_t i = 0; i < count; ++i) {
     float* n = row(ws.norm, i, config.width);
     compute.kernels->rms_norm(row(ws.x, first + i, config.width), weights.output_norm.data(),
@@ -272,7 +286,9 @@ std::span<const float> decoder_logits(const ModelConfig& config, const DecoderWe
   }
   const LinearInput in{ws.norm.data(), ws.quantized.view(count, config.width), count};
   const Product head[] = {{&weights.head, ws.logits.data()}};
+  compute.lap(PassPart::kRest);
   multiply(compute, in, head, ws.scratch);
+  compute.lap(PassPart::kHead);
   return ws.logits.span().first(static_cast<size_t>(count) * static_cast<size_t>(config.vocab));
 }
 

@@ -83,6 +83,7 @@ Result<Session> Session::create(std::shared_ptr<const Model> model, const Sessio
                  " of memory available. Close other programs or use a smaller model."};
   }
   session.compute_ = Compute{&model->kernels(), most_threads(options)};
+  session.compute_.profile = options.profile;
   session.prompt_threads_ =
       ThreadTuner(prompt_threads(options), options.tune_threads ? kPromptStride : 0);
   session.token_threads_ =

@@ -20,6 +20,7 @@ struct SessionOptions {
   int batch_threads = 0;  // for prompts; 0: as for generating
   bool tune_threads =
       false;  // take the numbers above as the most, and find by measurement how many serve best
+  PassProfile* profile = nullptr;  // if set, learns where the time goes; must outlive the session
 };
 
 // Longest context taken when the user does not ask for one: models declare up to 262144, whose cache would fill the machine.

@@ -100,5 +100,18 @@ TEST(SelfTest, PassesOnEveryTableThatRuns) {
   }
 }
 
+// Ceilings are counted, not guessed: twice the rounds are twice the multiplications.
+TEST(Tables, PeakLoopsCountTheirWork) {
+  for (const KernelTable* table : all_tables()) {
+    ASSERT_NE(table->peak.ternary, nullptr) << table->name;
+    ASSERT_NE(table->peak.dense, nullptr) << table->name;
+    if (runs_here(*table)) {
+      EXPECT_GT(table->peak.ternary(1), table->peak.dense(1)) << table->name;
+      EXPECT_EQ(table->peak.ternary(1000), 1000 * table->peak.ternary(1)) << table->name;
+      EXPECT_EQ(table->peak.dense(1000), 1000 * table->peak.dense(1)) << table->name;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace tern::testing
