@@ -164,6 +164,23 @@ TEST_P(GoldenModel, DecodingAndSmallBatchesAgreeWithPrefill) {
   expect_close(run(33, 1, long_text()), prefill);
 }
 
+// Longer than a segment of attention (256 positions): sums of several are merged, in prompts and token by token.
+TEST_P(GoldenModel, LongTextsAgreeWithTheSlowModel) {
+  if (golden().ternary) {
+    GTEST_SKIP() << "one activation moved by rounding spoils all that follows it";
+  }
+  std::vector<int32_t> text;
+  while (text.size() < 270) {
+    text.push_back(goldens().tokens[text.size() * 7 % goldens().tokens.size()]);
+  }
+  const std::vector<double> slow = testing::slow_logits(*file_, text);
+  for (const std::vector<float>& logits : {run(270, 1, text), run(9, 2, text)}) {
+    const std::vector<double> each = testing::differences(logits, slow, goldens().vocab);
+    EXPECT_LT(each[each.size() / 2], 1e-4);
+    EXPECT_LT(each.back(), 2e-3);  // where a key rounded to the next half
+  }
+}
+
 TEST_P(GoldenModel, ThreadsChangeNothing) {
   EXPECT_EQ(run(16, 1), run(16, 3));
   EXPECT_EQ(run(1, 1), run(1, 2));
