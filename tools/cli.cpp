@@ -139,24 +139,33 @@ Result<I2sLayout> parse_i2s_layout(const std::string& name) {
   return Error{"--i2s-layout: expected 128, arm64 or 1x4, found " + name + "."};
 }
 
-Result<std::string> default_model_path() {
-  if (const std::string named = environment("TERN_MODEL"); !named.empty()) {
-    return named;
-  }
+Result<std::string> find_shared_file(const std::string& in_tree, const std::string& installed) {
   // In a build tree the executable lies a few levels below the repository; installed, it lies in bin/ beside share/.
   std::error_code error;
   const std::filesystem::path executable = std::filesystem::read_symlink("/proc/self/exe", error);
   std::filesystem::path folder = executable.parent_path();
   for (int level = 0; level < 5 && !folder.empty(); ++level, folder = folder.parent_path()) {
-    for (const char* place : {"models/tern-tiny.gguf", "share/tern/tern-tiny.gguf"}) {
+    for (const std::string& place : {in_tree, "share/tern/" + installed}) {
       if (std::filesystem::exists(folder / place, error)) {
         return (folder / place).string();
       }
     }
   }
-  return Error{
-      "No model given, and the default one (models/tern-tiny.gguf) is not there: name one with -m "
-      "FILE."};
+  return Error{"share/tern/" + installed +
+               ", which comes with Tern, is not there: install it again."};
+}
+
+Result<std::string> default_model_path() {
+  if (const std::string named = environment("TERN_MODEL"); !named.empty()) {
+    return named;
+  }
+  Result<std::string> found = find_shared_file("models/tern-tiny.gguf", "tern-tiny.gguf");
+  if (!found) {
+    return Error{
+        "No model given, and the default one (models/tern-tiny.gguf) is not there: name one with "
+        "-m FILE."};
+  }
+  return found;
 }
 
 Result<LoadedModel> load_model(const ModelOptions& options) {

@@ -23,6 +23,7 @@ struct Command {
   Action (*declare)(CLI::App& app);
 };
 
+Action declare_bench(CLI::App& app);
 Action declare_chat(CLI::App& app);
 Action declare_doctor(CLI::App& app);
 Action declare_inspect(CLI::App& app);
@@ -76,6 +77,9 @@ Result<const KernelTable*> choose_table(const std::string& isa);
 Result<std::optional<TernaryKind>> parse_packing(const std::string& name);
 Result<KvType> parse_kv_type(const std::string& name);
 Result<I2sLayout> parse_i2s_layout(const std::string& name);
+// A file that comes with Tern: at `in_tree` within the repository of a build tree, at share/tern/`installed` beside an installed
+// program.
+Result<std::string> find_shared_file(const std::string& in_tree, const std::string& installed);
 // Where the default model lies: TERN_MODEL, or models/tern-tiny.gguf near the executable.
 Result<std::string> default_model_path();
 

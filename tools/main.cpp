@@ -11,6 +11,7 @@ namespace tern::cli {
 namespace {
 
 constexpr Command kCommands[] = {
+    {"bench", "Measure speed, beside what the machine allows", declare_bench},
     {"run", "Complete a prompt", declare_run},
     {"chat", "Hold a conversation", declare_chat},
     {"doctor", "Show what this machine can do and test its kernels", declare_doctor},
