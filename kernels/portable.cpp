@@ -217,6 +217,69 @@ size_t ternary_scratch_bytes(int32_t /*cols*/, int32_t /*tokens*/) noexcept {
 template <class Format>
 constexpr TernaryKernel kTernary{Format::kLayout, ternary_matmul<Format>, ternary_scratch_bytes};
 
+// ---- By counting bits: no product is left. Activations are cut into planes X_b of 64 columns, the bit b of each: q = sum of c_b x_b
+// with c_b = 2^b, the top one negative. Where a weight is -1, w q = -q = ~q + 1. So M & (S ^ X_b), M the plane of nonzeros and S
+// that of minus signs, is the bit b of w q, or of w q - 1 where S is set:
+//   sum(w q) = sum over b of c_b popcount(M & (S ^ X_b)) + popcount(S)
+
+using PlaneWords = uint64_t[8];  // X_b of 64 columns
+
+void slice_activations(const int8_t* q, int32_t stride, PlaneWords* planes) {
+  for (int32_t col = 0; col < stride; ++col) {
+    const auto bits = static_cast<uint8_t>(q[col]);
+    for (int b = 0; b < 8; ++b) {
+      uint64_t& word = planes[col / 64][b];
+      word = (col % 64 == 0 ? 0 : word) | uint64_t{(bits >> b) & 1U} << (col % 64);
+    }
+  }
+}
+
+int32_t count_products(uint64_t nonzero, uint64_t minus, const PlaneWords& x, int32_t bits) {
+  int32_t sum = std::popcount(minus);
+  for (int32_t b = 0; b + 1 < bits; ++b) {
+    sum += std::popcount(nonzero & (minus ^ x[b])) << b;
+  }
+  return sum - (std::popcount(nonzero & (minus ^ x[bits - 1])) << (bits - 1));
+}
+
+// One output before the token's scale.
+float count_row(const TernaryMatrix& w, int32_t row, const PlaneWords* x, int32_t bits) {
+  constexpr int32_t kPlaneBytes = kLanes * 8;
+  const uint8_t* panel = w.codes + packed_bytes(Bitplanes::kLayout, row / kLanes * kLanes, w.cols);
+  const uint8_t* words = panel + row % kLanes * 8;
+  const int32_t groups = (w.cols + w.cols_per_scale - 1) / w.cols_per_scale;
+  float total = 0.0F;
+  for (int32_t group = 0; group < groups; ++group) {
+    const int32_t begin = group * w.cols_per_scale;
+    const int32_t end = w.cols - begin < w.cols_per_scale ? w.cols : begin + w.cols_per_scale;
+    int32_t sum = 0;
+    for (int32_t block = begin / 64; block * 64 < end; ++block) {
+      uint64_t nonzero = 0;
+      uint64_t minus = 0;
+      std::memcpy(&nonzero, words + int64_t{block} * (2 * kPlaneBytes), sizeof(nonzero));
+      std::memcpy(&minus, words + int64_t{block} * (2 * kPlaneBytes) + kPlaneBytes, sizeof(minus));
+      sum += count_products(nonzero, minus, x[block], bits);
+    }
+    total += static_cast<float>(sum) * w.scales[int64_t{row / w.rows_per_scale} * groups + group];
+  }
+  return total;
+}
+
+void bitplanes_matmul(const TernaryMatrix& w, const Q8Rows& x, RowRange rows, float* y,
+                      int64_t y_stride, uint8_t* scratch) noexcept {
+  auto* planes = reinterpret_cast<PlaneWords*>(scratch);
+  for (int32_t t = 0; t < x.rows; ++t) {
+    slice_activations(x.q + int64_t{t} * x.stride, x.stride, planes);
+    for (int32_t row = rows.begin; row < rows.end; ++row) {
+      y[t * y_stride + row] = x.scale[t] * count_row(w, row, planes, x.bits);
+    }
+  }
+}
+
+size_t bitplanes_scratch_bytes(int32_t cols, int32_t /*tokens*/) noexcept {
+  return static_cast<size_t>(round_up(cols, kQ8ColsAlign)) / 64 * sizeof(PlaneWords);
+}
+
 // ------------------------------------------------------------------------------------------------------- number formats
 
 template <class T>
@@ -602,7 +665,10 @@ int64_t peak_dense(int64_t rounds) noexcept {
 const KernelTable kPortableTable = {
     .name = "portable",
     .needs = 0,
-    .ternary = {kTernary<TwoBit>, kTernary<Base3>, kTernary<Bitplanes>, kTernary<Bitplanes>,
+    .ternary = {kTernary<TwoBit>,
+                kTernary<Base3>,
+                {Bitplanes::kLayout, bitplanes_matmul, bitplanes_scratch_bytes},
+                kTernary<Bitplanes>,
                 kTernary<Sign>},
     .split = {split_coarse, split_fine, split_matmul},
     .dense_matmul = dense_matmul,
