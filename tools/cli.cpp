@@ -67,6 +67,10 @@ void ModelOptions::declare(CLI::App& app) {
                  "Ternary kernel: two_bit, base3, bitplanes, bitplanes_masked or sign; default: "
                  "what suits the model")
       ->type_name("NAME");
+  app.add_option("--head-type", head_type,
+                 "Output head: q6_k (in two planes), q8_0, f16, keep (as in the file) or auto "
+                 "(q6_k if that is smaller and the head large)")
+      ->type_name("NAME");
   app.add_flag("-v,--verbose", verbose, "Say more on stderr");
 }
 
@@ -139,6 +143,17 @@ Result<I2sLayout> parse_i2s_layout(const std::string& name) {
   return Error{"--i2s-layout: expected 128, arm64 or 1x4, found " + name + "."};
 }
 
+Result<HeadType> parse_head_type(const std::string& name) {
+  std::string choices;
+  for (size_t type = 0; type < std::size(kHeadTypeNames); ++type) {
+    if (name == kHeadTypeNames[type]) {
+      return static_cast<HeadType>(type);
+    }
+    choices += (type == 0 ? "" : ", ") + std::string(kHeadTypeNames[type]);
+  }
+  return Error{"--head-type: expected one of " + choices + ", found " + name + "."};
+}
+
 Result<std::string> find_shared_file(const std::string& in_tree, const std::string& installed) {
   // In a build tree the executable lies a few levels below the repository; installed, it lies in bin/ beside share/.
   std::error_code error;
@@ -185,6 +200,7 @@ Result<LoadedModel> load_model(const ModelOptions& options) {
   load.compute = loaded.compute;
   ASSIGN_OR_RETURN(load.i2s_layout, parse_i2s_layout(options.i2s_layout));
   ASSIGN_OR_RETURN(load.packing, parse_packing(options.packing));
+  ASSIGN_OR_RETURN(load.head, parse_head_type(options.head_type));
   ASSIGN_OR_RETURN(load.chat_template, template_text(options.chat_template));
   load.progress = [&](double done) { bar.update(done); };
   ASSIGN_OR_RETURN(loaded.model, Model::load(path, load));

@@ -41,7 +41,8 @@ struct ModelOptions {
   std::string isa;        // empty: the best table, or what TERN_ISA names
   std::string kv_type = "f16";
   std::string i2s_layout = "128";
-  std::string packing;        // a ternary kernel's name; empty: what suits the model
+  std::string packing;  // a ternary kernel's name; empty: what suits the model
+  std::string head_type = "auto";
   std::string chat_template;  // a built-in name or a file
   bool verbose = false;
 
@@ -76,6 +77,7 @@ Result<const KernelTable*> choose_table(const std::string& isa);
 // The kernel of that name; none for an empty one.
 Result<std::optional<TernaryKind>> parse_packing(const std::string& name);
 Result<KvType> parse_kv_type(const std::string& name);
+Result<HeadType> parse_head_type(const std::string& name);
 Result<I2sLayout> parse_i2s_layout(const std::string& name);
 // A file that comes with Tern: at `in_tree` within the repository of a build tree, at share/tern/`installed` beside an installed
 // program.

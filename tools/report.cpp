@@ -74,4 +74,16 @@ void print_summary(const Completion& completion, size_t bytes_per_token) {
       human_bytes(peak_resident_memory()).c_str());
 }
 
+void print_head_stats(const HeadStats& stats) {
+  if (stats.screened == 0) {
+    return;
+  }
+  std::fprintf(
+      stderr,
+      "output head: screened at %lld of %lld positions, reading the fine plane of %.1f %% of "
+      "its rows\n",
+      static_cast<long long>(stats.screened), static_cast<long long>(stats.positions),
+      100.0 * static_cast<double>(stats.fine_rows) / static_cast<double>(stats.rows));
+}
+
 }  // namespace tern::cli

@@ -4,6 +4,7 @@
 #include <cstddef>
 
 #include "engine/api/message.h"
+#include "engine/run/head_screen.h"
 
 namespace tern::cli {
 
@@ -13,5 +14,8 @@ double generation_speed(const Usage& usage);  // tokens/s after the first token
 // One line on stderr: tokens and speeds, how fast weights were read for it (bytes_per_token: Model's), time to the first token,
 // memory.
 void print_summary(const Completion& completion, size_t bytes_per_token);
+
+// One line on stderr: how much of the output head screening left out. Nothing if it was never screened.
+void print_head_stats(const HeadStats& stats);
 
 }  // namespace tern::cli

@@ -116,6 +116,9 @@ Result<void> run(const RunOptions& options) {
     std::fflush(stdout);
   }
   print_summary(completion, loaded.model->bytes_per_token());
+  if (options.model.verbose) {
+    print_head_stats(completer.session().head_stats());
+  }
   return {};
 }
 

@@ -90,7 +90,8 @@ Result<ModelConfig> read_config(const TensorFile& file, std::vector<std::string>
   return config;
 }
 
-Result<DecoderWeights> bind_decoder(const ModelConfig& config, Weights& weights) {
+Result<DecoderWeights> bind_decoder(const ModelConfig& config, Weights& weights,
+                                    HeadType head_type) {
   DecoderWeights decoder;
   ASSIGN_OR_RETURN(decoder.embedding,
                    weights.embedding("token_embd.weight", config.vocab, config.width));
@@ -101,7 +102,7 @@ Result<DecoderWeights> bind_decoder(const ModelConfig& config, Weights& weights)
   ASSIGN_OR_RETURN(decoder.output_norm, weights.vector("output_norm.weight", config.width));
   // Without a head of its own the model uses its token embedding.
   const char* head = weights.has("output.weight") ? "output.weight" : "token_embd.weight";
-  ASSIGN_OR_RETURN(decoder.head, weights.linear(head, config.vocab, config.width));
+  ASSIGN_OR_RETURN(decoder.head, weights.head(head, config.vocab, config.width, head_type));
   weights.ignore("rope_freqs.weight");  // read with the configuration
   RETURN_IF_ERROR(weights.require_all_taken());
   return decoder;

@@ -30,6 +30,7 @@ Result<ModelConfig> read_config(const TensorFile& file, std::vector<std::string>
 
 // Takes the tensors of a decoder of this configuration out of `weights`. Errors: a tensor is missing, has another shape, or
 // is left over.
-Result<DecoderWeights> bind_decoder(const ModelConfig& config, Weights& weights);
+Result<DecoderWeights> bind_decoder(const ModelConfig& config, Weights& weights,
+                                    HeadType head = HeadType::kAuto);
 
 }  // namespace tern

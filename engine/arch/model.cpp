@@ -30,7 +30,7 @@ Result<void> Model::read(const LoadOptions& options) {
   RETURN_IF_ERROR(read_text_side(options));
   weights_ = std::make_unique<Weights>(file_, *kernels_, options.compute.threads, options.progress,
                                        options.packing);
-  ASSIGN_OR_RETURN(decoder_, bind_decoder(config_, *weights_));
+  ASSIGN_OR_RETURN(decoder_, bind_decoder(config_, *weights_, options.head));
   return {};
 }
 

@@ -106,6 +106,9 @@ size_t Linear::bytes() const {
   if (const auto* ternary = std::get_if<TernaryMatrix>(&matrix)) {
     return packed_bytes(ternary->layout, ternary->rows, ternary->cols);
   }
+  if (const auto* split = std::get_if<SplitMatrix>(&matrix)) {
+    return (split->coarse_row_bytes() + split->fine_row_bytes()) * static_cast<size_t>(split->rows);
+  }
   const auto& dense = std::get<DenseMatrix>(matrix);
   return dense.row_bytes() * static_cast<size_t>(dense.rows);
 }
@@ -196,6 +199,30 @@ Result<Linear> Weights::linear(std::string_view name, int32_t rows, int32_t cols
   const std::optional<DenseType> type = dense_type_of(*tensor->format);
   TERN_CHECK(type.has_value(), "a weight format is neither ternary nor known to the kernels");
   return Linear{view_dense(*tensor, *type), nullptr, scale};
+}
+
+Result<Linear> Weights::head(std::string_view name, int32_t rows, int32_t cols, HeadType wanted) {
+  ASSIGN_OR_RETURN(const Tensor* tensor, require(name, {cols, rows}));
+  ASSIGN_OR_RETURN(const HeadType type, choose_head_type(wanted, *tensor));
+  if (type == HeadType::kKeep) {
+    return linear(name, rows, cols);
+  }
+  ASSIGN_OR_RETURN(const float scale, separate_scale(name));
+  const DenseMatrix dense = view_dense(*tensor, *dense_type_of(*tensor->format));
+  Linear linear;
+  if (type == HeadType::kQ6K) {
+    ASSIGN_OR_RETURN(SplitHead head, split_head(*tensor, dense, kernels_, threads_));
+    linear = Linear{head.matrix, nullptr, scale * head.scale};
+    buffers_.push_back(std::move(head.memory));
+  } else {
+    const DenseType to = type == HeadType::kF16 ? DenseType::kF16 : DenseType::kQ8_0;
+    ASSIGN_OR_RETURN(DenseHead head, convert_head(*tensor, dense, to, kernels_, threads_));
+    linear = Linear{head.matrix, nullptr, scale};
+    buffers_.push_back(std::move(head.memory));
+  }
+  // An embedding that shares the tensor touches single rows of it from now on.
+  file_.files()[static_cast<size_t>(tensor->file)].drop(tensor->data);
+  return linear;
 }
 
 Result<Embedding> Weights::embedding(std::string_view name, int32_t rows, int32_t cols) {

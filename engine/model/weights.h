@@ -13,13 +13,14 @@
 #include "engine/base/buffer.h"
 #include "engine/base/result.h"
 #include "engine/io/tensor_file.h"
+#include "engine/model/head.h"
 #include "kernels/kernels.h"
 
 namespace tern {
 
 // y = W x, with W rows x cols. A view into Weights or into the mapped file.
 struct Linear {
-  std::variant<TernaryMatrix, DenseMatrix> matrix;
+  std::variant<TernaryMatrix, DenseMatrix, SplitMatrix> matrix;  // only heads are split
   const TernaryKernel* kernel = nullptr;  // the one that reads a ternary matrix
   float scale =
       1.0F;  // multiplies y; only files that keep a dense matrix beside a scale of its own have another value
@@ -70,6 +71,8 @@ class Weights {
   // A matrix: ternary types are packed for the kernels and their pages in the file dropped; dense types stay mapped.
   // A scale of its own beside it ("blk.0.attn_q.scale", "blk.0.attn_q.weight_scale") is multiplied in.
   Result<Linear> linear(std::string_view name, int32_t rows, int32_t cols);
+  // The output head, converted if its type says so; the pages of what is not needed any more are dropped.
+  Result<Linear> head(std::string_view name, int32_t rows, int32_t cols, HeadType type);
   Result<Embedding> embedding(std::string_view name, int32_t rows, int32_t cols);
 
   bool has(std::string_view name) const { return file_.find(name) != nullptr; }

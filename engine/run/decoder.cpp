@@ -224,6 +224,7 @@ Workspace::Workspace(const ModelConfig& config, const DecoderWeights& weights,
   trits = AlignedArray<int8_t>(static_cast<size_t>(config.width));
   logits =
       AlignedArray<float>(static_cast<size_t>(kLogitsBatch) * static_cast<size_t>(config.vocab));
+  head = HeadWorkspace(weights.head, compute.threads);
   quantized = QuantizedRows(batch, std::max({config.width, config.q_width(), config.ffn}));
   scratch = ThreadScratch(compute.threads, scratch_bytes(*compute.kernels, weights, batch));
 }
@@ -270,7 +271,7 @@ bool decoder_forward(const ModelConfig& config, const DecoderWeights& weights,
 
 std::span<const float> decoder_logits(const ModelConfig& config, const DecoderWeights& weights,
                                       const Compute& compute, Workspace& ws, int32_t first,
-                                      int32_t count) {
+                                      int32_t count, const LogitsWanted& wanted) {
   TERN_CHECK(count >= 1 && count <= kLogitsBatch && first >= 0 && first + count <= ws.batch,
              "logits are asked for a few tokens of the last pass");
   if (compute.profile != nullptr) {
@@ -280,14 +281,10 @@ std::span<const float> decoder_logits(const ModelConfig& config, const DecoderWe
     float* n = row(ws.norm, i, config.width);
     compute.kernels->rms_norm(row(ws.x, first + i, config.width), weights.output_norm.data(),
                               config.width, config.norm_eps, n);
-    if (weights.head.ternary()) {
-      ws.quantized.quantize(*compute.kernels, n, i, config.width);
-    }
   }
-  const LinearInput in{ws.norm.data(), ws.quantized.view(count, config.width), count};
-  const Product head[] = {{&weights.head, ws.logits.data()}};
   compute.lap(PassPart::kRest);
-  multiply(compute, in, head, ws.scratch);
+  ws.head.multiply(compute, weights.head, ws.norm.data(), count, wanted, ws.scratch,
+                   ws.logits.data());
   compute.lap(PassPart::kHead);
   return ws.logits.span().first(static_cast<size_t>(count) * static_cast<size_t>(config.vocab));
 }

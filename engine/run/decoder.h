@@ -11,6 +11,7 @@
 #include "engine/model/weights.h"
 #include "engine/run/attention.h"
 #include "engine/run/compute.h"
+#include "engine/run/head.h"
 #include "engine/run/kv_cache.h"
 #include "engine/run/linear.h"
 
@@ -50,11 +51,9 @@ class Workspace {
   AlignedArray<float> logits;     // kLogitsBatch x vocab
   QuantizedRows quantized;
   AttentionMemory attention_memory;
+  HeadWorkspace head;
   ThreadScratch scratch;
 };
-
-// Positions whose logits are computed together.
-inline constexpr int32_t kLogitsBatch = 8;
 
 // Runs `tokens` (1 to workspace.batch ids within the vocabulary) at positions first_position and on; there must be room for
 // them in `cache`. Afterwards workspace.x holds the last layer's output of each token. Asks `keep_going` between layers;
@@ -65,9 +64,9 @@ bool decoder_forward(const ModelConfig& config, const DecoderWeights& weights,
                      FunctionRef<bool()> keep_going);
 
 // Logits of `count` (up to kLogitsBatch) tokens of the last forward pass, from its `first` on: count x vocab floats in
-// workspace.logits.
+// workspace.logits. Logits that are not wanted may be minus infinity.
 std::span<const float> decoder_logits(const ModelConfig& config, const DecoderWeights& weights,
                                       const Compute& compute, Workspace& workspace, int32_t first,
-                                      int32_t count);
+                                      int32_t count, const LogitsWanted& wanted = {});
 
 }  // namespace tern

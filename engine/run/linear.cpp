@@ -58,6 +58,10 @@ void multiply_rows(const KernelTable& kernels, const LinearInput& in, const Prod
                    RowRange rows, uint8_t* scratch) {
   const Linear& w = *product.w;
   const int64_t stride = w.rows();
+  if (const auto* split = std::get_if<SplitMatrix>(&w.matrix)) {
+    kernels.split.matmul(*split, in.split, in.tokens, rows, product.y, stride);
+    return;  // its input holds the scale
+  }
   if (const auto* ternary = std::get_if<TernaryMatrix>(&w.matrix)) {
     w.kernel->matmul(*ternary, in.q8, rows, product.y, stride, scratch);
   } else {

@@ -31,6 +31,7 @@ struct LinearInput {
   const float* x = nullptr;
   Q8Rows q8;
   int32_t tokens = 0;
+  const SplitInput* split = nullptr;  // for a split head
 };
 
 // y[t * rows + r], t < tokens: the product with one matrix.

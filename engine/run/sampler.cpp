@@ -16,7 +16,9 @@ Sampler::Sampler(const SamplingParams& params, int32_t vocab)
       all_(static_cast<size_t>(vocab)),
       recent_(params.repeat_last_n < 0 ? kAllRecent : static_cast<size_t>(params.repeat_last_n)),
       occurrences_(static_cast<size_t>(vocab)),
-      random_(params.seed) {}
+      random_(params.seed) {
+  changed_.reserve(2 * static_cast<size_t>(HeadScreen::kMostLargest));
+}
 
 void Sampler::accept(int32_t token) {
   if (recent_.empty()) {
@@ -57,11 +59,40 @@ int32_t Sampler::sample(std::span<const float> logits) {
   return draw();
 }
 
+// Of the logits that stay as they are, the top_k largest can be chosen; of those that are changed, any.
+LogitsWanted Sampler::wanted(std::span<const int32_t> next) {
+  const int32_t chosen = params_.temperature <= 0.0F ? 1 : params_.top_k;
+  const auto most = static_cast<size_t>(HeadScreen::kMostLargest);
+  if (chosen <= 0 || params_.logit_bias.size() > most ||
+      (penalizes() && recent_count_ + next.size() > most)) {
+    return {};
+  }
+  changed_.clear();
+  for (const auto& [token, bias] : params_.logit_bias) {
+    if (token >= 0 && static_cast<size_t>(token) < all_.size()) {
+      changed_.push_back(token);
+    }
+  }
+  if (penalizes()) {
+    changed_.insert(changed_.end(), recent_.begin(),
+                    recent_.begin() + static_cast<std::ptrdiff_t>(recent_count_));
+    changed_.insert(changed_.end(), next.begin(), next.end());
+  }
+  // Up to changed_.size() of the largest may be changed ones: so many more leave `chosen` unchanged ones.
+  const int64_t largest = int64_t{chosen} + static_cast<int64_t>(changed_.size());
+  return {static_cast<int32_t>(std::min<int64_t>(largest, HeadScreen::kMostLargest + 1)), changed_};
+}
+
+bool Sampler::penalizes() const {
+  return params_.repeat_penalty != 1.0F || params_.presence_penalty != 0.0F ||
+         params_.frequency_penalty != 0.0F;
+}
+
 void Sampler::penalize() {
-  const bool repeat = params_.repeat_penalty != 1.0F;
-  if (!repeat && params_.presence_penalty == 0.0F && params_.frequency_penalty == 0.0F) {
+  if (!penalizes()) {
     return;
   }
+  const bool repeat = params_.repeat_penalty != 1.0F;
   for (Candidate& candidate : all_) {
     const int32_t times = occurrences_[static_cast<size_t>(candidate.token)];
     if (times == 0) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine/api/message.h"
+#include "engine/run/head_screen.h"
 
 namespace tern {
 
@@ -18,6 +19,9 @@ class Sampler {
 
   // The next token; `logits` holds one value per token. Does not count it as seen: see accept().
   int32_t sample(std::span<const float> logits);
+  // The logits that the next calls of sample() will look at; the others may be minus infinity. `next`: the tokens that may be
+  // accepted between these calls. Valid until the next call.
+  LogitsWanted wanted(std::span<const int32_t> next = {});
   // Counts a token (of the prompt, or one just sampled) for the penalties.
   void accept(int32_t token);
 
@@ -28,6 +32,7 @@ class Sampler {
     float probability;
   };
 
+  bool penalizes() const;
   void penalize();
   int32_t greedy() const;
   void keep_top_k();
@@ -43,6 +48,7 @@ class Sampler {
   size_t recent_count_ = 0;
   size_t recent_next_ = 0;
   std::vector<int32_t> occurrences_;  // of each token within `recent_`
+  std::vector<int32_t> changed_;      // tokens whose logits are biased or penalised
   std::mt19937_64 random_;
 };
 

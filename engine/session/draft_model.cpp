@@ -47,7 +47,8 @@ std::span<const float> DraftModel::read(std::span<const TokenId> text, KeepGoing
   const size_t kept = std::min(common, text.size() - 1);
   session_.rewind(static_cast<int32_t>(kept));
   held_.resize(kept);
-  const std::span<const float> logits = session_.append(text.subspan(kept), keep_going);
+  const std::span<const float> logits =
+      session_.append(text.subspan(kept), keep_going, LogitsWanted{1, {}});
   if (!logits.empty()) {
     held_.assign(text.begin(), text.end());
   }
@@ -72,7 +73,8 @@ size_t DraftModel::propose(std::span<const TokenId> text, std::span<TokenId> out
     if (count == out.size() || session_.room() == 0) {
       break;
     }
-    logits = session_.append(out.subspan(count - 1, 1));
+    logits = session_.append(
+        out.subspan(count - 1, 1), [] { return true; }, LogitsWanted{1, {}});
     held_.push_back(out[count - 1]);
   }
   return count;

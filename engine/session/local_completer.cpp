@@ -74,6 +74,9 @@ class Answer {
     completion.reason = StopReason::kLength;
   }
 
+  // The logits that next() will look at while the text goes on with these tokens at most.
+  LogitsWanted wanted(std::span<const TokenId> tokens) { return sampler_.wanted(tokens); }
+
   // The next token. `room`: how many more tokens the context holds.
   TokenId next(std::span<const float> logits, int32_t room) {
     const TokenId token = sampler_.sample(logits);
@@ -206,7 +209,8 @@ void LocalCompleter::generate(Answer& answer, std::span<const float> logits, con
       return !answer.over() && taken <= guesses.size() && text_.back() == guesses[taken - 1];
     };
     const Stopwatch watch;
-    if (!session_.append_each(batch_, take, [&] { return sink(""); })) {
+    if (!session_.append_each(
+            batch_, take, [&] { return sink(""); }, answer.wanted(batch_))) {
       answer.end(StopReason::kCancelled);
       break;
     }

@@ -111,13 +111,15 @@ bool Session::forward(std::span<const TokenId> tokens, KeepGoing keep_going) {
   return true;
 }
 
-std::span<const float> Session::logits(int32_t first, int32_t count) {
+std::span<const float> Session::logits(int32_t first, int32_t count, const LogitsWanted& wanted) {
   Compute compute = compute_;
   compute.threads = token_threads_.threads();
-  return decoder_logits(model_->config(), model_->decoder(), compute, workspace_, first, count);
+  return decoder_logits(model_->config(), model_->decoder(), compute, workspace_, first, count,
+                        wanted);
 }
 
-std::span<const float> Session::append(std::span<const TokenId> tokens, KeepGoing keep_going) {
+std::span<const float> Session::append(std::span<const TokenId> tokens, KeepGoing keep_going,
+                                       const LogitsWanted& wanted) {
   TERN_CHECK(!tokens.empty() && tokens.size() <= static_cast<size_t>(room()),
              "append() takes 1 to room() tokens");
   const int32_t before = length_;
@@ -131,10 +133,11 @@ std::span<const float> Session::append(std::span<const TokenId> tokens, KeepGoin
     last = static_cast<int32_t>(count) - 1;
     tokens = tokens.subspan(count);
   }
-  return logits(last, 1);
+  return logits(last, 1, wanted);
 }
 
-bool Session::append_each(std::span<const TokenId> tokens, LogitsSink sink, KeepGoing keep_going) {
+bool Session::append_each(std::span<const TokenId> tokens, LogitsSink sink, KeepGoing keep_going,
+                          const LogitsWanted& wanted_logits) {
   TERN_CHECK(tokens.size() <= static_cast<size_t>(room()),
              "append_each() takes at most room() tokens");
   const auto vocab = static_cast<size_t>(model_->config().vocab);
@@ -149,7 +152,7 @@ bool Session::append_each(std::span<const TokenId> tokens, LogitsSink sink, Keep
     }
     for (int32_t first = 0; wanted && first < count; first += kLogitsBatch) {
       const int32_t some = std::min(kLogitsBatch, count - first);
-      const std::span<const float> rows = logits(first, some);
+      const std::span<const float> rows = logits(first, some, wanted_logits);
       for (size_t i = 0; wanted && i < static_cast<size_t>(some); ++i) {
         wanted = sink(rows.subspan(i * vocab, vocab));
       }

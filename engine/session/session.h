@@ -51,11 +51,13 @@ class Session {
 
   // Appends tokens (ids within the vocabulary; at most room() of them). Returns the logits of the last, valid until the next
   // call; empty if `keep_going`, asked between layers, said no: then the session is as before the call.
-  std::span<const float> append(std::span<const TokenId> tokens, KeepGoing keep_going = always());
+  // Logits that are not wanted may be minus infinity.
+  std::span<const float> append(std::span<const TokenId> tokens, KeepGoing keep_going = always(),
+                                const LogitsWanted& wanted = {});
   // The same with the logits of every one of them; false if `keep_going` said no. All tokens are appended, also if the sink
   // wants no more logits. How tokens are cut into calls changes no bit of any logits.
   bool append_each(std::span<const TokenId> tokens, LogitsSink sink,
-                   KeepGoing keep_going = always());
+                   KeepGoing keep_going = always(), const LogitsWanted& wanted_logits = {});
   // Forgets all positions from `length` on.
   void rewind(int32_t length);
 
@@ -64,11 +66,12 @@ class Session {
   int32_t room() const { return context() - length_; }
   const Model& model() const { return *model_; }
   const MemoryPlan& plan() const { return plan_; }
+  const HeadStats& head_stats() const { return workspace_.head.stats(); }
 
  private:
   static KeepGoing always();
   bool forward(std::span<const TokenId> tokens, KeepGoing keep_going);
-  std::span<const float> logits(int32_t first, int32_t count);
+  std::span<const float> logits(int32_t first, int32_t count, const LogitsWanted& wanted);
 
   std::shared_ptr<const Model> model_;
   Compute compute_;  // on as many threads as any pass may use

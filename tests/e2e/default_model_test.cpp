@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
+#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <vector>
@@ -20,8 +21,9 @@ namespace {
 
 const std::filesystem::path kSource = TERN_SOURCE_DIR;
 
-std::shared_ptr<const Model> load(const KernelTable& table) {
+std::shared_ptr<const Model> load(const KernelTable& table, HeadType head = HeadType::kAuto) {
   LoadOptions options;
+  options.head = head;
   options.compute = Compute{&table, 1};
   return Model::load(kSource / "models/tern-tiny.gguf", options).value();
 }
@@ -133,6 +135,47 @@ TEST(DefaultModelOnAllTables, GreedyTokensAreEqual) {
       first = tokens;
     }
     EXPECT_EQ(tokens, first) << table->name;
+  }
+}
+
+// With the head in two planes, what screening says of each position: the wanted logits have the bits of all logits, the others are
+// smaller. One token at a time and several together.
+TEST_F(DefaultModel, ScreeningKeepsTheLargestLogits) {
+  const std::shared_ptr<const Model> model = load(*table_, HeadType::kQ6K);
+  const auto vocab = static_cast<size_t>(model->config().vocab);
+  Session plain = start(model);
+  const std::vector<float> all = logits_of_each(plain, tokens_);
+  for (const int32_t largest : {1, 40}) {
+    Session alone = start(model);
+    Session together = start(model);
+    const LogitsWanted wanted{largest, {}};
+    std::vector<float> joined;
+    const auto keep = [&](std::span<const float> logits) {
+      joined.insert(joined.end(), logits.begin(), logits.end());
+      return true;
+    };
+    ASSERT_TRUE(together.append_each(
+        tokens_, keep, [] { return true; }, wanted));
+    for (size_t position = 0; position < tokens_.size(); ++position) {
+      const std::span<const float> truth = std::span(all).subspan(position * vocab, vocab);
+      std::vector<float> sorted(truth.begin(), truth.end());
+      std::sort(sorted.begin(), sorted.end(), std::greater<>());
+      const float least = sorted[static_cast<size_t>(largest) - 1];
+      const std::span<const float> one = alone.append(
+          {&tokens_[position], 1}, [] { return true; }, wanted);
+      for (const std::span<const float> some :
+           {one, std::span<const float>(joined).subspan(position * vocab, vocab)}) {
+        for (size_t token = 0; token < vocab; ++token) {
+          if (truth[token] >= least) {
+            ASSERT_EQ(some[token], truth[token]) << "position " << position << ", token " << token;
+          } else {
+            ASSERT_LT(some[token], least) << "position " << position << ", token " << token;
+          }
+        }
+      }
+    }
+    EXPECT_GT(alone.head_stats().screened, 0);
+    EXPECT_GT(together.head_stats().screened, 0);
   }
 }
 

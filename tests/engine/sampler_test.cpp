@@ -2,8 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <functional>
+#include <limits>
 #include <map>
+#include <random>
 
 namespace tern {
 namespace {
@@ -137,6 +141,60 @@ TEST(Sampler, LogitBiasIsAdded) {
   SamplingParams params = all_off();
   params.logit_bias = {{1, 3.0F}, {99, 1.0F}};
   EXPECT_EQ(greedy_after(params, {}, {3.0F, 1.0F}), 1);
+}
+
+// What is not wanted is not looked at: with minus infinity there, the same tokens come.
+TEST(Sampler, UnwantedLogitsDoNotMatter) {
+  constexpr int32_t kVocab = 1000;
+  SamplingParams greedy;
+  greedy.temperature = 0;
+  SamplingParams penalised = greedy;
+  penalised.repeat_penalty = 2.0F;
+  penalised.frequency_penalty = 0.5F;
+  SamplingParams biased;
+  biased.logit_bias = {{3, -20.0F}, {999, 4.0F}, {5000, 1.0F}};
+  biased.presence_penalty = 1.0F;
+  for (const SamplingParams& params : {greedy, penalised, SamplingParams{}, biased}) {
+    Sampler with_all(params, kVocab);
+    Sampler with_wanted(params, kVocab);
+    std::mt19937 random(5);
+    std::normal_distribution<float> normal;
+    for (int step = 0; step < 300; ++step) {
+      // As in verifying guesses: what is wanted is asked once for three tokens, of which the first two are known to be likely.
+      const std::vector<int32_t> guesses = {1, 2};
+      const LogitsWanted wanted = with_wanted.wanted(guesses);
+      ASSERT_GT(wanted.largest, 0);
+      for (int position = 0; position < 3; ++position) {
+        std::vector<float> logits(kVocab);
+        std::generate(logits.begin(), logits.end(), [&] { return 2 * normal(random); });
+        std::vector<float> sorted = logits;
+        std::sort(sorted.begin(), sorted.end(), std::greater<>());
+        std::vector<float> some = logits;
+        for (size_t i = 0; i < some.size(); ++i) {
+          const bool among = some[i] >= sorted[static_cast<size_t>(wanted.largest) - 1];
+          const bool named = std::count(wanted.tokens.begin(), wanted.tokens.end(), i) > 0;
+          some[i] = among || named ? some[i] : -std::numeric_limits<float>::infinity();
+        }
+        const int32_t token = with_all.sample(logits);
+        ASSERT_EQ(with_wanted.sample(some), token);
+        const int32_t accepted = position < 2 ? guesses[static_cast<size_t>(position)] : token;
+        with_all.accept(accepted);
+        with_wanted.accept(accepted);
+      }
+    }
+  }
+}
+
+TEST(Sampler, WantsAllLogitsWhereEveryTokenCanBeDrawn) {
+  EXPECT_EQ(Sampler(all_off(), 100).wanted().largest, 0);
+  SamplingParams long_memory;
+  long_memory.repeat_last_n = -1;
+  long_memory.repeat_penalty = 1.1F;
+  Sampler sampler(long_memory, 1000);
+  for (int32_t i = 0; i < 300; ++i) {
+    sampler.accept(i);
+  }
+  EXPECT_EQ(sampler.wanted().largest, 0);
 }
 
 }  // namespace

@@ -1,0 +1,117 @@
+#include "engine/model/head.h"
+
+#include <atomic>
+#include <vector>
+
+#include "engine/base/check.h"
+#include "engine/base/parallel.h"
+#include "engine/io/weight_format.h"
+#include "kernels/split_pack.h"
+
+namespace tern {
+namespace {
+
+// A head that the caches hold gains little from being smaller.
+constexpr size_t kCachedHeadBytes = size_t{16} << 20;
+// Rows packed by one thread at a time.
+constexpr int64_t kRowGrain = 16;
+// Weights of about 1e-4 would give halves d with few bits: all are multiplied by this, and products divided.
+constexpr float kUpscale = 4096.0F;
+
+size_t round_up_64(size_t bytes) {
+  return (bytes + 63) / 64 * 64;
+}
+
+Error bad_weight(const Tensor& tensor) {
+  return Error{"tensor " + tensor.name +
+               ": expected weights that are numbers of ordinary size, found others; the file is "
+               "damaged."};
+}
+
+}  // namespace
+
+Result<HeadType> choose_head_type(HeadType wanted, const Tensor& tensor) {
+  const std::string_view name = tensor.format->name;
+  if (wanted == HeadType::kAuto) {
+    const bool larger = name == "F32" || name == "F16" || name == "BF16" || name == "Q8_0";
+    const bool worth_it = (larger || name == "Q6_K") && tensor.data.size() > kCachedHeadBytes;
+    return worth_it ? HeadType::kQ6K : HeadType::kKeep;
+  }
+  if (tensor.format->ternary && wanted != HeadType::kKeep) {
+    return Error{"tensor " + tensor.name + ": expected a dense head to convert, found " +
+                 std::string(name) + ", which is smaller already. Use --head-type auto or keep."};
+  }
+  const bool same =
+      (wanted == HeadType::kF16 && name == "F16") || (wanted == HeadType::kQ8_0 && name == "Q8_0");
+  return same ? HeadType::kKeep : wanted;
+}
+
+Result<SplitHead> split_head(const Tensor& tensor, const DenseMatrix& dense,
+                             const KernelTable& kernels, int threads) {
+  SplitHead head;
+  SplitMatrix& w = head.matrix;
+  w.rows = dense.rows;
+  w.cols = dense.cols;
+  const auto rows = static_cast<size_t>(dense.rows);
+  const size_t coarse_bytes = rows * w.coarse_row_bytes();
+  const size_t fine_bytes = round_up_64(rows * w.fine_row_bytes());
+  head.memory = AlignedBuffer(coarse_bytes + fine_bytes + rows * sizeof(float));
+  auto* coarse = reinterpret_cast<uint8_t*>(head.memory.data());
+  uint8_t* fine = coarse + coarse_bytes;
+  auto* norms = reinterpret_cast<float*>(fine + fine_bytes);
+  w.coarse = coarse;
+  w.fine = fine;
+  w.fine_norms = norms;
+
+  const bool lossless = dense.type == DenseType::kQ6_K;
+  head.scale = lossless ? 1.0F : 1.0F / kUpscale;
+  std::atomic<bool> valid = true;
+  parallel_for(threads, dense.rows, kRowGrain, [&](int64_t begin, int64_t end, int) {
+    std::vector<float> weights(static_cast<size_t>(dense.cols));
+    for (auto row = static_cast<size_t>(begin); row < static_cast<size_t>(end) && valid; ++row) {
+      const SplitRowBytes out{coarse + row * w.coarse_row_bytes(), fine + row * w.fine_row_bytes(),
+                              norms + row};
+      if (lossless) {
+        valid = split_q6_k_row(dense.data + row * dense.row_bytes(), w, out) && valid;
+        continue;
+      }
+      kernels.dense_row(dense, static_cast<int32_t>(row), weights.data());
+      for (float& weight : weights) {
+        weight *= kUpscale;
+      }
+      valid = split_float_row(weights.data(), w, out) && valid;
+    }
+  });
+  if (!valid) {
+    return bad_weight(tensor);
+  }
+  return head;
+}
+
+Result<DenseHead> convert_head(const Tensor& tensor, const DenseMatrix& dense, DenseType type,
+                               const KernelTable& kernels, int threads) {
+  TERN_CHECK(type == DenseType::kF16 || type == DenseType::kQ8_0, "heads become F16 or Q8_0");
+  const WeightFormat* format = find_weight_format(type == DenseType::kF16 ? "F16" : "Q8_0");
+  if (dense.cols % format->block_weights != 0) {
+    return Error{"tensor " + tensor.name + ": expected rows of a multiple of " +
+                 std::to_string(format->block_weights) + " weights for " +
+                 std::string(format->name) + ", found " + std::to_string(dense.cols) +
+                 ". Use another --head-type."};
+  }
+  DenseHead head;
+  head.matrix = DenseMatrix{nullptr, dense.rows, dense.cols, type};
+  const size_t row_bytes = head.matrix.row_bytes();
+  head.memory = AlignedBuffer(row_bytes * static_cast<size_t>(dense.rows));
+  head.matrix.data = reinterpret_cast<const uint8_t*>(head.memory.data());
+  std::byte* out = head.memory.data();
+  parallel_for(threads, dense.rows, kRowGrain, [&](int64_t begin, int64_t end, int) {
+    std::vector<float> weights(static_cast<size_t>(dense.cols));
+    for (int64_t row = begin; row < end; ++row) {
+      kernels.dense_row(dense, static_cast<int32_t>(row), weights.data());
+      format->encode(weights, 0.0F, out + static_cast<size_t>(row) * row_bytes);
+    }
+  });
+  return head;
+}
+
+}  // namespace tern

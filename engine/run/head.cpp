@@ -1,0 +1,44 @@
+#include "engine/run/head.h"
+
+#include "kernels/split_pack.h"
+
+namespace tern {
+
+HeadWorkspace::HeadWorkspace(const Linear& head, int threads) {
+  if (const auto* split = std::get_if<SplitMatrix>(&head.matrix)) {
+    blocks_ = AlignedArray<SplitInputBlock>(static_cast<size_t>(kLogitsBatch) *
+                                            static_cast<size_t>(split->blocks()));
+    screen_ = HeadScreen(split->rows, threads);
+  } else if (head.ternary()) {
+    quantized_ = QuantizedRows(kLogitsBatch, head.cols());
+  }
+}
+
+void HeadWorkspace::multiply(const Compute& compute, const Linear& head, const float* x,
+                             int32_t tokens, const LogitsWanted& wanted, ThreadScratch& scratch,
+                             float* y) {
+  LinearInput in{x, {}, tokens, nullptr};
+  if (const auto* split = std::get_if<SplitMatrix>(&head.matrix)) {
+    for (int32_t t = 0; t < tokens; ++t) {
+      SplitInput& input = inputs_[static_cast<size_t>(t)];
+      input = split_input(x + int64_t{t} * split->cols, *split,
+                          blocks_.data() + int64_t{t} * split->blocks());
+      input.scale *= head.scale;
+    }
+    in.split = inputs_.data();
+    const std::span<const SplitInput> inputs =
+        std::span(inputs_).first(static_cast<size_t>(tokens));
+    if (screen_.multiply(compute, *split, inputs, wanted, y)) {
+      return;
+    }
+  } else if (head.ternary()) {
+    for (int32_t t = 0; t < tokens; ++t) {
+      quantized_.quantize(*compute.kernels, x + int64_t{t} * head.cols(), t, head.cols());
+    }
+    in.q8 = quantized_.view(tokens, head.cols());
+  }
+  const Product product[] = {{&head, y}};
+  tern::multiply(compute, in, product, scratch);
+}
+
+}  // namespace tern
