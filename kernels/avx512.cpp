@@ -58,6 +58,7 @@ const KernelTable kAvx512Table = {
     .ternary = {kTernary<Vnni<VnniTwoBit, kAllTokens>>, kTernary<Vnni<VnniBase3, 24>>,
                 kBitplanesKernel<Popcount, UnpackedPlanes>,
                 kBitplanesKernel<Masked, UnpackedPlanes>, kTernary<Vnni<VnniSign, kAllTokens>>},
+    .streamed = TernaryKind::kBase3,
     .split = {split_coarse, split_fine, split_matmul},
     .dense_matmul = dense_matmul,
     .dense_scratch_bytes = dense_scratch_bytes,

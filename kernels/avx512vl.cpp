@@ -31,6 +31,7 @@ const KernelTable kAvx512vlTable = {
                 {},
                 {},
                 kTernary<Vnni<VnniSign, kAllTokens>>},
+    .streamed = TernaryKind::kBase3,
     .peak = {peak_ternary, peak_dense},
 };
 

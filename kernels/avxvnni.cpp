@@ -26,10 +26,11 @@ const KernelTable kAvxvnniTable = {
     .name = "avxvnni",
     .needs = kCpuAvx2 | kCpuAvxVnni,
     .ternary = {kTernary<Vnni<VnniTwoBit, 16>>,
-                kTernary<Vnni<VnniBase3, 8>>,
+                kTernary<Vnni<VnniBase3, 4>>,
                 {},
                 {},
                 kTernary<Vnni<VnniSign, kAllTokens>>},
+    .streamed = TernaryKind::kBase3,
     .peak = {peak_ternary, peak_dense},
 };
 
