@@ -33,6 +33,16 @@ real_templates() {
   python3 tests/golden/templates/compare_real.py build/dev/tests/jinja_render
 }
 
+# How fast the default model and one of the shape of 2B-4T run: a line a night in benchmarks/history.
+speed() {
+  local model=build/history.gguf
+  tools/dev build || return 1
+  [[ -e $model ]] || build/release/tools/tern synth --layers 6 --embedding q6_k -o "$model" || return 1
+  build/release/tools/tern bench -m "models/tern-tiny.gguf,$model" -p 128 -n 32 -o json |
+    benchmarks/history/append.py
+}
+
+step speed
 step tools/dev test
 step tools/dev check
 step tools/dev asan
