@@ -15,8 +15,11 @@ namespace {
 
 #include "kernels/x86_ymm.inl"
 
-#include "kernels/x86_decode.inl"
-#include "kernels/x86_dense.inl"
+#include "kernels/x86_bytes.inl"
+
+#include "kernels/dense_decode.inl"
+
+#include "kernels/dense.inl"
 
 #include "kernels/avx2_split.inl"
 #include "kernels/x86_split.inl"

@@ -15,8 +15,11 @@ namespace {
 
 #include "kernels/x86_zmm.inl"
 
-#include "kernels/x86_decode.inl"
-#include "kernels/x86_dense.inl"
+#include "kernels/x86_bytes.inl"
+
+#include "kernels/dense_decode.inl"
+
+#include "kernels/dense.inl"
 #include "kernels/x86_ternary.inl"
 
 #include "kernels/x86_vnni.inl"

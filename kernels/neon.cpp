@@ -21,6 +21,11 @@ namespace {
 using Floats = xsimd::batch<float, xsimd::neon64>;
 
 #include "kernels/neon_float.inl"
+#include "kernels/neon_vectors.inl"
+
+#include "kernels/dense_decode.inl"
+
+#include "kernels/dense.inl"
 #include "kernels/neon_ternary.inl"
 
 #include "kernels/neon_bitplanes.inl"
@@ -45,6 +50,9 @@ const KernelTable kNeonTable = {
     .name = "neon",
     .needs = kCpuNeon,
     .ternary = {kMlal<TwoBit>, kMlal<Base3>, kCounted, kMasked, kMlal<Sign>},
+    .dense_matmul = dense_matmul,
+    .dense_scratch_bytes = dense_scratch_bytes,
+    .dense_row = dense_row,
     .rms_norm = rms_norm<Floats>,
     .quantize_q8 = quantize_q8,
     .silu_mul = silu_mul<Floats>,

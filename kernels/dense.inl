@@ -1,4 +1,4 @@
-// Products with dense weights. Included inside the unnamed namespace of an instruction-set file, after x86_decode.inl.
+// Products with dense weights. Included inside the unnamed namespace of an instruction-set file, after dense_decode.inl.
 //
 // Each output is summed in one order, whatever the number of tokens and however rows are split between threads: kVecLanes lanes over
 // kDenseChunk columns by fused multiply-adds, the lanes joined pairwise, chunks added in turn. So a token's result does not
@@ -9,7 +9,7 @@ constexpr int32_t kRowTile = 4;
 
 inline float lane_sum(Vec v) {
   const Vec four[kRowTile] = {v, v, v, v};
-  return _mm_cvtss_f32(V::lane_sums(four));
+  return V::lane_sums(four)[0];
 }
 
 // ---- One token: weights are multiplied as they are read.
@@ -26,8 +26,8 @@ struct Streams {
 
 inline void prefetch_block(const uint8_t* block, int32_t bytes) {
   for (int32_t line = 0; line < bytes; line += 64) {
-    _mm_prefetch(reinterpret_cast<const char*>(block + kDenseNear + line), _MM_HINT_T0);
-    _mm_prefetch(reinterpret_cast<const char*>(block + kDenseFar + line), _MM_HINT_T1);
+    __builtin_prefetch(block + kDenseNear + line, 0, 3);
+    __builtin_prefetch(block + kDenseFar + line, 0, 2);
   }
 }
 
@@ -164,8 +164,10 @@ inline void dense_tile(const float (*w)[kDenseChunk], int32_t cols, bool first, 
   for (int t = 0; t < kTileTokens; ++t) {
     float* y = tk.y + t * tk.y_stride;
     if constexpr (kTileRows == kRowTile) {
-      const __m128 sums = V::lane_sums(acc[t]);
-      _mm_storeu_ps(y, first ? sums : _mm_add_ps(_mm_loadu_ps(y), sums));
+      const auto sums = V::lane_sums(acc[t]);
+      for (int r = 0; r < kTileRows; ++r) {
+        y[r] = first ? sums[r] : y[r] + sums[r];
+      }
     } else {
       const float sum = lane_sum(acc[t][0]);
       *y = first ? sum : *y + sum;

@@ -1,5 +1,5 @@
 // Dense weights to floats, in registers or in memory. Included inside the unnamed namespace of an instruction-set file, after
-// the vectors V (x86_ymm.inl or x86_zmm.inl).
+// its vectors V of floats and its Bytes.
 
 using Vec = V::Vec;
 constexpr int32_t kVecLanes = V::kLanes;
@@ -13,7 +13,7 @@ inline T load_bytes(const uint8_t* from) {
 }
 
 inline float half_at(const uint8_t* from) {
-  return _cvtsh_ss(load_bytes<uint16_t>(from));
+  return Bytes::half(load_bytes<uint16_t>(from));
 }
 
 // ---- Numbers: kVecLanes weights from kVecLanes * kBytes bytes, or one.
@@ -34,7 +34,10 @@ struct BF16 {
   static constexpr int32_t kBytes = 2;
   static Vec load(const uint8_t* p) { return V::of_bfloats(p); }
   static float load1(const uint8_t* p) {
-    return _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128(load_bytes<uint16_t>(p) << 16)));
+    const uint32_t bits = static_cast<uint32_t>(load_bytes<uint16_t>(p)) << 16;
+    float value = 0.0F;
+    __builtin_memcpy(&value, &bits, sizeof(value));
+    return value;
   }
 };
 
@@ -58,26 +61,10 @@ inline Vec load_activations(const float* x, int32_t n) {
 //   load32<part>        weights 32 part .. 32 part + 31 of the block, as floats
 // A scale times an integer is exact in a float, and so is Q4_K's fused product and difference up to its one rounding.
 
-inline __m256i load_32_bytes(const uint8_t* p) {
-  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
-}
-
 inline void scale_all(Vec scale, Vec* w) {
   for (int i = 0; i < kParts; ++i) {
     w[i] = V::multiply(w[i], scale);
   }
-}
-
-// The first eight int8 times d.
-inline void scale8(__m128i int8s, float d, float* out) {
-  const __m256 eight = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(int8s));
-  _mm256_storeu_ps(out, _mm256_mul_ps(eight, _mm256_set1_ps(d)));
-}
-
-// The low or high nibbles of 32 bytes.
-template <bool kHigh>
-inline __m256i nibbles(__m256i bytes) {
-  return _mm256_and_si256(kHigh ? _mm256_srli_epi16(bytes, 4) : bytes, _mm256_set1_epi8(15));
 }
 
 // Plain numbers as blocks of 32; what is left of a row goes through load_tail.
@@ -109,7 +96,7 @@ struct Q8_0 {
 
   template <int kPart>
   static void load32(const uint8_t* block, const Scales& s, Vec* w) {
-    V::of_int8s(load_32_bytes(block + 2), w);
+    V::of_int8s(Bytes::load(block + 2), w);
     scale_all(s.d, w);
   }
 };
@@ -122,9 +109,7 @@ struct Q4_0 {
 
   template <int kPart>
   static void load32(const uint8_t* block, const Scales& s, Vec* w) {
-    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(block + 2));
-    const __m256i q = nibbles<false>(_mm256_set_m128i(_mm_srli_epi16(bytes, 4), bytes));
-    V::of_int8s(_mm256_sub_epi8(q, _mm256_set1_epi8(8)), w);
+    V::of_int8s(Bytes::subtract(Bytes::nibbles_of_16(block + 2), 8), w);
     scale_all(s.d, w);
   }
 };
@@ -148,17 +133,15 @@ struct Q4K {
     const uint64_t high_scales = (c & kFourBits) | ((a >> 2) & kTopBits);
     const uint64_t high_mins = ((c >> 4) & kFourBits) | ((b >> 2) & kTopBits);
     Scales s;
-    store8((a & kSixBits) | (high_scales << 32), half_at(block), s.scale);
-    store8((b & kSixBits) | (high_mins << 32), half_at(block + 2), s.min);
+    Bytes::scale8((a & kSixBits) | (high_scales << 32), half_at(block), s.scale);
+    Bytes::scale8((b & kSixBits) | (high_mins << 32), half_at(block + 2), s.min);
     return s;
-  }
-  static void store8(uint64_t bytes, float d, float* out) {
-    scale8(_mm_cvtsi64_si128(static_cast<int64_t>(bytes)), d, out);
   }
 
   template <int kPart>
   static void load32(const uint8_t* block, const Scales& s, Vec* w) {
-    V::of_int8s(nibbles<kPart % 2 == 1>(load_32_bytes(block + 16 + 32 * (kPart / 2))), w);
+    const Bytes::Reg packed = Bytes::load(block + 16 + 32 * (kPart / 2));
+    V::of_int8s(kPart % 2 == 0 ? Bytes::low_nibbles(packed) : Bytes::high_nibbles(packed), w);
     const Vec scale = V::all(s.scale[kPart]);
     const Vec min = V::all(s.min[kPart]);
     for (int i = 0; i < kParts; ++i) {
@@ -177,9 +160,8 @@ struct Q6K {
   static Scales scales(const uint8_t* block) {
     Scales s;
     const float d = half_at(block + 208);
-    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(block + 192));
-    scale8(bytes, d, s.scale);
-    scale8(_mm_unpackhi_epi64(bytes, bytes), d, s.scale + 8);
+    Bytes::scale8(load_bytes<uint64_t>(block + 192), d, s.scale);
+    Bytes::scale8(load_bytes<uint64_t>(block + 200), d, s.scale + 8);
     return s;
   }
 
@@ -187,14 +169,11 @@ struct Q6K {
   static void load32(const uint8_t* block, const Scales& s, Vec* w) {
     constexpr int kHalf = kPart / 4;
     constexpr int kQuarter = kPart % 4;
-    const __m256i low =
-        nibbles<kQuarter / 2 == 1>(load_32_bytes(block + 64 * kHalf + 32 * (kQuarter % 2)));
-    // The bit pair 2 kQuarter of each byte, moved to bits 4 and 5; what crosses bytes is masked off.
-    const __m256i packed = load_32_bytes(block + 128 + 32 * kHalf);
-    const __m256i moved = kQuarter < 2 ? _mm256_slli_epi16(packed, 4 - 2 * (kQuarter % 2))
-                                       : _mm256_srli_epi16(packed, 2 * (kQuarter % 2));
-    const __m256i high = _mm256_and_si256(moved, _mm256_set1_epi8(0x30));
-    V::of_int8s(_mm256_sub_epi8(_mm256_or_si256(low, high), _mm256_set1_epi8(32)), w);
+    const Bytes::Reg packed = Bytes::load(block + 64 * kHalf + 32 * (kQuarter % 2));
+    const Bytes::Reg low = kQuarter < 2 ? Bytes::low_nibbles(packed) : Bytes::high_nibbles(packed);
+    const Bytes::Reg high =
+        Bytes::pair_as_top_bits<kQuarter>(Bytes::load(block + 128 + 32 * kHalf));
+    V::of_int8s(Bytes::subtract(Bytes::bit_or(low, high), 32), w);
     for (int i = 0; i < kParts; ++i) {
       w[i] = V::multiply(w[i], V::all(s.scale[2 * kPart + i * kVecLanes / 16]));
     }
