@@ -279,7 +279,8 @@ Action declare_bench(CLI::App& app) {
   list("-p,--n-prompt", options->prompts, "Lengths of prompts to read; 0: none", "N,...")
       ->check(in_range(0, 1 << 20))
       ->capture_default_str();
-  list("-n,--n-gen", options->generated, "Numbers of tokens to generate; 0: none", "N,...")
+  list("-n,--n-gen", options->generated,
+       "Numbers of tokens to generate, as greedy decoding does; 0: none", "N,...")
       ->check(in_range(0, 1 << 20))
       ->capture_default_str();
   list("-d,--n-depth", options->depths, "Tokens already in the context", "N,...")

@@ -64,11 +64,22 @@ Spread over_samples(const BenchResult& result, Figure figure) {
   return spread_of(std::move(values));
 }
 
+// Of a head in two planes, the bytes of a row's fine one; 0 for any other.
+double fine_row_bytes_of(const Linear& head) {
+  const auto* split = std::get_if<SplitMatrix>(&head.matrix);
+  return split != nullptr ? static_cast<double>(split->fine_row_bytes()) : 0.0;
+}
+
 BenchRow row_of(const BenchRun& run, const BenchResult& result) {
   const BenchModel& model = run.models[result.test.model];
   const BenchTest& test = result.test;
   const BenchWork work = work_of(test, *model.model, run.kv_type);
   const double tokens = test.tokens();
+  const double fine_row_bytes = fine_row_bytes_of(model.model->decoder().head);
+  // Bytes that a repetition read.
+  const auto bytes = [&](const BenchSample& sample) {
+    return work.bytes - fine_row_bytes * static_cast<double>(sample.skipped_rows);
+  };
   const auto median = [&](auto figure) { return over_samples(result, figure).median; };
   BenchRow row;
   row.model = model.name;
@@ -87,9 +98,9 @@ BenchRow row_of(const BenchRun& run, const BenchResult& result) {
     row.samples.push_back(tokens / sample.seconds);
   }
   row.tokens_per_second = spread_of(row.samples);
-  row.gigabytes_per_second = 1e-9 * median([&](auto& s) { return work.bytes / s.seconds; });
+  row.gigabytes_per_second = 1e-9 * median([&](auto& s) { return bytes(s) / s.seconds; });
   row.bandwidth = 1e-9 * median([](auto& s) { return s.bandwidth; });
-  row.of_bandwidth = median([&](auto& s) { return work.bytes / s.seconds / s.bandwidth; });
+  row.of_bandwidth = median([&](auto& s) { return bytes(s) / s.seconds / s.bandwidth; });
   row.tops = 2e-12 * median([&](auto& s) { return work.multiplications / s.seconds; });
   row.peak = 2e-12 * median([](auto& s) { return s.peak; });
   row.of_peak = median([&](auto& s) { return work.multiplications / s.seconds / s.peak; });
@@ -252,10 +263,17 @@ std::string csv(const std::vector<BenchRow>& rows, const BenchHeading& heading) 
     json.erase("samples_tokens_per_second");  // a list
     std::string names, values;
     for (const auto& [name, value] : json.items()) {
-      names += (names.empty() ? "" : ",") + name;
-      values += (values.empty() ? "" : ",") + csv_value(value);
+      if (!names.empty()) {
+        names += ',';
+        values += ',';
+      }
+      names += name;
+      values += csv_value(value);
     }
-    out += (out.empty() ? names + "\n" : "") + values + "\n";
+    if (out.empty()) {
+      out = names + '\n';
+    }
+    out += values + '\n';
   }
   return out;
 }

@@ -39,8 +39,10 @@ bool BenchRunner::pass(Setting& setting, const BenchTest& test, int tokens) {
   if (test.prompt > 0) {
     return !session.append(ids, go_on).empty();
   }
+  // What choosing each token greedily asks for.
+  const LogitsWanted largest{.largest = 1, .tokens = {}};
   for (const TokenId& id : ids) {
-    if (session.append(std::span(&id, 1), go_on).empty()) {
+    if (session.append(std::span(&id, 1), go_on, largest).empty()) {
       return false;
     }
   }
@@ -120,12 +122,18 @@ std::optional<BenchSample> BenchRunner::sample(const BenchTest& test) {
   sample.peak = measure_peak(model.ternary ? loops.ternary : loops.dense, test.threads);
   setting.session->rewind(test.depth);
   setting.profile->clear();
+  const auto skipped_rows = [&] {
+    const HeadStats& stats = setting.session->head_stats();
+    return stats.rows - stats.fine_rows;
+  };
+  const int64_t skipped_before = skipped_rows();
   energy_.start();
   const auto start = std::chrono::steady_clock::now();
   const bool finished = pass(setting, test, test.tokens());
   sample.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   sample.joules = energy_.joules();
   sample.parts = *setting.profile;
+  sample.skipped_rows = skipped_rows() - skipped_before;
   return finished ? std::optional(sample) : std::nullopt;
 }
 

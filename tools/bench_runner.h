@@ -42,6 +42,7 @@ struct BenchSample {
   double seconds = 0;
   PassProfile parts;
   std::optional<double> joules;
+  int64_t skipped_rows = 0;  // of the output head's fine plane, which screening left unread
   // The ceilings, measured just before: memory shared with others has no constant speed.
   double bandwidth = 0;  // bytes a second that as many threads read from a set of the model's size
   double peak = 0;       // multiplications a second in registers
