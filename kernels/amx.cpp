@@ -72,6 +72,7 @@ const KernelTable kAmxTable = {
                 {},
                 {},
                 kAmx<Vnni<VnniSign, kAllTokens>, amx::Sign>},
+    .streamed = TernaryKind::kBase3,  // as in avx512, which multiplies single tokens
     .peak = {.ternary = peak_ternary},
 };
 
