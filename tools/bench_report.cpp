@@ -148,8 +148,9 @@ std::string markdown_table(const std::vector<Cells>& table, size_t left) {
     }
     out += "|\n";
     for (size_t i = 0; line == 0 && i < widths.size(); ++i) {
-      out += i < left ? "|:" + std::string(widths[i] + 1, '-')
-                      : "|" + std::string(widths[i] + 1, '-') + ":";
+      const std::string dashes(widths[i] + 1, '-');
+      out += '|';
+      out += i < left ? ':' + dashes : dashes + ':';
     }
     out += line == 0 ? "|\n" : "";
   }
