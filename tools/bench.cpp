@@ -224,7 +224,8 @@ Result<void> bench(Options options) {
     ASSIGN_OR_RETURN(plotter, Plotter::create(options.plot));
   }
   if (options.threads.empty()) {
-    options.threads = {default_thread_count()};
+    ASSIGN_OR_RETURN(const Setup setup, choose_setup({}));
+    options.threads = {setup.threads};
   }
   catch_interrupts();
   BenchRun run;

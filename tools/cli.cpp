@@ -12,6 +12,7 @@
 #include "engine/base/parallel.h"
 #include "kernels/cpu.h"
 #include "kernels/select.h"
+#include "tools/tuning.h"
 
 namespace tern::cli {
 namespace {
@@ -183,12 +184,41 @@ Result<std::string> default_model_path() {
   return found;
 }
 
+Result<Setup> choose_setup(const ModelOptions& options) {
+  const StoredTuning stored = load_tuning(tuning_path(), this_machine());
+  if (!stored.notice.empty()) {
+    print_notice(stored.notice);
+  }
+  Setup setup;
+  const bool asked = !options.isa.empty() || !environment("TERN_ISA").empty();
+  ASSIGN_OR_RETURN(setup.kernels,
+                   asked || !stored.tuning ? choose_table(options.isa) : stored.tuning->kernels);
+  ASSIGN_OR_RETURN(setup.packing.wanted, parse_packing(options.packing));
+  setup.threads = default_thread_count();
+  // What was measured with other kernels says nothing about these.
+  if (stored.tuning && stored.tuning->kernels == setup.kernels) {
+    setup.tuned = true;
+    setup.packing.cached = stored.tuning->cached;
+    setup.packing.streamed = stored.tuning->streamed;
+    setup.threads = stored.tuning->threads;
+    setup.batch_threads = stored.tuning->batch_threads;
+  }
+  if (options.threads > 0) {
+    setup.threads = options.threads;
+    setup.batch_threads = 0;
+  }
+  if (options.batch_threads > 0) {
+    setup.batch_threads = options.batch_threads;
+  }
+  return setup;
+}
+
 Result<LoadedModel> load_model(const ModelOptions& options) {
+  ASSIGN_OR_RETURN(const Setup setup, choose_setup(options));
   LoadedModel loaded;
-  ASSIGN_OR_RETURN(loaded.compute.kernels, choose_table(options.isa));
-  loaded.compute.threads = options.threads > 0 ? options.threads : default_thread_count();
-  loaded.session.threads = loaded.compute.threads;
-  loaded.session.batch_threads = options.batch_threads;
+  loaded.compute = Compute{setup.kernels, setup.threads};
+  loaded.session.threads = setup.threads;
+  loaded.session.batch_threads = setup.batch_threads;
   loaded.session.tune_threads = true;
   ASSIGN_OR_RETURN(loaded.session.kv_type, parse_kv_type(options.kv_type));
   std::string path = options.path;
@@ -199,7 +229,7 @@ Result<LoadedModel> load_model(const ModelOptions& options) {
   LoadOptions load;
   load.compute = loaded.compute;
   ASSIGN_OR_RETURN(load.i2s_layout, parse_i2s_layout(options.i2s_layout));
-  ASSIGN_OR_RETURN(load.packing, parse_packing(options.packing));
+  load.packing = setup.packing;
   ASSIGN_OR_RETURN(load.head, parse_head_type(options.head_type));
   ASSIGN_OR_RETURN(load.chat_template, template_text(options.chat_template));
   load.progress = [&](double done) { bar.update(done); };
@@ -208,9 +238,13 @@ Result<LoadedModel> load_model(const ModelOptions& options) {
     print_notice(notice);
   }
   if (options.verbose) {
-    std::fprintf(stderr, "%s: %s, %s kernels, %d threads, %s template\n", path.c_str(),
-                 loaded.model->config().architecture.c_str(), loaded.compute.kernels->name,
-                 loaded.compute.threads, std::string(loaded.model->chat_template().name()).c_str());
+    const TernaryKind kind =
+        choose_ternary_kind(*setup.kernels, setup.packing, ternary_weights(loaded.model->file()));
+    std::fprintf(stderr, "%s: %s, %s kernels, %s, %d threads%s, %s template\n", path.c_str(),
+                 loaded.model->config().architecture.c_str(), setup.kernels->name,
+                 kTernaryKindNames[static_cast<int>(kind)], setup.threads,
+                 setup.tuned ? " (tuned)" : "",
+                 std::string(loaded.model->chat_template().name()).c_str());
   }
   return loaded;
 }

@@ -32,6 +32,7 @@ Action declare_logits(CLI::App& app);
 Action declare_perplexity(CLI::App& app);
 Action declare_synth(CLI::App& app);
 Action declare_tokenize(CLI::App& app);
+Action declare_tune(CLI::App& app);
 
 // Options of every command that runs a model.
 struct ModelOptions {
@@ -65,6 +66,17 @@ struct LoadedModel {
   Compute compute;
   SessionOptions session;  // threads as the user's options say
 };
+
+// How to compute: by options and TERN_ISA, else by what `tern tune` stored, else by default. Prints a notice on a stored tuning
+// that is of no use.
+struct Setup {
+  const KernelTable* kernels = nullptr;
+  TernaryChoice packing;
+  int threads = 1;        // at most, for generating
+  int batch_threads = 0;  // at most, for prompts; 0: as for generating
+  bool tuned = false;     // what was stored had a part in it
+};
+Result<Setup> choose_setup(const ModelOptions& options);
 
 // Loads with a progress bar on a terminal (if it takes long) and prints the model's notices to stderr.
 Result<LoadedModel> load_model(const ModelOptions& options);

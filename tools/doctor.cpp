@@ -10,6 +10,7 @@
 #include "kernels/select.h"
 #include "kernels/self_test.h"
 #include "tools/cli.h"
+#include "tools/tuning.h"
 
 namespace tern::cli {
 namespace {
@@ -46,7 +47,10 @@ double read_bandwidth(int threads) {
 }
 
 Result<void> doctor(const std::string& isa) {
-  ASSIGN_OR_RETURN(const KernelTable* chosen, choose_table(isa));
+  ModelOptions options;
+  options.isa = isa;
+  ASSIGN_OR_RETURN(const Setup setup, choose_setup(options));
+  const KernelTable* chosen = setup.kernels;
   const int threads = default_thread_count();
   std::printf("CPU        %s\n", cpu_name().c_str());
   std::printf("features   %s\n", cpu_feature_names(cpu_features()).c_str());
@@ -63,9 +67,12 @@ Result<void> doctor(const std::string& isa) {
     std::printf("  %s %-12s %s\n", mark, table->name,
                 missing.empty() ? "runs here" : ("needs " + missing).c_str());
   }
-  const bool forced = chosen != &best_table();
-  std::printf("  * in use: %s\n",
-              forced ? "asked for by --isa or TERN_ISA" : "the best that this CPU runs");
+  std::printf("  * in use: %s\n", setup.tuned               ? "measured by `tern tune`"
+                                  : chosen != &best_table() ? "asked for by --isa or TERN_ISA"
+                                                            : "the best that this CPU runs");
+  const StoredTuning stored = load_tuning(tuning_path(), this_machine());
+  std::printf("\ntuning     %s\n", stored.tuning ? describe(*stored.tuning).c_str()
+                                                 : "none (`tern tune` measures what is fastest)");
 
   std::printf("\nself-test against the reference\n");
   int failures = 0;

@@ -19,11 +19,12 @@ struct InspectCommand {
 Result<void> inspect(const InspectCommand& command) {
   ASSIGN_OR_RETURN(const I2sLayout layout, parse_i2s_layout(command.i2s_layout));
   ASSIGN_OR_RETURN(const TensorFile file, TensorFile::open(command.path, {.i2s_layout = layout}));
-  ASSIGN_OR_RETURN(const KernelTable* kernels, choose_table(""));
-  const TernaryKind kind = choose_ternary_kind(*kernels, {}, ternary_weights(file));
+  ASSIGN_OR_RETURN(const Setup setup, choose_setup({}));
+  const KernelTable* kernels = setup.kernels;
+  const TernaryKind kind = choose_ternary_kind(*kernels, setup.packing, ternary_weights(file));
   const std::string report = inspect_report(file, {.json = command.json,
                                                    .layout = kernels->kernel(kind).layout,
-                                                   .threads = default_thread_count(),
+                                                   .threads = setup.threads,
                                                    .available = available_memory()});
   std::fwrite(report.data(), 1, report.size(), stdout);
   return {};

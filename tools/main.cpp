@@ -20,6 +20,7 @@ constexpr Command kCommands[] = {
     {"perplexity", "Measure perplexity on a text", declare_perplexity},
     {"synth", "Write a model of a real shape with random weights", declare_synth},
     {"tokenize", "Show the tokens of a text", declare_tokenize},
+    {"tune", "Measure which kernels and thread counts are fastest here", declare_tune},
 };
 
 constexpr int kBadInput = 2;

@@ -16,7 +16,7 @@ namespace tern {
 struct LoadOptions {
   Compute compute;  // packs the weights for this table, on so many threads
   I2sLayout i2s_layout = I2sLayout::k128;
-  std::optional<TernaryKind> packing;  // none: what suits the model and the table
+  TernaryChoice packing;
   HeadType head = HeadType::kAuto;
   std::string chat_template;  // a built-in name or Jinja text; empty: the file's
   Progress progress;

@@ -140,18 +140,18 @@ size_t ternary_weights(const TensorFile& file) {
   return weights;
 }
 
-TernaryKind choose_ternary_kind(const KernelTable& kernels, std::optional<TernaryKind> wanted,
+TernaryKind choose_ternary_kind(const KernelTable& kernels, const TernaryChoice& choice,
                                 size_t weights) {
-  // Four weights a byte: 16 MB, what the caches of common CPUs hold.
-  constexpr size_t kCachedWeights = size_t{64} << 20;
-  return wanted.value_or(weights <= kCachedWeights ? kernels.cached : kernels.streamed);
+  const TernaryKind suited = weights <= kCachedWeights ? choice.cached.value_or(kernels.cached)
+                                                       : choice.streamed.value_or(kernels.streamed);
+  return choice.wanted.value_or(suited);
 }
 
 Weights::Weights(const TensorFile& file, const KernelTable& kernels, int threads, Progress progress,
-                 std::optional<TernaryKind> kind)
+                 const TernaryChoice& choice)
     : file_(file), kernels_(kernels), threads_(threads), progress_(std::move(progress)) {
-  ternary_ = &kernels.kernel(choose_ternary_kind(kernels, kind, ternary_weights(file)));
-  one_bit_ = kind ? ternary_ : &kernels.kernel(TernaryKind::kSign);
+  ternary_ = &kernels.kernel(choose_ternary_kind(kernels, choice, ternary_weights(file)));
+  one_bit_ = choice.wanted ? ternary_ : &kernels.kernel(TernaryKind::kSign);
   size_t codes = 0;
   for (const Tensor& tensor : file.tensors()) {
     if (tensor.format->ternary) {

@@ -50,9 +50,17 @@ class Embedding {
 
 // How many ternary weights a file holds.
 size_t ternary_weights(const TensorFile& file);
-// The kernel that serves a model of `weights` ternary weights: the one asked for, else the table's choice for a model that
-// stays in the caches or one that streams from memory.
-TernaryKind choose_ternary_kind(const KernelTable& kernels, std::optional<TernaryKind> wanted,
+// Up to so many of them stay in the caches of common CPUs: 16 MB, four weights a byte.
+inline constexpr size_t kCachedWeights = size_t{64} << 20;
+
+// Which ternary kernel to use, where that is not left to the table.
+struct TernaryChoice {
+  std::optional<TernaryKind> wanted;            // asked for: serves every matrix
+  std::optional<TernaryKind> cached, streamed;  // measured on this machine, instead of the table's
+};
+// The kernel that serves a model of `weights` ternary weights: the one wanted, else the one for a model that stays in the caches
+// or one that streams from memory.
+TernaryKind choose_ternary_kind(const KernelTable& kernels, const TernaryChoice& choice,
                                 size_t weights);
 
 // Called with the share of the work done, 0 to 1.
@@ -62,9 +70,9 @@ using Progress = std::function<void(double done)>;
 // Owns all memory that the views it hands out point to, other than the file's own.
 class Weights {
  public:
-  // `kind`: the ternary kernel to pack for; none: choose_ternary_kind() decides, and 1-bit formats get the sign kernel.
+  // `choice`: of the ternary kernel to pack for; if none is wanted, 1-bit formats get the sign kernel.
   Weights(const TensorFile& file, const KernelTable& kernels, int threads, Progress progress = {},
-          std::optional<TernaryKind> kind = {});
+          const TernaryChoice& choice = {});
 
   // A vector of `size` floats (stored as F32, F16 or BF16).
   Result<std::span<const float>> vector(std::string_view name, int64_t size);

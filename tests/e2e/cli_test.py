@@ -49,6 +49,74 @@ class Case(unittest.TestCase):
         return message
 
 
+class Tune(Case):
+    """`tern tune` and who uses what it stored. TERN_ISA, which forced-table runs set, would hide it."""
+
+    def setUp(self):
+        super().setUp()
+        self.environment = {name: value for name, value in os.environ.items() if name != "TERN_ISA"}
+        self.environment["XDG_CACHE_HOME"] = self.path("cache")
+        self.file = self.path("cache/tern/tune.json")
+
+    def tern(self, *arguments, **more):
+        done = tern(*arguments, env={**self.environment, **more})
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done
+
+    def setting(self, *arguments, **more):
+        """The line in which -v says how the model is computed, after the notices."""
+        done = self.tern("run", "-m", MODEL, "-v", "-n", "1", *arguments, "Once", **more)
+        lines = done.stderr.decode().splitlines()
+        return "\n".join(line for line in lines if line.startswith("note: ") or " kernels, " in line)
+
+    def store(self, **changes):
+        with open(self.file) as file:
+            fields = json.load(file)
+        with open(self.file, "w") as file:
+            json.dump({**fields, **changes}, file)
+
+    def test_is_stored_used_and_forgotten(self):
+        before = self.setting()
+        self.assertNotIn("tuned", before)
+        report = self.tern("tune", "-m", MODEL).stdout.decode()
+        self.assertIn(self.file, report)
+        self.assertIn("two_bit", report)
+        self.assertIn("(tuned)", self.setting())
+        self.assertIn("measured by `tern tune`", self.tern("doctor").stdout.decode())
+
+        # What is stored is what is used, by all who compute, unless options say otherwise.
+        self.store(kernels="portable", cached="base3", streamed="bitplanes", threads=1, batch_threads=1)
+        self.assertIn("portable kernels, base3, 1 threads (tuned)", self.setting())
+        self.assertIn("portable kernels, two_bit, 1 threads (tuned)", self.setting("--packing", "two_bit"))
+        self.assertIn("portable kernels, base3, 2 threads (tuned)", self.setting("-t", "2"))
+        text = self.tern("run", "-m", MODEL, "-n", "16", "--temp", "0", "Once").stdout
+        self.assertEqual(text.decode(), text_of("-n", "16", "--temp", "0", "Once"))
+        # What was measured with portable kernels says nothing about others.
+        best = before.split(" kernels")[0].split()[-1]
+        if best != "portable":
+            for how in ({"TERN_ISA": best}, {}):
+                setting = self.setting(*([] if how else ["--isa", best]), **how)
+                self.assertIn(best + " kernels", setting)
+                self.assertNotIn("tuned", setting)
+
+        self.assertIn("removed", self.tern("tune", "--reset").stdout.decode())
+        self.assertFalse(os.path.exists(self.file))
+        self.assertEqual(self.setting(), before)
+        self.tern("tune", "--reset")  # nothing to remove is no error
+
+    def test_what_is_of_no_use_is_left_aside(self):
+        plain = self.setting()
+        os.makedirs(os.path.dirname(self.file))
+        for content, reason in (("not JSON", "is damaged"), ("{}", "is damaged"),
+                                ('{"cpu": "6502", "cores": 1, "version": "0.0.1"}', "6502")):
+            with open(self.file, "w") as file:
+                file.write(content)
+            said = self.setting()
+            self.assertIn(reason, said)
+            self.assertIn("tern tune --reset", said)
+            self.assertTrue(said.endswith(plain), said)
+
+
 class BadInput(Case):
     def test_arguments(self):
         self.refused(expect="subcommand")
@@ -102,7 +170,7 @@ class BadInput(Case):
 class Run(Case):
     def test_version_and_help(self):
         self.assertRegex(tern("--version").stdout.decode(), r"^tern \d+\.\d+\.\d+\n$")
-        for command in ("run", "chat", "inspect", "tokenize", "perplexity", "logits", "doctor"):
+        for command in ("run", "chat", "inspect", "tokenize", "perplexity", "logits", "doctor", "tune"):
             done = tern(command, "--help")
             self.assertEqual(done.returncode, 0)
             self.assertIn(b"--help", done.stdout)
@@ -276,4 +344,5 @@ class Chat(Case):
 
 if __name__ == "__main__":
     TERN, MODEL = sys.argv[1:3]
+    os.environ["XDG_CACHE_HOME"] = os.devnull  # what `tern tune` once stored here is no part of these tests
     unittest.main(argv=[sys.argv[0], *sys.argv[3:]])
