@@ -102,14 +102,41 @@ Block read_q6_k(const uint8_t* from) {
 }
 
 // Rounds x / step to codes -32..31, step != 0.
-int32_t code_of(float x, float inverse) {
+float code_of(float x, float inverse) {
   // Adding 1.5 * 2^23 rounds to the nearest integer; clamped before, so that the sum keeps its last place.
-  const float clamped = std::min(31.0F, std::max(-32.0F, x * inverse));
-  return static_cast<int32_t>((clamped + 0x1.8p23F) - 0x1.8p23F);
+  const float scaled = x * inverse;
+  const float above = scaled > -32.0F ? scaled : -32.0F;
+  const float clamped = above < 31.0F ? above : 31.0F;
+  return (clamped + 0x1.8p23F) - 0x1.8p23F;
 }
 
-// The step that quantises 16 weights with small squared error: for given codes the best step is sum(x q) / sum(q q); codes and
-// step are improved in turn, starting from the largest weight at -32.
+// What a step makes of 16 weights: for the codes that it rounds them to, the step of least squared error is xq / qq, and xq * xq / qq
+// of the squares of the weights is then without error.
+struct Fit {
+  float xq = 0.0F;
+  float qq = 0.0F;
+
+  Fit(const float* x, float step) {
+    const float inverse = 1.0F / step;
+    // Four sums side by side: compilers may make vectors of them.
+    float xqs[4] = {};
+    float qqs[4] = {};
+    for (int32_t i = 0; i < kGroupColumns; i += 4) {
+      for (int32_t j = 0; j < 4; ++j) {
+        const float q = code_of(x[i + j], inverse);
+        xqs[j] += x[i + j] * q;
+        qqs[j] += q * q;
+      }
+    }
+    xq = (xqs[0] + xqs[1]) + (xqs[2] + xqs[3]);
+    qq = (qqs[0] + qqs[1]) + (qqs[2] + qqs[3]);
+  }
+  float step() const { return qq > 0.0F ? xq / qq : 0.0F; }
+  float explained() const { return qq > 0.0F ? xq * xq / qq : 0.0F; }
+};
+
+// The step that quantises 16 weights with small squared error: the best of several that give the largest weight one of the lowest
+// codes, once codes and step have been fitted to each other.
 float best_step(const float* x) {
   float extreme = 0.0F;
   for (int32_t i = 0; i < kGroupColumns; ++i) {
@@ -117,19 +144,23 @@ float best_step(const float* x) {
       extreme = x[i];
     }
   }
-  float step = extreme / -32.0F;
-  for (int round = 0; round < 3 && step != 0.0F; ++round) {
-    const float inverse = 1.0F / step;
-    float xq = 0.0F;
-    float qq = 0.0F;
-    for (int32_t i = 0; i < kGroupColumns; ++i) {
-      const auto q = static_cast<float>(code_of(x[i], inverse));
-      xq += x[i] * q;
-      qq += q * q;
-    }
-    step = qq > 0.0F ? xq / qq : 0.0F;
+  if (extreme == 0.0F) {
+    return 0.0F;
   }
-  return step;
+  float best = 0.0F;
+  float most = 0.0F;
+  for (const float code : {-32.0F, -31.0F, -30.0F, -29.0F}) {
+    const Fit first(x, extreme / code);
+    if (first.step() == 0.0F) {
+      continue;
+    }
+    const Fit second(x, first.step());
+    if (second.explained() > most) {
+      most = second.explained();
+      best = second.step();
+    }
+  }
+  return best;
 }
 
 // Quantises 256 floats. The largest step of a block has the scale 127 or -127.
@@ -150,7 +181,7 @@ Block quantize_block(const float* x) {
     const float inverse = step == 0.0F ? 0.0F : 1.0F / step;
     for (int32_t i = 0; i < kGroupColumns; ++i) {
       const int32_t at = g * kGroupColumns + i;
-      block.q[at] = static_cast<uint8_t>(code_of(x[at], inverse) + 32);
+      block.q[at] = static_cast<uint8_t>(code_of(x[at], inverse) + 32.0F);
     }
   }
   return block;
