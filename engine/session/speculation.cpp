@@ -138,8 +138,8 @@ Speculation::Speculation(const SpeculationOptions& options, std::unique_ptr<Prop
 }
 
 bool Speculation::begin(std::span<const TokenId> text, Proposer::KeepGoing keep_going) {
-  proposed_ = accepted_ = came_ = 0;
-  spent_ = 0;
+  proposed_ = accepted_ = came_ = plain_passes_ = 0;
+  spent_ = spent_plain_ = 0;
   return proposer_ == nullptr || options_.most == 0 || proposer_->begin(text, keep_going);
 }
 
@@ -182,12 +182,19 @@ void Speculation::learn(std::span<const TokenId> came, double seconds) {
   accepted_ += static_cast<int64_t>(std::min(right, verified_));
   came_ += static_cast<int64_t>(came.size());
   spent_ += seconds;
+  if (verified_ == 0) {
+    spent_plain_ += seconds;
+    ++plain_passes_;
+  }
 }
 
 Speculation::Summary Speculation::summary() const {
   Summary summary{proposed_, accepted_, 0};
   if (proposed_ > 0 && spent_ > 0) {
-    summary.gain = static_cast<double>(came_) * pace_.pass_seconds(1) / spent_;
+    // Sums against sums: the moving average of Pace leaves disturbances out, which all passes have had.
+    const double plain = plain_passes_ > 0 ? spent_plain_ / static_cast<double>(plain_passes_)
+                                           : pace_.pass_seconds(1);
+    summary.gain = static_cast<double>(came_) * plain / spent_;
   }
   return summary;
 }

@@ -99,6 +99,8 @@ class Speculation {
   int64_t accepted_ = 0;
   int64_t came_ = 0;
   double spent_ = 0;
+  double spent_plain_ = 0;  // of that, in passes without guesses
+  int64_t plain_passes_ = 0;
 };
 
 }  // namespace tern

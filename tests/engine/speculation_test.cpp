@@ -231,5 +231,28 @@ TEST(Pace, CountsTheTimeOfGuessing) {
   EXPECT_EQ(pace.choose(3, 100), 0);
 }
 
+// The gain is the time that plain decoding would have taken over the time taken.
+TEST(Speculation, SumsUpWhatWasGained) {
+  Speculation speculation({3, false}, std::make_unique<PromptLookup>(100));
+  std::vector<TokenId> text = {1, 2, 3, 4, 5, 1};
+  speculation.begin(text, kAlways);
+  const auto pass = [&](std::vector<TokenId> came, double seconds) {
+    const size_t guesses = speculation.propose(text, 10).size();
+    text.insert(text.end(), came.begin(), came.end());
+    speculation.learn(came, seconds);
+    return guesses;
+  };
+  EXPECT_EQ(pass({2}, 1.0), 0U);           // plain, to compare with
+  EXPECT_EQ(pass({3, 4, 5, 9}, 1.5), 3U);  // all three guesses come true
+  EXPECT_EQ(pass({9}, 3.0), 0U);           // nothing like it before, and a disturbance
+  EXPECT_EQ(pass({8}, 1.5), 3U);           // all wrong
+  const Speculation::Summary summary = speculation.summary();
+  EXPECT_EQ(summary.proposed, 6);
+  EXPECT_EQ(summary.accepted, 3);
+  EXPECT_DOUBLE_EQ(summary.gain, 7 * 2.0 / 7.0);
+  speculation.begin(text, kAlways);
+  EXPECT_EQ(speculation.summary().proposed, 0);
+}
+
 }  // namespace
 }  // namespace tern
