@@ -15,17 +15,16 @@
 #include "kernels/select.h"
 #include "tests/support/logits.h"
 #include "tests/support/slow_model.h"
+#include "tests/support/source_dir.h"
 
 namespace tern {
 namespace {
-
-const std::filesystem::path kSource = TERN_SOURCE_DIR;
 
 std::shared_ptr<const Model> load(const KernelTable& table, HeadType head = HeadType::kAuto) {
   LoadOptions options;
   options.head = head;
   options.compute = Compute{&table, 1};
-  return Model::load(kSource / "models/tern-tiny.gguf", options).value();
+  return Model::load(testing::source_path("models/tern-tiny.gguf"), options).value();
 }
 
 Session start(std::shared_ptr<const Model> model) {
@@ -55,7 +54,8 @@ class DefaultModel : public ::testing::Test {
     if (table_ == nullptr) {
       GTEST_SKIP() << "this CPU cannot run the table " << isa;
     }
-    golden_ = nlohmann::json::parse(std::ifstream(kSource / "tests/golden/tern-tiny-logits.json"));
+    golden_ = nlohmann::json::parse(
+        std::ifstream(testing::source_path("tests/golden/tern-tiny-logits.json")));
     tokens_ = golden_["tokens"].get<std::vector<int32_t>>();
   }
 

@@ -16,6 +16,7 @@
 #include "engine/session/session.h"
 #include "engine/session/speculation.h"
 #include "kernels/select.h"
+#include "tests/support/source_dir.h"
 
 namespace {
 
@@ -64,7 +65,7 @@ TEST(NoAllocation, PerTokenOrPrompt) {
   LoadOptions load;
   load.compute = {&best_table(), 1};
   const int64_t nothing = g_allocations;
-  const auto model = Model::load(TERN_SOURCE_DIR "/models/tern-tiny.gguf", load);
+  const auto model = Model::load(testing::source_path("models/tern-tiny.gguf"), load);
   ASSERT_TRUE(model) << model.error().message;
   SessionOptions options;
   options.context = 64;
@@ -90,7 +91,7 @@ TEST(NoAllocation, PerTokenOrPrompt) {
 TEST(NoAllocation, PerSpeculatedPass) {
   LoadOptions load;
   load.compute = {&best_table(), 1};
-  const auto model = Model::load(TERN_SOURCE_DIR "/models/tern-tiny.gguf", load).value();
+  const auto model = Model::load(testing::source_path("models/tern-tiny.gguf"), load).value();
   SessionOptions options;
   options.context = 64;
   Session session = std::move(Session::create(model, options)).value();

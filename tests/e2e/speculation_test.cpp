@@ -11,12 +11,12 @@
 #include "engine/session/local_completer.h"
 #include "engine/session/prompt_lookup.h"
 #include "kernels/select.h"
+#include "tests/support/source_dir.h"
 #include "tests/support/temp_folder.h"
 
 namespace tern {
 namespace {
 
-const std::filesystem::path kSource = TERN_SOURCE_DIR;
 constexpr char kTiny[] = "models/tern-tiny.gguf";
 constexpr char kBitnet[] = "tests/golden/models/bitnet-b1.58-i2_s.gguf";
 constexpr int32_t kContext = 96;
@@ -25,7 +25,7 @@ constexpr std::string_view kReplacement = "\xEF\xBF\xBD";  // U+FFFD, for what i
 std::shared_ptr<const Model> load(const std::filesystem::path& file) {
   LoadOptions options;
   options.compute = Compute{&best_table(), 1};
-  return Model::load(kSource / file, options).value();
+  return Model::load(testing::source_path(file), options).value();
 }
 
 Session start(const std::shared_ptr<const Model>& model, int threads = 1) {
@@ -361,7 +361,7 @@ TEST(DraftModel, MustHaveTheSameVocabulary) {
       << refused.error().message;
 
   // One token spelled differently.
-  std::ifstream in(kSource / kTiny, std::ios::binary);
+  std::ifstream in(testing::source_path(kTiny), std::ios::binary);
   std::string bytes{std::istreambuf_iterator<char>(in), {}};
   const TokenId token = target->tokenizer().find("\xC4\xA0little");
   ASSERT_GE(token, 0);

@@ -13,11 +13,10 @@
 #include "kernels/select.h"
 #include "tests/support/data_folder.h"
 #include "tests/support/logits.h"
+#include "tests/support/source_dir.h"
 
 namespace tern {
 namespace {
-
-const std::filesystem::path kSource = TERN_SOURCE_DIR;
 
 std::string quoted(const std::filesystem::path& path) {
   return "'" + path.string() + "'";
@@ -33,14 +32,14 @@ TEST(Stories260k, ContinuesOnceUponATime) {
   }
   const std::filesystem::path converted = std::filesystem::path(::testing::TempDir()) /
                                           ("stories260K." + std::string(table->name) + ".gguf");
-  const std::string command = "python3 " + quoted(kSource / "tools/convert_llama2c.py") + " " +
-                              quoted(checkpoint) + " " + quoted(vocabulary) + " " +
-                              quoted(converted);
+  const std::string command =
+      "python3 " + quoted(testing::source_path("tools/convert_llama2c.py")) + " " +
+      quoted(checkpoint) + " " + quoted(vocabulary) + " " + quoted(converted);
   ASSERT_EQ(std::system(command.c_str()), 0) << command;
   const TensorFile file = std::move(TensorFile::open(converted)).value();
   std::filesystem::remove(converted);
 
-  const std::filesystem::path folder = kSource / "tests/golden/stories260k";
+  const std::filesystem::path folder = testing::source_path("tests/golden/stories260k");
   const auto golden = nlohmann::json::parse(std::ifstream(folder / "golden.json"));
   const Tokenizer tokenizer = std::move(Tokenizer::from_file(file)).value();
   std::vector<int32_t> tokens = tokenizer.encode(golden["prompt"].get<std::string>());

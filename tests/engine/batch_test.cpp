@@ -12,17 +12,17 @@
 
 #include "engine/session/session.h"
 #include "kernels/select.h"
+#include "tests/support/source_dir.h"
 
 namespace tern {
 namespace {
 
-const std::filesystem::path kSource = TERN_SOURCE_DIR;
 constexpr int32_t kLength = 300;  // longer than segments of attention and chunks of dense products
 
 std::shared_ptr<const Model> load(const KernelTable& table, const std::string& file) {
   LoadOptions options;
   options.compute = Compute{&table, 1};
-  return Model::load(kSource / file, options).value();
+  return Model::load(testing::source_path(file), options).value();
 }
 
 Session start(const std::shared_ptr<const Model>& model, int threads) {

@@ -23,12 +23,12 @@
 #include "kernels/select.h"
 #include "tests/support/logits.h"
 #include "tests/support/slow_model.h"
+#include "tests/support/source_dir.h"
 
 namespace tern {
 namespace {
 
-const std::filesystem::path kFolder =
-    std::filesystem::path(TERN_SOURCE_DIR) / "tests/golden/models";
+const std::filesystem::path kFolder = testing::source_path("tests/golden/models");
 
 struct Golden {
   std::string name;

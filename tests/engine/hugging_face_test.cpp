@@ -13,6 +13,7 @@
 #include "engine/arch/model.h"
 #include "kernels/select.h"
 #include "tests/support/logits.h"
+#include "tests/support/source_dir.h"
 #include "tests/support/temp_folder.h"
 
 namespace tern {
@@ -21,7 +22,7 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
-const fs::path kGolden = fs::path(TERN_SOURCE_DIR) / "tests/golden";
+const fs::path kGolden = testing::source_path("tests/golden");
 
 std::vector<std::string> folder_names() {
   std::vector<std::string> names;

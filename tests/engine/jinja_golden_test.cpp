@@ -8,6 +8,7 @@
 
 #include "engine/model/jinja.h"
 #include "tests/support/json_value.h"
+#include "tests/support/source_dir.h"
 
 namespace tern {
 namespace {
@@ -18,7 +19,7 @@ constexpr std::time_t kNow =
     1721995200;  // 2024-07-26 12:00 UTC: what hf_jinja.py's strftime_now tells
 
 std::string read(const std::string& name) {
-  std::ifstream file(TERN_SOURCE_DIR "/tests/golden/templates/" + name, std::ios::binary);
+  std::ifstream file(testing::source_path("tests/golden/templates") / name, std::ios::binary);
   std::stringstream text;
   text << file.rdbuf();
   EXPECT_TRUE(file) << name;

@@ -14,6 +14,7 @@
 
 #include "engine/model/tokenizer.h"
 #include "tests/support/data_folder.h"
+#include "tests/support/source_dir.h"
 #include "tests/support/tokenizer_files.h"
 
 namespace tern {
@@ -117,7 +118,8 @@ INSTANTIATE_TEST_SUITE_P(
 // repository.
 TEST(PublishedExcerpt, Gpt2GivesTheKnownIds) {
   TERN_NEEDS_DATA(strings, "tokenizers/strings.jsonl");
-  auto data = testing::load_excerpt(TERN_SOURCE_DIR "/tests/golden/tokenizers/excerpt-gpt-2.json");
+  auto data =
+      testing::load_excerpt(testing::source_path("tests/golden/tokenizers/excerpt-gpt-2.json"));
   data.set_token(50256, "<|endoftext|>", TokenType::kControl);
   expect_strings(from_data(data), strings, "gpt2");
 }

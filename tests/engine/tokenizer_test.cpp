@@ -14,13 +14,14 @@
 #include "engine/model/tokenizer.h"
 #include "engine/model/tokenizer_pre.h"
 #include "tests/support/gguf_writer.h"
+#include "tests/support/source_dir.h"
 #include "tests/support/temp_folder.h"
 #include "tests/support/tokenizer_files.h"
 
 namespace tern {
 namespace {
 
-const std::filesystem::path kGolden = TERN_SOURCE_DIR "/tests/golden/tokenizers";
+const std::filesystem::path kGolden = testing::source_path("tests/golden/tokenizers");
 
 nlohmann::json golden(const std::string& name) {
   std::ifstream in(kGolden / name);

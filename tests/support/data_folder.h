@@ -6,6 +6,8 @@
 #include <filesystem>
 #include <optional>
 
+#include "tests/support/source_dir.h"
+
 namespace tern::testing {
 
 // $TERN_DATA_DIR, else ../shared/data beside the repository; nothing if `needed` (relative to it)
@@ -13,8 +15,7 @@ namespace tern::testing {
 inline std::optional<std::filesystem::path> data_file(const std::filesystem::path& needed) {
   const char* set = std::getenv("TERN_DATA_DIR");
   const std::filesystem::path root =
-      set != nullptr ? std::filesystem::path(set)
-                     : std::filesystem::path(TERN_SOURCE_DIR) / ".." / "shared" / "data";
+      set != nullptr ? std::filesystem::path(set) : source_path("../shared/data");
   std::error_code error;
   const auto path = root / needed;
   return std::filesystem::exists(path, error) ? std::optional(path) : std::nullopt;

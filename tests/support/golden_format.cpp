@@ -1,4 +1,5 @@
 #include "tests/support/golden_format.h"
+#include "tests/support/source_dir.h"
 
 #include <array>
 #include <fstream>
@@ -7,7 +8,7 @@
 namespace tern::testing {
 
 GoldenFormat read_golden_format(const std::string& name) {
-  const std::string path = TERN_SOURCE_DIR "/tests/golden/formats/" + name + ".bin";
+  const std::string path = source_path("tests/golden/formats/" + name + ".bin").string();
   std::ifstream file(path, std::ios::binary);
   std::array<uint32_t, 4> header{};
   const auto read = [&](void* data, size_t size) {

@@ -1,6 +1,7 @@
 // The figures of the bench, against ones worked out by hand, and its readings of the system, from folders made up here.
 
 #include "tools/bench_report.h"
+#include "tests/support/source_dir.h"
 
 #include <gtest/gtest.h>
 
@@ -41,7 +42,7 @@ class DefaultModel : public ::testing::Test {
   static BenchModel load() {
     LoadOptions options;
     options.compute = {&best_table(), 1};
-    auto model = Model::load(TERN_SOURCE_DIR "/models/tern-tiny.gguf", options);
+    auto model = Model::load(testing::source_path("models/tern-tiny.gguf"), options);
     EXPECT_TRUE(model.has_value());
     BenchModel loaded;
     loaded.name = "tiny";
