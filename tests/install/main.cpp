@@ -4,23 +4,12 @@
 
 #include "engine/io/tensor_file.h"
 #include "engine/session/session.h"
-#include "remote/transport.h"
-
-namespace {
-
-class NoNetwork final : public tern::Transport {
- public:
-  tern::Result<tern::HttpResponse> exchange(const tern::HttpRequest& request,
-                                            const BodySink&) override {
-    return tern::Error{request.url + ": no network here"};
-  }
-};
-
-}  // namespace
+#include "remote/curl_transport.h"
 
 int main(int argc, char** argv) {
   const auto file = tern::TensorFile::open(argc > 1 ? argv[1] : "no-such-model.gguf");
   std::printf("%s\n", file ? "opened" : file.error().message.c_str());
-  NoNetwork network;
-  return network.exchange({.url = "https://example.org"}, {}) ? 1 : 0;
+  // Nothing listens at port 0.
+  const auto outcome = tern::CurlTransport("consumer").exchange({.url = "http://127.0.0.1:0/"}, {});
+  return outcome.failure == tern::HttpFailure::kConnect ? 0 : 1;
 }
