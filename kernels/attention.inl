@@ -89,13 +89,22 @@ template <class F, class Halves>
   }
 }
 
+// Positions [begin, end) of a block.
+struct BlockPart {
+  int32_t begin, end;
+  bool operator==(const BlockPart&) const = default;
+};
+
 // A block's scores become weights exp(score * scale - max) with the maximum so far, and what was summed under a smaller maximum
-// shrinks. Scores from `count` on do not exist.
+// shrinks. Only scores of the part that is seen exist.
 template <class F>
-[[gnu::flatten]] void softmax_block(float* scores, int32_t count, float scale,
+[[gnu::flatten]] void softmax_block(float* scores, BlockPart seen, float scale,
                                     const AttentionState& state, int32_t dims) {
   constexpr int32_t kWidth = Batch<F>::kWidth;
-  for (int32_t i = count; i < kKvBlock; ++i) {
+  for (int32_t i = 0; i < seen.begin; ++i) {
+    scores[i] = -__builtin_inff();
+  }
+  for (int32_t i = seen.end; i < kKvBlock; ++i) {
     scores[i] = -__builtin_inff();
   }
   F maxima = F::load_unaligned(scores) * F(scale);
@@ -143,7 +152,8 @@ class BlockAttention {
       const int32_t token = row / queries.heads;
       const int64_t head = row % queries.heads;
       rows_[row].q = queries.q + token * queries.token_stride + head * layout.dims;
-      rows_[row].sees = queries.first_position + token + 1;
+      rows_[row].begin = queries.first_seen(token);
+      rows_[row].end = queries.first_position + token + 1;
     }
   }
 
@@ -169,15 +179,20 @@ class BlockAttention {
   AttentionState state(int32_t row) {
     return attention_state(states_ + row * attention_state_floats(layout_));
   }
-  // Of the `count` positions from `first` on, how many this row sees. Never less than the row before.
-  int32_t visible(int32_t row, int32_t first, int32_t count) const {
-    const int32_t seen = rows_[row].sees - first;
-    return seen < 0 ? 0 : seen < count ? seen : count;
+  // Of the `count` positions from `first` on, those that this row sees, which are some: it is between first_row and last_row.
+  BlockPart visible(int32_t row, int32_t first, int32_t count) const {
+    const int32_t begin = rows_[row].begin - first;
+    const int32_t end = rows_[row].end - first;
+    return {begin < 0 ? 0 : begin, end < count ? end : count};
   }
-  // The first row that sees position `first`.
-  int32_t first_row(int32_t first) const {
-    const int32_t token = first - queries_.first_position;
+  int32_t row_of(int32_t token) const {
     return token < 0 ? 0 : token < queries_.tokens ? token * queries_.heads : rows();
+  }
+  // The first row that sees position `first`, were its window large enough.
+  int32_t first_row(int32_t first) const { return row_of(first - queries_.first_position); }
+  // The row after the last whose window reaches back to position `last`.
+  int32_t end_row(int32_t last) const {
+    return queries_.window == 0 ? rows() : row_of(last - queries_.first_position + queries_.window);
   }
 
   void clear_states() {
@@ -195,12 +210,13 @@ class BlockAttention {
       score_tile<Source>(block, tile, first + tile * kKvLine);
     }
     const int32_t from = first_row(first);
-    for (int32_t row = from; row < rows(); ++row) {
+    const int32_t until = end_row(first + count - 1);
+    for (int32_t row = from; row < until; ++row) {
       softmax_block<F>(scores(row), visible(row, first, count), queries_.scale, state(row),
                        layout_.slabs() * kKvLine);
     }
     for (int32_t slab = 0; slab < layout_.slabs(); ++slab) {
-      sum_slab<Source>(block, slab, from, first, count);
+      sum_slab<Source>(block, slab, {from, until}, first, count);
     }
   }
 
@@ -219,11 +235,12 @@ class BlockAttention {
   template <class Source>
   void score_tile(const uint8_t* block, int32_t tile, int32_t first) {
     const int32_t from = first_row(first);
+    const int32_t until = end_row(first + kKvLine - 1);
     const auto* lines =
         reinterpret_cast<const typename Source::Number*>(block + layout_.key_line(tile, 0));
-    with_lines<Source>(lines, layout_.dims, rows() - from, [&]<class Lines>(const auto* numbers) {
-      for (int32_t row = from; row < rows(); row += kShare) {
-        score_rows<Lines>(block, numbers, tile, row, rows() - row < kShare ? rows() - row : kShare);
+    with_lines<Source>(lines, layout_.dims, until - from, [&]<class Lines>(const auto* numbers) {
+      for (int32_t row = from; row < until; row += kShare) {
+        score_rows<Lines>(block, numbers, tile, row, until - row < kShare ? until - row : kShare);
       }
     });
   }
@@ -261,9 +278,9 @@ class BlockAttention {
     }
   }
 
-  // out += weights . values, for 16 dimensions of the rows from `from` on.
+  // out += weights . values, for 16 dimensions of some rows.
   template <class Source>
-  void sum_slab(const uint8_t* block, int32_t slab, int32_t from, int32_t first, int32_t count) {
+  void sum_slab(const uint8_t* block, int32_t slab, RowRange range, int32_t first, int32_t count) {
     const auto* lines =
         reinterpret_cast<const typename Source::Number*>(block + layout_.value_line(slab, 0));
     float* weights = scores_;
@@ -273,28 +290,31 @@ class BlockAttention {
       if (slab % (kKvScaleDims / kKvLine) == 0) {
         const auto* scales = reinterpret_cast<const Half*>(
             block + layout_.value_scales(slab * kKvLine / kKvScaleDims));
-        for (int32_t row = from; row < rows(); ++row) {
+        for (int32_t row = range.begin; row < range.end; ++row) {
           scale_by<F, Halves>(scores(row), scales, kKvBlock, weights + int64_t{row} * kKvBlock);
         }
       }
     }
-    with_lines<Source>(lines, count, rows() - from, [&]<class Lines>(const auto* numbers) {
-      for (int32_t row = from; row < rows();) {
-        // Rows that see equally many positions: all of them, but for the last blocks of several tokens. (Weights of 0 for what a
-        // row does not see would not keep out an infinite value.)
-        const int32_t seen = visible(row, first, count);
-        const float* a[kShare] = {};
-        float* sums[kShare] = {};
-        int32_t some = 0;
-        for (; some < kShare && row + some < rows() && visible(row + some, first, count) == seen;
-             ++some) {
-          a[some] = weights + int64_t{row + some} * kKvBlock;
-          sums[some] = state(row + some).out + slab * kKvLine;
-        }
-        add_lines_of<F, Lines>(some, a, numbers, seen, sums);
-        row += some;
-      }
-    });
+    with_lines<Source>(lines, count, range.end - range.begin,
+                       [&]<class Lines>(const auto* numbers) {
+                         for (int32_t row = range.begin; row < range.end;) {
+                           // Rows that see the same positions: all of them, but where several tokens or their windows end. (Weights of 0 for what a
+                           // row does not see would not keep out an infinite value.)
+                           const BlockPart seen = visible(row, first, count);
+                           const float* a[kShare] = {};
+                           float* sums[kShare] = {};
+                           int32_t some = 0;
+                           for (; some < kShare && row + some < range.end &&
+                                  visible(row + some, first, count) == seen;
+                                ++some) {
+                             a[some] = weights + int64_t{row + some} * kKvBlock + seen.begin;
+                             sums[some] = state(row + some).out + slab * kKvLine;
+                           }
+                           add_lines_of<F, Lines>(some, a, numbers + int64_t{seen.begin} * kKvLine,
+                                                  seen.end - seen.begin, sums);
+                           row += some;
+                         }
+                       });
   }
 
   const AttentionQueries& queries_;

@@ -105,8 +105,15 @@ struct AttentionQueries {
   int64_t token_stride = 0;
   int32_t tokens = 0;
   int32_t heads = 0;
-  int32_t first_position = 0;  // of token 0: token t sees positions 0 .. first_position + t
+  int32_t first_position = 0;  // of token 0: token t sees positions up to first_position + t
   float scale = 1.0F;          // of products q . k
+  int32_t window = 0;          // the last so many of them, its own included; 0: all
+
+  // The first position that token t sees.
+  int32_t first_seen(int32_t t) const {
+    const int32_t first = first_position + t + 1 - window;
+    return window == 0 || first < 0 ? 0 : first;
+  }
 };
 
 // What a row has summed so far: out = sum of exp(score - max) * value, sum = sum of exp(score - max). Sums over parts of the
@@ -128,7 +135,7 @@ constexpr AttentionState attention_state(float* memory) {
 // Scratch of KernelTable::attention for `rows` rows: scores and weights, decoded lines, and where each row is.
 struct AttentionRow {
   const float* q;
-  int32_t sees;  // positions
+  int32_t begin, end;  // of the positions that it sees
 };
 inline int64_t attention_line_floats(const KvLayout& layout) {
   return int64_t{layout.dims > kKvBlock ? layout.dims : kKvBlock} * kKvLine;
@@ -178,9 +185,11 @@ struct KernelTable {
   // maximum and becomes 0; an infinity makes the scale infinite.
   void (*quantize_q8)(const float* x, int32_t n, int32_t stride, int8_t* q, float* scale,
                       int32_t* sums) noexcept = nullptr;
-  // gate = silu(gate) * up; gate = max(gate, 0)^2 * up.
+  // gate = silu(gate) * up; gate = max(gate, 0)^2 * up; gate = gelu(gate) * up, gelu(x) = x / 2 * (1 + tanh(sqrt(2 / pi) * (x +
+  // 0.044715 x^3))).
   void (*silu_mul)(float* gate, const float* up, int32_t n) noexcept = nullptr;
   void (*relu2_mul)(float* gate, const float* up, int32_t n) noexcept = nullptr;
+  void (*gelu_mul)(float* gate, const float* up, int32_t n) noexcept = nullptr;
   // x += y.
   void (*add)(float* x, const float* y, int32_t n) noexcept = nullptr;
   // Rotates pairs of one head of `dims` values by angles given as cos/sin[dims / 2]. rotate_half pairs (i, i + dims / 2)
@@ -189,8 +198,8 @@ struct KernelTable {
                bool rotate_half) noexcept = nullptr;
 
   // states[row] = attention of each row over those of the positions [begin, end) that it sees, from nothing; row = token *
-  // heads + head, states attention_state_floats() apart. `blocks`: a head's, from position 0; begin is a multiple of
-  // kKvBlock. A row's result depends on neither the other rows nor the positions that it does not see. `scratch`:
+  // heads + head, states attention_state_floats() apart; of a row that sees none of them max = -infinity, and the rest 0.
+  // `blocks`: a head's, from position 0; begin is a multiple of kKvBlock. A row's result depends on neither the other rows nor the positions that it does not see. `scratch`:
   // attention_scratch_bytes(...) of this thread's own, 64-byte aligned.
   void (*attention)(const AttentionQueries& queries, const KvLayout& layout, const uint8_t* blocks,
                     int32_t begin, int32_t end, float* states, uint8_t* scratch) noexcept = nullptr;

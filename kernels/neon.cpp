@@ -57,6 +57,7 @@ const KernelTable kNeonTable = {
     .quantize_q8 = quantize_q8,
     .silu_mul = silu_mul<Floats>,
     .relu2_mul = relu2_mul<Floats>,
+    .gelu_mul = gelu_mul<Floats>,
     .add = add<Floats>,
     .rope = rope<Floats>,
     .attention = attention<Floats, HalfLines, ByteLines>,

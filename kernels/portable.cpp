@@ -544,6 +544,16 @@ void relu2_mul(float* gate, const float* up, int32_t n) noexcept {
   }
 }
 
+// (1 + tanh(u)) / 2 = 1 / (1 + exp(-2u)), which loses nothing where tanh is close to -1.
+void gelu_mul(float* gate, const float* up, int32_t n) noexcept {
+  constexpr float kScale = -1.5957691216057308F;  // -2 sqrt(2 / pi)
+  for (int32_t i = 0; i < n; ++i) {
+    const float g = gate[i];
+    const float exponent = kScale * (g + 0.044715F * g * g * g);
+    gate[i] = g / (1.0F + std::exp(exponent)) * up[i];
+  }
+}
+
 void add(float* x, const float* y, int32_t n) noexcept {
   for (int32_t i = 0; i < n; ++i) {
     x[i] += y[i];
@@ -678,6 +688,7 @@ const KernelTable kPortableTable = {
     .quantize_q8 = quantize_q8,
     .silu_mul = silu_mul,
     .relu2_mul = relu2_mul,
+    .gelu_mul = gelu_mul,
     .add = add,
     .rope = rope,
     .attention = attention<Line, HalfLines, ByteLines>,

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <numbers>
 
 namespace tern::reference {
 namespace {
@@ -284,6 +285,17 @@ std::vector<double> relu2_mul(const float* gate, const float* up, int32_t n) {
   return out;
 }
 
+std::vector<double> gelu_mul(const float* gate, const float* up, int32_t n) {
+  std::vector<double> out;
+  for (int32_t i = 0; i < n; ++i) {
+    const double g = gate[i];
+    const double u = std::sqrt(2.0 / std::numbers::pi) * (g + 0.044715 * g * g * g);
+    // (1 + tanh(u)) / 2, without its cancellation far below 0.
+    out.push_back(g / (1.0 + std::exp(-2.0 * u)) * static_cast<double>(up[i]));
+  }
+  return out;
+}
+
 std::vector<double> rope(const float* head, const float* cos, const float* sin, int32_t dims,
                          bool rotate_half) {
   std::vector<double> out(static_cast<size_t>(dims));
@@ -321,10 +333,10 @@ std::vector<double> kv_row(KvType type, const float* x, int32_t dims) {
 }
 
 std::vector<double> attention(const float* q, const std::vector<std::vector<double>>& keys,
-                              const std::vector<std::vector<double>>& values, int32_t count,
+                              const std::vector<std::vector<double>>& values, RowRange positions,
                               double scale) {
   std::vector<double> scores;
-  for (int32_t p = 0; p < count; ++p) {
+  for (int32_t p = positions.begin; p < positions.end; ++p) {
     const std::vector<double>& key = keys[static_cast<size_t>(p)];
     double sum = 0.0;
     for (size_t d = 0; d < key.size(); ++d) {
@@ -335,8 +347,8 @@ std::vector<double> attention(const float* q, const std::vector<std::vector<doub
   const double max = *std::max_element(scores.begin(), scores.end());
   std::vector<double> out(values[0].size(), 0.0);
   double total = 0.0;
-  for (int32_t p = 0; p < count; ++p) {
-    const double weight = std::exp(scores[static_cast<size_t>(p)] - max);
+  for (int32_t p = positions.begin; p < positions.end; ++p) {
+    const double weight = std::exp(scores[static_cast<size_t>(p - positions.begin)] - max);
     total += weight;
     for (size_t d = 0; d < out.size(); ++d) {
       out[d] += weight * values[static_cast<size_t>(p)][d];

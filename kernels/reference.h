@@ -62,13 +62,14 @@ Q8Row quantize_q8(const float* x, int32_t n, int32_t stride);
 std::vector<double> rms_norm(const float* x, const float* weight, int32_t n, float eps);
 std::vector<double> silu_mul(const float* gate, const float* up, int32_t n);
 std::vector<double> relu2_mul(const float* gate, const float* up, int32_t n);
+std::vector<double> gelu_mul(const float* gate, const float* up, int32_t n);
 std::vector<double> rope(const float* head, const float* cos, const float* sin, int32_t dims,
                          bool rotate_half);
 // A key or value as the cache keeps it: each number rounded as store_kv() says.
 std::vector<double> kv_row(KvType type, const float* x, int32_t dims);
-// softmax(scale * q . k_p) v over `count` keys and values as kv_row() gives them.
+// softmax(scale * q . k_p) v over the keys and values of some positions, as kv_row() gives them.
 std::vector<double> attention(const float* q, const std::vector<std::vector<double>>& keys,
-                              const std::vector<std::vector<double>>& values, int32_t count,
+                              const std::vector<std::vector<double>>& values, RowRange positions,
                               double scale);
 
 }  // namespace tern::reference

@@ -65,6 +65,7 @@ KernelTable with_gaps_filled(KernelTable table, const KernelTable& below) {
   inherit(table.quantize_q8, below.quantize_q8);
   inherit(table.silu_mul, below.silu_mul);
   inherit(table.relu2_mul, below.relu2_mul);
+  inherit(table.gelu_mul, below.gelu_mul);
   inherit(table.add, below.add);
   inherit(table.rope, below.rope);
   inherit(table.attention, below.attention);

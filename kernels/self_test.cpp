@@ -242,6 +242,9 @@ void TableTest::floats() {
   table_.relu2_mul(out.data(), y.data(), kCount);
   compare("relu2_mul", reference::relu2_mul(x.data(), y.data(), kCount), out);
   out = x;
+  table_.gelu_mul(out.data(), y.data(), kCount);
+  compare("gelu_mul", reference::gelu_mul(x.data(), y.data(), kCount), out);
+  out = x;
   table_.add(out.data(), y.data(), kCount);
   for (size_t i = 0; i < out.size(); ++i) {
     expect_same("add", x[i] + y[i], out[i]);
@@ -258,6 +261,7 @@ void TableTest::attention() {
   constexpr int32_t kDims = 80;
   constexpr int32_t kCount = 150;  // three blocks
   constexpr int32_t kHeads = 3;
+  constexpr int32_t kWindow = 117;     // begins within the first block
   constexpr double kTolerance = 1e-4;  // far above rounding, far below any mistake
   const std::vector<float> numbers_to_halve = numbers(1000);
   std::vector<Half> halves(numbers_to_halve.size());
@@ -279,14 +283,14 @@ void TableTest::attention() {
       values.push_back(reference::kv_row(type, v.data(), kDims));
     }
     const std::vector<float> q = numbers(kHeads * kDims);
-    const AttentionQueries queries{q.data(), 0, 1, kHeads, kCount - 1, 0.03F};
+    const AttentionQueries queries{q.data(), 0, 1, kHeads, kCount - 1, 0.03F, kWindow};
     const auto stride = static_cast<size_t>(attention_state_floats(layout));
     std::vector<float> states(kHeads * stride);
     Aligned scratch(attention_scratch_bytes(layout, kHeads));
     table_.attention(queries, layout, blocks.data(), 0, kCount, states.data(), scratch.data());
     for (size_t head = 0; head < kHeads; ++head) {
-      const std::vector<double> truth =
-          reference::attention(q.data() + head * kDims, keys, values, kCount, double{0.03F});
+      const std::vector<double> truth = reference::attention(
+          q.data() + head * kDims, keys, values, {kCount - kWindow, kCount}, double{0.03F});
       const AttentionState state = attention_state(states.data() + head * stride);
       for (size_t d = 0; d < truth.size(); ++d) {
         expect_near("attention", truth[d], state.out[d] / *state.sum, kTolerance);

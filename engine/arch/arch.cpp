@@ -28,22 +28,36 @@ Result<LayerWeights> bind_layer(const ModelConfig& config, Weights& weights, int
   };
   LayerWeights layer;
   ASSIGN_OR_RETURN(layer.attn_norm, weights.vector(name("attn_norm"), config.width));
-  ASSIGN_OR_RETURN(layer.q_norm,
-                   norm_if(config.qk_norms, weights, name("attn_q_norm"), config.head_dim));
-  ASSIGN_OR_RETURN(layer.k_norm,
-                   norm_if(config.qk_norms, weights, name("attn_k_norm"), config.head_dim));
+  const bool qk_norms = config.qk_norms != QkNorms::kNone;
+  ASSIGN_OR_RETURN(layer.q_norm, norm_if(qk_norms, weights, name("attn_q_norm"), config.head_dim));
+  ASSIGN_OR_RETURN(layer.k_norm, norm_if(qk_norms, weights, name("attn_k_norm"), config.head_dim));
   ASSIGN_OR_RETURN(layer.attn_sub_norm,
                    norm_if(config.sub_norms, weights, name("attn_sub_norm"), config.q_width()));
-  ASSIGN_OR_RETURN(layer.ffn_norm, weights.vector(name("ffn_norm"), config.width));
+  ASSIGN_OR_RETURN(layer.attn_post_norm,
+                   norm_if(config.post_norms, weights, name("post_attention_norm"), config.width));
+  ASSIGN_OR_RETURN(layer.ffn_norm,
+                   norm_if(!config.parallel, weights, name("ffn_norm"), config.width));
   ASSIGN_OR_RETURN(layer.ffn_sub_norm,
                    norm_if(config.sub_norms, weights, name("ffn_sub_norm"), config.ffn));
-  ASSIGN_OR_RETURN(layer.q, weights.linear(name("attn_q"), config.q_width(), config.width));
-  ASSIGN_OR_RETURN(layer.k, weights.linear(name("attn_k"), config.kv_width(), config.width));
-  ASSIGN_OR_RETURN(layer.v, weights.linear(name("attn_v"), config.kv_width(), config.width));
-  ASSIGN_OR_RETURN(layer.o, weights.linear(name("attn_output"), config.width, config.q_width()));
-  ASSIGN_OR_RETURN(layer.gate, weights.linear(name("ffn_gate"), config.ffn, config.width));
-  ASSIGN_OR_RETURN(layer.up, weights.linear(name("ffn_up"), config.ffn, config.width));
-  ASSIGN_OR_RETURN(layer.down, weights.linear(name("ffn_down"), config.width, config.ffn));
+  ASSIGN_OR_RETURN(layer.ffn_post_norm,
+                   norm_if(config.post_norms, weights, name("post_ffw_norm"), config.width));
+  const auto linear = [&](const char* part, int32_t rows, int32_t cols) -> Result<Linear> {
+    ASSIGN_OR_RETURN(Linear out, weights.linear(name(part), rows, cols));
+    const std::string norm = std::string(part) + "_norm_in";
+    ASSIGN_OR_RETURN(out.input_norm,
+                     norm_if(config.input_norms, weights, name(norm.c_str()), cols));
+    return out;
+  };
+  ASSIGN_OR_RETURN(layer.q, linear("attn_q", config.q_width(), config.width));
+  ASSIGN_OR_RETURN(layer.k, linear("attn_k", config.kv_width(), config.width));
+  ASSIGN_OR_RETURN(layer.v, linear("attn_v", config.kv_width(), config.width));
+  ASSIGN_OR_RETURN(layer.o, linear("attn_output", config.width, config.q_width()));
+  ASSIGN_OR_RETURN(layer.gate, linear("ffn_gate", config.ffn, config.width));
+  ASSIGN_OR_RETURN(layer.up, linear("ffn_up", config.ffn, config.width));
+  ASSIGN_OR_RETURN(layer.down, linear("ffn_down", config.width, config.ffn));
+  // What the block adds is scaled with the product that makes it.
+  layer.o.scale *= config.residual_scale;
+  layer.down.scale *= config.residual_scale;
   return layer;
 }
 
@@ -86,7 +100,9 @@ Result<ModelConfig> read_config(const TensorFile& file, std::vector<std::string>
   RETURN_IF_ERROR(spec->configure(file, config, notices));
   // Containers may order the rows of queries and keys in another way than GGUF files of the architecture do.
   ASSIGN_OR_RETURN(const std::optional<bool> rotate_half, file.get_bool("tern.rope.rotate_half"));
-  config.rope.rotate_half = rotate_half.value_or(config.rope.rotate_half);
+  for (Rope& rope : config.ropes) {
+    rope.rotate_half = rotate_half.value_or(rope.rotate_half);
+  }
   return config;
 }
 
@@ -103,6 +119,7 @@ Result<DecoderWeights> bind_decoder(const ModelConfig& config, Weights& weights,
   // Without a head of its own the model uses its token embedding.
   const char* head = weights.has("output.weight") ? "output.weight" : "token_embd.weight";
   ASSIGN_OR_RETURN(decoder.head, weights.head(head, config.vocab, config.width, head_type));
+  decoder.head.scale *= config.logit_scale;
   weights.ignore("rope_freqs.weight");  // read with the configuration
   RETURN_IF_ERROR(weights.require_all_taken());
   return decoder;

@@ -28,7 +28,7 @@ Result<Activation> read_activation(const TensorFile& file, const ModelConfig& co
 Result<void> configure(const TensorFile& file, ModelConfig& config, Activation usual) {
   ASSIGN_OR_RETURN(config.activation, read_activation(file, config, usual));
   config.sub_norms = true;
-  config.rope.rotate_half = true;
+  config.ropes[0].rotate_half = true;
   return {};
 }
 

@@ -3,8 +3,8 @@
 namespace tern {
 
 Result<void> configure_qwen3(const TensorFile&, ModelConfig& config, std::vector<std::string>&) {
-  config.qk_norms = true;
-  config.rope.rotate_half = true;
+  config.qk_norms = QkNorms::kBeforeRope;
+  config.ropes[0].rotate_half = true;
   return {};
 }
 

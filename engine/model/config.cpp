@@ -6,56 +6,17 @@
 #include <numbers>
 #include <optional>
 
+#include "engine/model/config_keys.h"
+
 namespace tern {
 namespace {
 
-// Far above every real model, and low enough that layers x width x context stays within 64 bits.
-constexpr int64_t kLargestDimension = int64_t{1} << 24;
+constexpr int64_t kLargestDimension = Keys::kLargestDimension;
 constexpr int64_t kMostLayers = 4096;
 
-// Keys of one architecture: "<architecture>.<name>".
-class Keys {
- public:
-  Keys(const TensorFile& file, std::string_view prefix) : file_(file), prefix_(prefix) {}
+}  // namespace
 
-  // An integer from 1 to `largest`; `fallback` 0 means that the key must be there.
-  Result<int32_t> dimension(std::string_view name, int64_t fallback = 0,
-                            int64_t largest = kLargestDimension) const {
-    const std::string key = full(name);
-    ASSIGN_OR_RETURN(const std::optional<int64_t> found, file_.get_int(key));
-    const int64_t value = found.value_or(fallback);
-    if (!found && fallback == 0) {
-      return Error{"key " + key + ": expected a number, found no such key."};
-    }
-    if (value < 1 || value > largest) {
-      return Error{"key " + key + ": expected 1 to " + std::to_string(largest) + ", found " +
-                   std::to_string(value) + "."};
-    }
-    return static_cast<int32_t>(value);
-  }
-
-  Result<std::optional<float>> positive(std::string_view name) const {
-    const std::string key = full(name);
-    ASSIGN_OR_RETURN(const std::optional<double> found, file_.get_float(key));
-    if (found && !(*found > 0 && std::isfinite(*found))) {
-      return Error{"key " + key + ": expected a positive number, found " + std::to_string(*found) +
-                   "."};
-    }
-    return found ? std::optional<float>(static_cast<float>(*found)) : std::nullopt;
-  }
-
-  Result<std::optional<std::string_view>> text(std::string_view name) const {
-    return file_.get_string(full(name));
-  }
-
-  std::string full(std::string_view name) const { return prefix_ + "." + std::string(name); }
-
- private:
-  const TensorFile& file_;
-  std::string prefix_;
-};
-
-std::vector<float> plain_frequencies(int32_t dims, float base) {
+std::vector<float> rope_frequencies(int32_t dims, float base) {
   std::vector<float> inverse(static_cast<size_t>(dims / 2));
   for (size_t i = 0; i < inverse.size(); ++i) {
     inverse[i] = static_cast<float>(std::pow(
@@ -63,6 +24,8 @@ std::vector<float> plain_frequencies(int32_t dims, float base) {
   }
   return inverse;
 }
+
+namespace {
 
 // YaRN ("YaRN: Efficient Context Window Extension", arXiv 2309.00071, section 3.4): slow pairs are interpolated by the
 // factor, fast pairs stay, a linear ramp lies between; attention is sharpened by a factor on cos and sin.
@@ -85,22 +48,22 @@ void apply_yarn(Rope& rope, float base, float factor, float original_context, fl
   rope.magnitude = 1.0F + 0.1F * std::log(factor);
 }
 
-// Llama 3.x files carry their scaling as one divisor per pair.
-Result<void> apply_frequency_factors(const TensorFile& file, Rope& rope) {
-  const Tensor* factors = file.find("rope_freqs.weight");
+// Llama 3.x and LongRoPE files carry their scaling as one divisor per pair.
+Result<void> apply_frequency_factors(const TensorFile& file, const std::string& name, Rope& rope) {
+  const Tensor* factors = file.find(name);
   if (factors == nullptr) {
     return {};
   }
   const size_t pairs = rope.inverse_frequencies.size();
   if (factors->format->name != "F32" || factors->count() != static_cast<int64_t>(pairs)) {
-    return Error{"tensor rope_freqs.weight: expected " + std::to_string(pairs) + " F32, found " +
+    return Error{"tensor " + name + ": expected " + std::to_string(pairs) + " F32, found " +
                  std::to_string(factors->count()) + " " + std::string(factors->format->name) + "."};
   }
   for (size_t i = 0; i < pairs; ++i) {
     float factor = 0;
     std::memcpy(&factor, factors->data.data() + i * sizeof factor, sizeof factor);
     if (!(factor > 0)) {
-      return Error{"tensor rope_freqs.weight: expected positive numbers, found " +
+      return Error{"tensor " + name + ": expected positive numbers, found " +
                    std::to_string(factor) + " at " + std::to_string(i) + "."};
     }
     rope.inverse_frequencies[i] /= factor;
@@ -108,8 +71,24 @@ Result<void> apply_frequency_factors(const TensorFile& file, Rope& rope) {
   return {};
 }
 
+// LongRoPE (arXiv 2402.13753): one set of divisors up to the context that the model was first trained for, another beyond it, and
+// attention sharpened as far as the whole context goes beyond that. Tern serves the first: the context ends there, as a
+// conversation cannot change divisors on its way.
+Result<void> apply_long_rope(const TensorFile& file, const Keys& keys, ModelConfig& config) {
+  Rope& rope = config.ropes[0];
+  ASSIGN_OR_RETURN(const int32_t original,
+                   keys.dimension("rope.scaling.original_context_length", config.context));
+  const double beyond = static_cast<double>(config.context) / original;
+  const double sharpened =
+      beyond > 1 ? std::sqrt(1 + std::log(beyond) / std::log(static_cast<double>(original))) : 1;
+  ASSIGN_OR_RETURN(rope.magnitude,
+                   keys.positive_or("rope.scaling.attn_factor", static_cast<float>(sharpened)));
+  config.context = std::min(config.context, original);
+  return apply_frequency_factors(file, "rope_factors_short.weight", rope);
+}
+
 Result<void> read_rope(const TensorFile& file, const Keys& keys, ModelConfig& config) {
-  Rope& rope = config.rope;
+  Rope& rope = config.ropes.emplace_back();
   ASSIGN_OR_RETURN(rope.dims, keys.dimension("rope.dimension_count", config.head_dim));
   if (rope.dims > config.head_dim || rope.dims % 2 != 0) {
     return Error{"key " + keys.full("rope.dimension_count") +
@@ -118,13 +97,16 @@ Result<void> read_rope(const TensorFile& file, const Keys& keys, ModelConfig& co
   }
   ASSIGN_OR_RETURN(const std::optional<float> given_base, keys.positive("rope.freq_base"));
   const float base = given_base.value_or(10000.0F);
-  rope.inverse_frequencies = plain_frequencies(rope.dims, base);
+  rope.inverse_frequencies = rope_frequencies(rope.dims, base);
 
   ASSIGN_OR_RETURN(const std::optional<std::string_view> type, keys.text("rope.scaling.type"));
   ASSIGN_OR_RETURN(const std::optional<float> given_factor, keys.positive("rope.scaling.factor"));
   const float factor = given_factor.value_or(1.0F);
   const std::string_view kind = type.value_or(given_factor ? "linear" : "none");
-  if (kind == "linear") {
+  const bool long_factors = file.find("rope_factors_short.weight") != nullptr;
+  if (long_factors && (kind == "longrope" || kind == "none")) {
+    RETURN_IF_ERROR(apply_long_rope(file, keys, config));
+  } else if (kind == "linear") {
     for (float& frequency : rope.inverse_frequencies) {
       frequency /= factor;
     }
@@ -137,10 +119,10 @@ Result<void> read_rope(const TensorFile& file, const Keys& keys, ModelConfig& co
                slow.value_or(1.0F));
   } else if (kind != "none") {
     return Error{"key " + keys.full("rope.scaling.type") +
-                 ": expected none, linear or yarn, found " + std::string(kind) +
-                 "; the model would be run wrongly."};
+                 ": expected none, linear, yarn, or longrope with its factors, found " +
+                 std::string(kind) + "; the model would be run wrongly."};
   }
-  return apply_frequency_factors(file, rope);
+  return apply_frequency_factors(file, "rope_freqs.weight", rope);
 }
 
 }  // namespace
@@ -182,8 +164,10 @@ Result<ModelConfig> read_model_config(const TensorFile& file) {
     return Error{"key " + keys.full("attention.value_length") + ": expected the key length " +
                  std::to_string(config.head_dim) + ", found " + std::to_string(value_dim) + "."};
   }
-  ASSIGN_OR_RETURN(const std::optional<float> eps,
-                   keys.positive("attention.layer_norm_rms_epsilon"));
+  ASSIGN_OR_RETURN(std::optional<float> eps, keys.positive("attention.layer_norm_rms_epsilon"));
+  if (!eps) {
+    ASSIGN_OR_RETURN(eps, keys.positive("attention.layer_norm_epsilon"));
+  }
   if (!eps) {
     return Error{"key " + keys.full("attention.layer_norm_rms_epsilon") +
                  ": expected a number, found no such key."};
@@ -199,6 +183,8 @@ Result<ModelConfig> read_model_config(const TensorFile& file) {
                  " rows, found " + std::to_string(embedding->rows()) + "."};
   }
   config.vocab = static_cast<int32_t>(embedding->rows());
+  config.attention_scale = 1.0F / std::sqrt(static_cast<float>(config.head_dim));
+  config.layer_configs.resize(static_cast<size_t>(config.layers));
   RETURN_IF_ERROR(read_rope(file, keys, config));
   return config;
 }

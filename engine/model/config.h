@@ -1,6 +1,7 @@
 #pragma once
 // What a model file says of its shape, under the field's own names.
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -14,14 +15,31 @@ namespace tern {
 enum class Activation : uint8_t {
   kSilu,   // silu(gate) * up
   kRelu2,  // relu(gate)^2 * up
+  kGelu,   // gelu(gate) * up, by the tanh formula
 };
+
+enum class NormKind : uint8_t {
+  kRms,    // x / rms(x) * weight
+  kLayer,  // the same of x less its mean
+};
+
+// Where norms of query and key heads stand.
+enum class QkNorms : uint8_t { kNone, kBeforeRope, kAfterRope };
 
 // RoPE angles: position * inverse_frequencies[i] for the i-th pair; cos and sin are multiplied by `magnitude` (YaRN).
 struct Rope {
   int32_t dims = 0;          // leading values of a head that are rotated
   bool rotate_half = false;  // pairs (i, i + dims / 2), the NeoX order; else (2i, 2i + 1)
   float magnitude = 1.0F;
-  std::vector<float> inverse_frequencies;  // dims / 2
+  std::vector<float> inverse_frequencies = {};  // dims / 2
+};
+
+// What distinguishes one layer's attention from another's.
+struct LayerConfig {
+  static constexpr int32_t kNoRope = -1;
+
+  int32_t window = 0;  // positions that a token sees, its own included; 0: all before it
+  int32_t rope = 0;    // index into ModelConfig::ropes, or kNoRope
 };
 
 struct ModelConfig {
@@ -37,17 +55,40 @@ struct ModelConfig {
   int32_t context = 0;   // positions the model was trained for
   float norm_eps = 0;
   Activation activation = Activation::kSilu;
+  NormKind norm = NormKind::kRms;
   bool sub_norms = false;  // norms before the output and the down projection (BitNet)
-  bool qk_norms = false;   // norms of each query and key head before RoPE (Qwen3)
-  Rope rope;
+  bool post_norms =
+      false;  // norms of what attention and feed-forward add to the residual stream (Gemma)
+  bool input_norms = false;  // a norm of its own before every projection (bitnet-embedding)
+  bool parallel =
+      false;  // attention and feed-forward read one norm, and are added together (Cohere)
+  QkNorms qk_norms = QkNorms::kNone;
+  float embedding_scale = 1.0F;  // of token embeddings
+  float residual_scale = 1.0F;   // of what each block adds to the residual stream
+  float logit_scale = 1.0F;
+  float attention_scale = 0;               // of products q . k
+  std::vector<Rope> ropes;                 // those that layers choose from
+  std::vector<LayerConfig> layer_configs;  // of each layer
+
+  // Values of a head that any of the ropes rotates.
+  int32_t most_rope_dims() const {
+    int32_t most = 0;
+    for (const Rope& rope : ropes) {
+      most = std::max(most, rope.dims);
+    }
+    return most;
+  }
 
   int32_t q_width() const { return heads * head_dim; }
   int32_t kv_width() const { return kv_heads * head_dim; }
 };
 
-// Reads the keys "<architecture>.*" that all decoder-only models share, and the RoPE frequencies (linear, Llama 3 and YaRN
-// scaling). Leaves the architecture's own properties (activation, norms, RoPE order) at their defaults.
-// Errors: a key is missing, of the wrong type or out of range; a scaling that Tern does not know.
+// base^(-2 i / dims) of the i-th pair.
+std::vector<float> rope_frequencies(int32_t dims, float base);
+
+// Reads the keys "<architecture>.*" that all decoder-only models share, and the RoPE frequencies (linear, Llama 3, YaRN
+// and LongRoPE scaling) of one RoPE for all layers. Leaves the architecture's own properties (activation, norms, RoPE order, windows) at
+// their defaults. Errors: a key is missing, of the wrong type or out of range; a scaling that Tern does not know.
 Result<ModelConfig> read_model_config(const TensorFile& file);
 
 }  // namespace tern

@@ -23,7 +23,8 @@ struct Linear {
   std::variant<TernaryMatrix, DenseMatrix, SplitMatrix> matrix;  // only heads are split
   const TernaryKernel* kernel = nullptr;  // the one that reads a ternary matrix
   float scale =
-      1.0F;  // multiplies y; only files that keep a dense matrix beside a scale of its own have another value
+      1.0F;  // multiplies y: of files that keep a matrix beside a scale of its own, and of models that scale what a block adds
+  std::span<const float> input_norm = {};  // of an RMS norm of its own of x, or empty
 
   bool ternary() const { return std::holds_alternative<TernaryMatrix>(matrix); }
   int32_t rows() const;

@@ -50,7 +50,10 @@ size_t state_bytes(const ModelConfig& config, const KvLayout& layout, int64_t ba
          sizeof(float);
 }
 
-// Sums over two parts of the positions become those over both: each is brought to the larger maximum.
+// Sums over two parts of the positions become those over both: each is brought to the larger maximum. A row may have seen
+// nothing of `into` (then 0 is kept of it), for its window may begin a segment later than that of the first row; not more than
+// one, as tiles are shorter than segments.
+static_assert(kRows <= kSegment);
 void merge(const AttentionState& into, const AttentionState& from, const KvLayout& layout) {
   const float max = std::max(*into.max, *from.max);
   const float keep = std::exp(*into.max - max);
@@ -96,26 +99,25 @@ class Attention {
   int threads() const {
     const int64_t bytes_of_position =
         static_cast<int64_t>(layout_.block_bytes()) / kKvBlock * config_.kv_heads;
-    return compute_.threads_for(bytes_of_position * end() * (1 + step_.tokens / 4));
+    const int64_t positions = end() - queries(0, 0, step_.tokens).first_seen(0);
+    return compute_.threads_for(bytes_of_position * positions * (1 + step_.tokens / 4));
   }
 
   AttentionQueries queries(int32_t kv_head, int32_t first_token, int32_t tokens) const {
     const int64_t width = config_.q_width();
     const int64_t offset = first_token * width + int64_t{kv_head} * group_ * config_.head_dim;
-    return {step_.q + offset,
-            width,
-            tokens,
-            group_,
-            step_.first_position + first_token,
-            1.0F / std::sqrt(static_cast<float>(config_.head_dim))};
+    return {
+        step_.q + offset,        width,       tokens, group_, step_.first_position + first_token,
+        config_.attention_scale, step_.window};
   }
 
   void sum_segment(const AttentionQueries& rows, int32_t kv_head, int32_t segment, float* states,
                    uint8_t* scratch) {
     const int32_t begin = segment * kSegment;
-    const int32_t seen = rows.first_position + rows.tokens;
-    compute_.kernels->attention(rows, layout_, cache_.head(step_.layer, kv_head), begin,
-                                std::min(begin + kSegment, seen), states, scratch);
+    const int32_t end = std::min(begin + kSegment, rows.first_position + rows.tokens);
+    const int32_t first_block = rows.first_seen(0) / kKvBlock * kKvBlock;
+    compute_.kernels->attention(rows, layout_, cache_.head(step_.layer, kv_head),
+                                std::max(begin, first_block), end, states, scratch);
   }
 
   float* out(int32_t kv_head, int32_t token, int32_t head) const {
@@ -125,24 +127,26 @@ class Attention {
 
   // Few tokens: every (kv head, segment) is a piece of work.
   void split_by_segments() {
-    const int32_t parts = segments(end());
+    const int32_t first_segment = queries(0, 0, step_.tokens).first_seen(0) / kSegment;
+    const int32_t parts = segments(end()) - first_segment;
     const int64_t part_floats = int64_t{step_.tokens} * group_ * state_floats_;
     const int64_t work = int64_t{config_.kv_heads} * parts;
-    parallel_tiles(
-        threads(), static_cast<int>(work), work, 1, [&](int64_t begin, int64_t last, int thread) {
-          for (int64_t i = begin; i < last; ++i) {
-            const auto kv_head = static_cast<int32_t>(i / parts);
-            sum_segment(queries(kv_head, 0, step_.tokens), kv_head, static_cast<int32_t>(i % parts),
-                        memory_.states() + i * part_floats, memory_.of(thread));
-          }
-        });
+    parallel_tiles(threads(), static_cast<int>(work), work, 1,
+                   [&](int64_t begin, int64_t last, int thread) {
+                     for (int64_t i = begin; i < last; ++i) {
+                       const auto kv_head = static_cast<int32_t>(i / parts);
+                       sum_segment(queries(kv_head, 0, step_.tokens), kv_head,
+                                   first_segment + static_cast<int32_t>(i % parts),
+                                   memory_.states() + i * part_floats, memory_.of(thread));
+                     }
+                   });
     parallel_for(
         compute_.threads_for(work * part_floats * int64_t{sizeof(float)}),
         int64_t{config_.kv_heads} * step_.tokens, 1, [&](int64_t begin, int64_t last, int) {
           for (int64_t i = begin; i < last; ++i) {
             const auto kv_head = static_cast<int32_t>(i / step_.tokens);
             const auto token = static_cast<int32_t>(i % step_.tokens);
-            const int32_t seen = segments(step_.first_position + token + 1);
+            const int32_t seen = segments(step_.first_position + token + 1) - first_segment;
             for (int32_t head = 0; head < group_; ++head) {
               float* first = memory_.states() + kv_head * parts * part_floats +
                              (int64_t{token} * group_ + head) * state_floats_;
@@ -177,10 +181,12 @@ class Attention {
     auto* sums = reinterpret_cast<float*>(
         scratch + round_to_line(attention_scratch_bytes(layout_, tile_tokens(config_) * group_)));
     float* part = sums + count * state_floats_;
-    sum_segment(rows, kv_head, 0, sums, scratch);
-    for (int32_t segment = 1; segment < segments(rows.first_position + tokens); ++segment) {
+    const int32_t first_segment = rows.first_seen(0) / kSegment;
+    sum_segment(rows, kv_head, first_segment, sums, scratch);
+    for (int32_t segment = first_segment + 1; segment < segments(rows.first_position + tokens);
+         ++segment) {
       sum_segment(rows, kv_head, segment, part, scratch);
-      // Rows that see nothing of the segment have nothing to merge.
+      // Rows of tokens before the segment have nothing to merge.
       const int32_t first = std::max(0, segment * kSegment - rows.first_position);
       for (int32_t row = first * group_; row < count; ++row) {
         merge(attention_state(sums + row * state_floats_),

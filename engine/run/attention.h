@@ -1,5 +1,5 @@
 #pragma once
-// Attention over the KV cache: softmax(q k^T / sqrt(head_dim)) v, causal.
+// Attention over the KV cache: softmax(q k^T * scale) v, causal, over all positions or a window of the last.
 //
 // The query heads that share a kv head are computed together, for several tokens at once, so that keys and values are loaded
 // once for all of them. Positions are cut into segments of kSegment, each summed by itself and then merged in order: a token's
@@ -41,6 +41,7 @@ struct AttentionStep {
   int32_t tokens = 0;
   int32_t first_position = 0;
   int32_t layer = 0;
+  int32_t window = 0;  // as in LayerConfig
 };
 void attend(const ModelConfig& config, const Compute& compute, KvCache& cache,
             const AttentionStep& step, AttentionMemory& memory);

@@ -40,6 +40,24 @@ bool any_ternary(std::span<const Product> products) {
                      [](const Product& product) { return product.w->ternary(); });
 }
 
+// out = norm(x) * weight, as the configuration says. `out` may be x only for NormKind::kRms.
+void normalize(const ModelConfig& config, const KernelTable& kernels, const float* x,
+               std::span<const float> weight, float* out) {
+  const auto n = static_cast<int32_t>(weight.size());
+  if (config.norm == NormKind::kLayer) {
+    double sum = 0;
+    for (int32_t i = 0; i < n; ++i) {
+      sum += static_cast<double>(x[i]);
+    }
+    const auto mean = static_cast<float>(sum / n);
+    for (int32_t i = 0; i < n; ++i) {
+      out[i] = x[i] - mean;
+    }
+    x = out;
+  }
+  kernels.rms_norm(x, weight.data(), n, config.norm_eps, out);
+}
+
 // What a block's products read: x, rms_norm(x) * weight in `out`, and that quantised. Lacking a norm, x itself.
 struct Norm {
   AlignedArray<float>& x;
@@ -48,64 +66,106 @@ struct Norm {
   int32_t width;
 };
 
+// The product with a matrix that has a norm of its own.
+void multiply_own_input(const Pass& pass, AlignedArray<float>& x, int32_t width,
+                        const Product& product) {
+  Workspace& ws = pass.ws;
+  for_each_token(pass, width, [&](int32_t t) {
+    float* input = row(ws.input, t, width);
+    pass.kernels().rms_norm(row(x, t, width), product.w->input_norm.data(), width,
+                            pass.config.norm_eps, input);
+    if (product.w->ternary()) {
+      ws.quantized.quantize(pass.kernels(), input, t, width);
+    }
+  });
+  multiply(pass.compute, {ws.input.data(), ws.quantized.view(pass.tokens, width), pass.tokens},
+           {&product, 1}, ws.scratch);
+}
+
 // products = W norm(x), timed as `part`, after `before(t)` has completed each token's x: one step for all that a token's row goes through between
 // two products.
 template <class Before>
 void multiply_normed(const Pass& pass, PassPart part, const Norm& norm,
                      std::span<const Product> products, int64_t values_before, Before before) {
   AlignedArray<float>& result = norm.weight.empty() ? norm.x : norm.out;
-  const bool quantize = any_ternary(products);
+  const bool own_inputs = pass.config.input_norms;
+  const bool quantize = !own_inputs && any_ternary(products);
   for_each_token(pass, norm.width + values_before, [&](int32_t t) {
     before(t);
     if (!norm.weight.empty()) {
-      pass.kernels().rms_norm(row(norm.x, t, norm.width), norm.weight.data(), norm.width,
-                              pass.config.norm_eps, row(norm.out, t, norm.width));
+      normalize(pass.config, pass.kernels(), row(norm.x, t, norm.width), norm.weight,
+                row(norm.out, t, norm.width));
     }
     if (quantize) {
       pass.ws.quantized.quantize(pass.kernels(), row(result, t, norm.width), t, norm.width);
     }
   });
   pass.compute.lap(PassPart::kRest);
-  multiply(pass.compute,
-           {result.data(), pass.ws.quantized.view(pass.tokens, norm.width), pass.tokens}, products,
-           pass.ws.scratch);
+  if (own_inputs) {
+    for (const Product& product : products) {
+      multiply_own_input(pass, result, norm.width, product);
+    }
+  } else {
+    multiply(pass.compute,
+             {result.data(), pass.ws.quantized.view(pass.tokens, norm.width), pass.tokens},
+             products, pass.ws.scratch);
+  }
   pass.compute.lap(part);
 }
 
+// Where the angles of one token under one rope stand.
+int64_t angles_at(const Pass& pass, int32_t rope, int32_t t) {
+  return (int64_t{rope} * pass.ws.batch + t) * (pass.config.most_rope_dims() / 2);
+}
+
 void compute_angles(const Pass& pass) {
-  const Rope& rope = pass.config.rope;
-  const auto pairs = static_cast<int64_t>(rope.inverse_frequencies.size());
-  for_each_token(pass, pairs, [&](int32_t t) {
-    for (int64_t i = 0; i < pairs; ++i) {
-      const float angle = static_cast<float>(pass.first_position + t) *
-                          rope.inverse_frequencies[static_cast<size_t>(i)];
-      row(pass.ws.cos, t, pairs)[i] = std::cos(angle) * rope.magnitude;
-      row(pass.ws.sin, t, pairs)[i] = std::sin(angle) * rope.magnitude;
+  const auto ropes = static_cast<int32_t>(pass.config.ropes.size());
+  for_each_token(pass, int64_t{ropes} * pass.config.most_rope_dims(), [&](int32_t t) {
+    for (int32_t which = 0; which < ropes; ++which) {
+      const Rope& rope = pass.config.ropes[static_cast<size_t>(which)];
+      float* cos = pass.ws.cos.data() + angles_at(pass, which, t);
+      float* sin = pass.ws.sin.data() + angles_at(pass, which, t);
+      for (size_t i = 0; i < rope.inverse_frequencies.size(); ++i) {
+        const float angle =
+            static_cast<float>(pass.first_position + t) * rope.inverse_frequencies[i];
+        cos[i] = std::cos(angle) * rope.magnitude;
+        sin[i] = std::sin(angle) * rope.magnitude;
+      }
     }
   });
 }
 
-// Per-head norm (where the architecture has one) and rotation, in place.
-void rotate_heads(const Pass& pass, int32_t t, float* heads, int32_t count,
+// Per-head norm (where the architecture has one) and rotation (where the layer has one), in place.
+void rotate_heads(const Pass& pass, int32_t which_rope, int32_t t, float* heads, int32_t count,
                   std::span<const float> norm) {
   const ModelConfig& config = pass.config;
-  const Rope& rope = config.rope;
+  const auto normalize_head = [&](float* head) {
+    pass.kernels().rms_norm(head, norm.data(), config.head_dim, config.norm_eps, head);
+  };
   for (int32_t h = 0; h < count; ++h) {
     float* head = heads + static_cast<int64_t>(h) * config.head_dim;
-    if (!norm.empty()) {
-      pass.kernels().rms_norm(head, norm.data(), config.head_dim, config.norm_eps, head);
+    if (config.qk_norms == QkNorms::kBeforeRope) {
+      normalize_head(head);
     }
-    pass.kernels().rope(head, row(pass.ws.cos, t, rope.dims / 2),
-                        row(pass.ws.sin, t, rope.dims / 2), rope.dims, rope.rotate_half);
+    if (which_rope != LayerConfig::kNoRope) {
+      const Rope& rope = config.ropes[static_cast<size_t>(which_rope)];
+      const int64_t angles = angles_at(pass, which_rope, t);
+      pass.kernels().rope(head, pass.ws.cos.data() + angles, pass.ws.sin.data() + angles, rope.dims,
+                          rope.rotate_half);
+    }
+    if (config.qk_norms == QkNorms::kAfterRope) {
+      normalize_head(head);
+    }
   }
 }
 
 void rotate_and_store(const Pass& pass, const LayerWeights& layer, int32_t index) {
   const ModelConfig& config = pass.config;
+  const int32_t rope = config.layer_configs[static_cast<size_t>(index)].rope;
   for_each_token(pass, config.q_width() + 2 * config.kv_width(), [&](int32_t t) {
     float* k = row(pass.ws.k, t, config.kv_width());
-    rotate_heads(pass, t, row(pass.ws.q, t, config.q_width()), config.heads, layer.q_norm);
-    rotate_heads(pass, t, k, config.kv_heads, layer.k_norm);
+    rotate_heads(pass, rope, t, row(pass.ws.q, t, config.q_width()), config.heads, layer.q_norm);
+    rotate_heads(pass, rope, t, k, config.kv_heads, layer.k_norm);
     const float* v = row(pass.ws.v, t, config.kv_width());
     for (int32_t h = 0; h < config.kv_heads; ++h) {
       const int64_t offset = static_cast<int64_t>(h) * config.head_dim;
@@ -115,27 +175,34 @@ void rotate_and_store(const Pass& pass, const LayerWeights& layer, int32_t index
   });
 }
 
-// x += what the block before put out.
-void add_to_residual(const Pass& pass, int32_t t) {
+// x += what the block before put out, through its norm where the architecture has one.
+void add_to_residual(const Pass& pass, int32_t t, std::span<const float> post_norm) {
   const int32_t width = pass.config.width;
-  pass.kernels().add(row(pass.ws.x, t, width), row(pass.ws.out, t, width), width);
+  float* out = row(pass.ws.out, t, width);
+  if (!post_norm.empty()) {
+    normalize(pass.config, pass.kernels(), out, post_norm, out);
+  }
+  pass.kernels().add(row(pass.ws.x, t, width), out, width);
 }
 
 // out = Wo sub_norm(attention(rope(Wq n), rope(Wk n), Wv n)), n = norm(x), once the layer before has been added to x.
-void attention_block(const Pass& pass, const LayerWeights& layer, int32_t index) {
+void attention_block(const Pass& pass, std::span<const LayerWeights> layers, int32_t index) {
+  const LayerWeights& layer = layers[static_cast<size_t>(index)];
   Workspace& ws = pass.ws;
   const int32_t width = pass.config.width;
   const Product qkv[] = {{&layer.q, ws.q.data()}, {&layer.k, ws.k.data()}, {&layer.v, ws.v.data()}};
   multiply_normed(pass, PassPart::kProjections, {ws.x, layer.attn_norm, ws.norm, width}, qkv, width,
                   [&](int32_t t) {
                     if (index > 0) {
-                      add_to_residual(pass, t);
+                      add_to_residual(pass, t,
+                                      layers[static_cast<size_t>(index - 1)].ffn_post_norm);
                     }
                   });
   rotate_and_store(pass, layer, index);
   pass.compute.lap(PassPart::kRest);
   attend(pass.config, pass.compute, pass.cache,
-         {ws.q.data(), ws.attention.data(), pass.tokens, pass.first_position, index},
+         {ws.q.data(), ws.attention.data(), pass.tokens, pass.first_position, index,
+          pass.config.layer_configs[static_cast<size_t>(index)].window},
          ws.attention_memory);
   pass.compute.lap(PassPart::kAttention);
   const Product output[] = {{&layer.o, ws.out.data()}};
@@ -144,16 +211,29 @@ void attention_block(const Pass& pass, const LayerWeights& layer, int32_t index)
                   [](int32_t) {});
 }
 
-// out = Wdown sub_norm(activation(Wgate n) * Wup n), n = norm(x), once attention has been added to x.
+using ActivateMul = void (*)(float* gate, const float* up, int32_t n) noexcept;
+ActivateMul activation_of(const Pass& pass) {
+  switch (pass.config.activation) {
+    case Activation::kRelu2:
+      return pass.kernels().relu2_mul;
+    case Activation::kGelu:
+      return pass.kernels().gelu_mul;
+    case Activation::kSilu:
+      break;
+  }
+  return pass.kernels().silu_mul;
+}
+
+// out = Wdown sub_norm(activation(Wgate n) * Wup n), n = norm(x), once attention has been added to x; or n as attention read it.
 void feed_forward_block(const Pass& pass, const LayerWeights& layer) {
   Workspace& ws = pass.ws;
   const int32_t width = pass.config.width;
   const int32_t ffn = pass.config.ffn;
   const Product gate_up[] = {{&layer.gate, ws.gate.data()}, {&layer.up, ws.up.data()}};
-  multiply_normed(pass, PassPart::kFeedForward, {ws.x, layer.ffn_norm, ws.norm, width}, gate_up,
-                  width, [&](int32_t t) { add_to_residual(pass, t); });
-  const auto activate = pass.config.activation == Activation::kRelu2 ? pass.kernels().relu2_mul
-                                                                     : pass.kernels().silu_mul;
+  const Norm input{pass.config.parallel ? ws.norm : ws.x, layer.ffn_norm, ws.norm, width};
+  multiply_normed(pass, PassPart::kFeedForward, input, gate_up, width,
+                  [&](int32_t t) { add_to_residual(pass, t, layer.attn_post_norm); });
+  const ActivateMul activate = activation_of(pass);
   const Product down[] = {{&layer.down, ws.out.data()}};
   multiply_normed(pass, PassPart::kFeedForward, {ws.gate, layer.ffn_sub_norm, ws.up, ffn}, down,
                   2 * int64_t{ffn},
@@ -174,7 +254,7 @@ bool run_layers(const Pass& pass, std::span<const LayerWeights> layers, Compute&
     if (tuner != nullptr) {
       compute.threads = tuner->threads_for_layer(index);
     }
-    attention_block(pass, layers[i], index);
+    attention_block(pass, layers, index);
     feed_forward_block(pass, layers[i]);
     if (tuner != nullptr) {
       const Clock::time_point end = Clock::now();
@@ -182,7 +262,8 @@ bool run_layers(const Pass& pass, std::span<const LayerWeights> layers, Compute&
       begin = end;
     }
   }
-  for_each_token(pass, pass.config.width, [&](int32_t t) { add_to_residual(pass, t); });
+  for_each_token(pass, pass.config.width,
+                 [&](int32_t t) { add_to_residual(pass, t, layers.back().ffn_post_norm); });
   if (tuner != nullptr) {
     tuner->end_pass();
   }
@@ -217,15 +298,18 @@ Workspace::Workspace(const ModelConfig& config, const DecoderWeights& weights,
   attention = floats(config.q_width());
   gate = floats(config.ffn);
   up = floats(config.ffn);
-  cos = floats(config.rope.dims / 2);
-  sin = floats(config.rope.dims / 2);
+  const auto ropes = static_cast<int32_t>(config.ropes.size());
+  cos = floats(ropes * config.most_rope_dims() / 2);
+  sin = floats(ropes * config.most_rope_dims() / 2);
+  const int32_t widest = std::max({config.width, config.q_width(), config.ffn});
+  input = floats(config.input_norms ? widest : 0);
   attention_memory =
       AttentionMemory(config, cache.layout(), batch, cache.capacity(), compute.threads);
   trits = AlignedArray<int8_t>(static_cast<size_t>(config.width));
   logits =
       AlignedArray<float>(static_cast<size_t>(kLogitsBatch) * static_cast<size_t>(config.vocab));
   head = HeadWorkspace(weights.head, compute.threads);
-  quantized = QuantizedRows(batch, std::max({config.width, config.q_width(), config.ffn}));
+  quantized = QuantizedRows(batch, widest);
   scratch = ThreadScratch(compute.threads, scratch_bytes(*compute.kernels, weights, batch));
 }
 
@@ -233,8 +317,9 @@ size_t Workspace::bytes(const ModelConfig& config, const KvLayout& kv, int64_t b
                         int64_t context, int threads) {
   const int64_t widest = std::max({config.width, config.q_width(), config.ffn});
   const int64_t per_token = 3 * int64_t{config.width} + 2 * config.q_width() +
-                            2 * config.kv_width() + 2 * int64_t{config.ffn} + config.rope.dims +
-                            widest / 4;
+                            2 * config.kv_width() + 2 * int64_t{config.ffn} +
+                            static_cast<int64_t>(config.ropes.size()) * config.most_rope_dims() +
+                            (config.input_norms ? widest : 0) + widest / 4;
   return static_cast<size_t>(batch * per_token + kLogitsBatch * int64_t{config.vocab}) *
              sizeof(float) +
          AttentionMemory::bytes(config, kv, batch, context, threads);
@@ -261,6 +346,11 @@ bool decoder_forward(const ModelConfig& config, const DecoderWeights& weights,
     for (int32_t t = 0; t < count; ++t) {
       weights.embedding.row(*compute.kernels, tokens[static_cast<size_t>(t)],
                             row(ws.x, t, config.width), ws.trits.data());
+      if (config.embedding_scale != 1.0F) {
+        std::transform(row(ws.x, t, config.width), row(ws.x, t + 1, config.width),
+                       row(ws.x, t, config.width),
+                       [&](float value) { return value * config.embedding_scale; });
+      }
     }
     compute_angles(pass);
     finished = run_layers(pass, weights.layers, in_use, keep_going);
@@ -269,21 +359,28 @@ bool decoder_forward(const ModelConfig& config, const DecoderWeights& weights,
   return finished;
 }
 
+std::span<const float> decoder_states(const ModelConfig& config, const DecoderWeights& weights,
+                                      const Compute& compute, Workspace& ws, int32_t first,
+                                      int32_t count) {
+  TERN_CHECK(count >= 1 && first >= 0 && first + count <= ws.batch,
+             "states are asked for tokens of the last pass");
+  for (int32_t i = 0; i < count; ++i) {
+    normalize(config, *compute.kernels, row(ws.x, first + i, config.width), weights.output_norm,
+              row(ws.norm, i, config.width));
+  }
+  return ws.norm.span().first(static_cast<size_t>(count) * static_cast<size_t>(config.width));
+}
+
 std::span<const float> decoder_logits(const ModelConfig& config, const DecoderWeights& weights,
                                       const Compute& compute, Workspace& ws, int32_t first,
                                       int32_t count, const LogitsWanted& wanted) {
-  TERN_CHECK(count >= 1 && count <= kLogitsBatch && first >= 0 && first + count <= ws.batch,
-             "logits are asked for a few tokens of the last pass");
+  TERN_CHECK(count <= kLogitsBatch, "logits are asked for a few tokens of the last pass");
   if (compute.profile != nullptr) {
     compute.profile->start();
   }
-  for (int32_t i = 0; i < count; ++i) {
-    float* n = row(ws.norm, i, config.width);
-    compute.kernels->rms_norm(row(ws.x, first + i, config.width), weights.output_norm.data(),
-                              config.width, config.norm_eps, n);
-  }
+  const std::span<const float> states = decoder_states(config, weights, compute, ws, first, count);
   compute.lap(PassPart::kRest);
-  ws.head.multiply(compute, weights.head, ws.norm.data(), count, wanted, ws.scratch,
+  ws.head.multiply(compute, weights.head, states.data(), count, wanted, ws.scratch,
                    ws.logits.data());
   compute.lap(PassPart::kHead);
   return ws.logits.span().first(static_cast<size_t>(count) * static_cast<size_t>(config.vocab));

@@ -19,7 +19,8 @@ namespace tern {
 
 // Norm vectors that an architecture lacks are empty.
 struct LayerWeights {
-  std::span<const float> attn_norm, q_norm, k_norm, attn_sub_norm, ffn_norm, ffn_sub_norm;
+  std::span<const float> attn_norm, q_norm, k_norm, attn_sub_norm, attn_post_norm;
+  std::span<const float> ffn_norm, ffn_sub_norm, ffn_post_norm;
   Linear q, k, v, o, gate, up, down;
 };
 
@@ -46,7 +47,8 @@ class Workspace {
   AlignedArray<float> attention;  // batch x q_width
   AlignedArray<float> out;        // batch x width: what a block adds to x
   AlignedArray<float> gate, up;   // batch x ffn
-  AlignedArray<float> cos, sin;   // batch x rope.dims / 2
+  AlignedArray<float> input;      // batch x the widest input: of products with a norm of their own
+  AlignedArray<float> cos, sin;   // ropes x batch x most_rope_dims / 2
   AlignedArray<int8_t> trits;     // width: one row of a ternary embedding
   AlignedArray<float> logits;     // kLogitsBatch x vocab
   QuantizedRows quantized;
@@ -62,6 +64,12 @@ bool decoder_forward(const ModelConfig& config, const DecoderWeights& weights,
                      const Compute& compute, KvCache& cache, Workspace& workspace,
                      std::span<const int32_t> tokens, int32_t first_position,
                      FunctionRef<bool()> keep_going);
+
+// The last layer's output of `count` tokens of the last forward pass, from its `first` on, through the output norm: count x
+// width floats in workspace.norm.
+std::span<const float> decoder_states(const ModelConfig& config, const DecoderWeights& weights,
+                                      const Compute& compute, Workspace& workspace, int32_t first,
+                                      int32_t count);
 
 // Logits of `count` (up to kLogitsBatch) tokens of the last forward pass, from its `first` on: count x vocab floats in
 // workspace.logits. Logits that are not wanted may be minus infinity.

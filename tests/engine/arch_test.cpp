@@ -135,7 +135,7 @@ void expect_words(const std::string& message, const std::vector<std::string>& wo
 TEST_F(ArchTest, RunsEachArchitectureWithItsOwnProperties) {
   const Result<ModelConfig> llama = configure({});
   ASSERT_TRUE(llama) << llama.error().message;
-  EXPECT_FALSE(llama->rope.rotate_half);
+  EXPECT_FALSE(llama->ropes[0].rotate_half);
   EXPECT_FALSE(llama->sub_norms);
   EXPECT_EQ(llama->activation, Activation::kSilu);
   EXPECT_EQ(llama->head_dim, 16);
@@ -143,7 +143,7 @@ TEST_F(ArchTest, RunsEachArchitectureWithItsOwnProperties) {
 
   const Result<ModelConfig> bitnet = configure({.architecture = "bitnet"});
   ASSERT_TRUE(bitnet) << bitnet.error().message;
-  EXPECT_TRUE(bitnet->rope.rotate_half);
+  EXPECT_TRUE(bitnet->ropes[0].rotate_half);
   EXPECT_TRUE(bitnet->sub_norms);
   EXPECT_EQ(bitnet->activation, Activation::kSilu);
 
@@ -151,8 +151,8 @@ TEST_F(ArchTest, RunsEachArchitectureWithItsOwnProperties) {
     EXPECT_EQ(configure({.architecture = name})->activation, Activation::kRelu2);
   }
   const Result<ModelConfig> qwen3 = configure({.architecture = "qwen3"});
-  EXPECT_TRUE(qwen3->qk_norms);
-  EXPECT_TRUE(qwen3->rope.rotate_half);
+  EXPECT_EQ(qwen3->qk_norms, QkNorms::kBeforeRope);
+  EXPECT_TRUE(qwen3->ropes[0].rotate_half);
   EXPECT_TRUE(notices_.empty());
 }
 
@@ -212,7 +212,7 @@ TEST_F(ArchTest, NamesTensorsThatAreMissingWrongOrUnknown) {
 
 // Llama 3.x files divide each frequency by a factor of its own; linear scaling divides all by one.
 TEST_F(ArchTest, ScalesRopeFrequencies) {
-  const std::vector<float> plain = configure({})->rope.inverse_frequencies;
+  const std::vector<float> plain = configure({})->ropes[0].inverse_frequencies;
   ASSERT_EQ(plain.size(), 8U);
   EXPECT_FLOAT_EQ(plain[0], 1.0F);
   EXPECT_FLOAT_EQ(plain[4], 0.01F);  // 10000^(-8/16)
@@ -220,11 +220,11 @@ TEST_F(ArchTest, ScalesRopeFrequencies) {
   const std::vector<float> factors = {1, 1, 2, 2, 4, 4, 8, 8};
   const auto divided = configure({.more = [&](GgufWriter& w) {
                          w.add_f32("rope_freqs.weight", {8}, factors);
-                       }})->rope;
+                       }})->ropes[0];
   const auto linear = configure({.more = [](GgufWriter& w) {
                         w.set_string("llama.rope.scaling.type", "linear");
                         w.set_float("llama.rope.scaling.factor", 4);
-                      }})->rope;
+                      }})->ropes[0];
   for (size_t i = 0; i < plain.size(); ++i) {
     EXPECT_FLOAT_EQ(divided.inverse_frequencies[i], plain[i] / factors[i]);
     EXPECT_FLOAT_EQ(linear.inverse_frequencies[i], plain[i] / 4);
@@ -235,12 +235,12 @@ TEST_F(ArchTest, ScalesRopeFrequencies) {
 // 64 positions stay, those that turn less than once are divided by 4. ln(64 / (32 * 2 pi)) < 0, so the ramp begins at pair 0;
 // it ends at ceil(16 ln(64 / (2 pi)) / (2 ln 10000)) = ceil(2.016) = 3.
 TEST_F(ArchTest, InterpolatesFrequenciesAsYarnDoes) {
-  const std::vector<float> plain = configure({})->rope.inverse_frequencies;
+  const std::vector<float> plain = configure({})->ropes[0].inverse_frequencies;
   const auto yarn = configure({.more = [](GgufWriter& w) {
                       w.set_string("llama.rope.scaling.type", "yarn");
                       w.set_float("llama.rope.scaling.factor", 4);
                       w.set_int("llama.rope.scaling.original_context_length", 64);
-                    }})->rope;
+                    }})->ropes[0];
   EXPECT_NEAR(yarn.magnitude, 1.138629436, 1e-6);  // 0.1 ln 4 + 1
   EXPECT_FLOAT_EQ(yarn.inverse_frequencies[0], plain[0]);
   EXPECT_FLOAT_EQ(yarn.inverse_frequencies[1],

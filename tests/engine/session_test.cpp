@@ -44,7 +44,7 @@ ModelConfig small_config() {
   config.head_dim = 100;
   config.vocab = 1000;
   config.context = 100000;
-  config.rope.dims = 100;
+  config.ropes.emplace_back().dims = 100;
   return config;
 }
 

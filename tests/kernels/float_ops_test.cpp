@@ -75,6 +75,21 @@ TEST_F(FloatOps, RmsNormOfZerosIsZero) {
   }
 }
 
+TEST_F(FloatOps, GeluMul) {
+  for_lengths([&](const KernelTable& table, int32_t n) {
+    for (const float scale : {1.0F, 4.0F, 40.0F}) {
+      Guarded<float> gate = normals(n, scale);
+      Guarded<float> up = normals(n);
+      up.freeze();
+      const std::vector<double> truth = reference::gelu_mul(gate.data(), up.data(), n);
+      // The exponent is off by some roundings of itself, and so, relatively, is its exponential: below 1e-37 from -88 on.
+      constexpr double kUlps = 8.0 + 4.0 * 88.0;
+      table.gelu_mul(gate.data(), up.data(), n);
+      expect_relative(truth, gate, kUlps);
+    }
+  });
+}
+
 TEST_F(FloatOps, SiluMul) {
   for_lengths([&](const KernelTable& table, int32_t n) {
     for (const float scale : {1.0F, 20.0F}) {

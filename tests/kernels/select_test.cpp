@@ -27,7 +27,7 @@ TEST(Select, EveryEntryOfEveryTableIsFilled) {
     EXPECT_EQ(t->kernel(TernaryKind::kSign).layout.packing, Packing::kSign) << t->name;
     EXPECT_TRUE(t->dense_matmul && t->dense_scratch_bytes && t->dense_row) << t->name;
     EXPECT_TRUE(t->rms_norm && t->quantize_q8 && t->silu_mul) << t->name;
-    EXPECT_TRUE(t->relu2_mul && t->add && t->rope) << t->name;
+    EXPECT_TRUE(t->relu2_mul && t->gelu_mul && t->add && t->rope) << t->name;
     EXPECT_TRUE(t->attention && t->to_half) << t->name;
   }
 }
