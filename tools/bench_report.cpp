@@ -46,10 +46,7 @@ double weights_of(const Linear& w) {
 double layer_weights(const Model& model) {
   double total = 0;
   for (const LayerWeights& layer : model.decoder().layers) {
-    for (const Linear* w :
-         {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) {
-      total += weights_of(*w);
-    }
+    layer.for_each_linear([&](const Linear& w) { total += weights_of(w); });
   }
   return total;
 }
@@ -309,7 +306,7 @@ BenchWork work_of(const BenchTest& test, const Model& model, KvType kv_type) {
   work.bytes = passes * static_cast<double>(model.bytes_per_token()) + kv_bytes;
   const double heads = test.prompt > 0 ? 1 : tokens;
   work.multiplications = tokens * layer_weights(model) + heads * weights_of(model.decoder().head) +
-                         positions * 2 * config.q_width() * config.layers;
+                         positions * 2 * config.q_width() * config.attention_layers();
   return work;
 }
 

@@ -46,7 +46,7 @@ struct Inspection {
   std::vector<MemoryPlan> plans;  // the model's own context; then the default, if it is another
 
   uint64_t total(const MemoryPlan& plan) const {
-    return packed_bytes + mapped_bytes + plan.kv_cache + plan.workspace;
+    return packed_bytes + mapped_bytes + plan.total();
   }
 };
 
@@ -247,10 +247,11 @@ std::string types_section(const Inspection& inspection) {
 std::string architecture_line(const ModelConfig& config) {
   const auto text = [](int32_t value) { return std::to_string(value); };
   return config.architecture + ": " + text(config.layers) +
-         (config.layers == 1 ? " layer" : " layers") + " of width " + text(config.width) +
-         ", ffn " + text(config.ffn) + ", " + text(config.heads) + " heads of " +
-         text(config.head_dim) + " (" + text(config.kv_heads) + " kv), vocabulary " +
-         text(config.vocab) + ", context " + text(config.context);
+         (config.layers == 1 ? " layer" : " layers") +
+         (config.delta_net.layers > 0 ? " (" + text(config.delta_net.layers) + " recurrent)" : "") +
+         " of width " + text(config.width) + ", ffn " + text(config.ffn) + ", " +
+         text(config.heads) + " heads of " + text(config.head_dim) + " (" + text(config.kv_heads) +
+         " kv), vocabulary " + text(config.vocab) + ", context " + text(config.context);
 }
 
 std::string memory_section(const Inspection& inspection) {
@@ -270,6 +271,10 @@ std::string memory_section(const Inspection& inspection) {
   add("other weights, in the file",
       [&](const MemoryPlan&) { return human_bytes(inspection.mapped_bytes); });
   add("KV cache, f16", [](const MemoryPlan& plan) { return human_bytes(plan.kv_cache); });
+  if (inspection.plans.front().recurrent_state > 0) {
+    add("recurrent state, three times",
+        [](const MemoryPlan& plan) { return human_bytes(plan.recurrent_state); });
+  }
   add("scratch", [](const MemoryPlan& plan) { return human_bytes(plan.workspace); });
   add("together", [&](const MemoryPlan& plan) { return human_bytes(inspection.total(plan)); });
   if (inspection.available > 0) {
@@ -354,6 +359,7 @@ Json memory_json(const Inspection& inspection) {
   for (const MemoryPlan& plan : inspection.plans) {
     plans.push_back({{"context", plan.context},
                      {"kv_cache", plan.kv_cache},
+                     {"recurrent_state", plan.recurrent_state},
                      {"scratch", plan.workspace},
                      {"total", inspection.total(plan)}});
   }

@@ -11,6 +11,7 @@ constexpr ArchSpec kArchitectures[] = {
     {"bitnet-b1.58", configure_bitnet_2b},
     {"llama", configure_llama},
     {"qwen3", configure_qwen3},
+    {"qwen35", configure_qwen35},
 };
 
 // Norms that an architecture does not have stay empty.
@@ -22,41 +23,83 @@ Result<std::span<const float>> norm_if(bool present, Weights& weights, const std
   return weights.vector(name, size);
 }
 
+Result<Linear> bind_linear(const ModelConfig& config, Weights& weights, const std::string& stem,
+                           int32_t rows, int32_t cols) {
+  ASSIGN_OR_RETURN(Linear out, weights.linear(stem + ".weight", rows, cols));
+  ASSIGN_OR_RETURN(out.input_norm,
+                   norm_if(config.input_norms, weights, stem + "_norm_in.weight", cols));
+  return out;
+}
+
+Result<DeltaNetWeights> bind_delta_net(const ModelConfig& config, Weights& weights,
+                                       const std::string& blk) {
+  const DeltaNet& delta = config.delta_net;
+  const int32_t heads = delta.value_heads;
+  DeltaNetWeights out;
+  ASSIGN_OR_RETURN(out.qkv,
+                   weights.linear(blk + "attn_qkv.weight", delta.channels(), config.width));
+  ASSIGN_OR_RETURN(out.gate,
+                   weights.linear(blk + "attn_gate.weight", delta.values(), config.width));
+  ASSIGN_OR_RETURN(out.alpha, weights.linear(blk + "ssm_alpha.weight", heads, config.width));
+  ASSIGN_OR_RETURN(out.beta, weights.linear(blk + "ssm_beta.weight", heads, config.width));
+  ASSIGN_OR_RETURN(out.out, weights.linear(blk + "ssm_out.weight", config.width, delta.values()));
+  ASSIGN_OR_RETURN(
+      out.conv, weights.floats(blk + "ssm_conv1d.weight", {delta.conv, int64_t{delta.channels()}}));
+  ASSIGN_OR_RETURN(out.decay, weights.vector(blk + "ssm_a", heads));
+  ASSIGN_OR_RETURN(out.time_bias, weights.vector(blk + "ssm_dt.bias", heads));
+  ASSIGN_OR_RETURN(out.norm, weights.vector(blk + "ssm_norm.weight", delta.state));
+  return out;
+}
+
+// What only attention layers have.
+Result<void> bind_attention(const ModelConfig& config, Weights& weights, const std::string& blk,
+                            LayerWeights& layer) {
+  const int32_t width = config.width;
+  const bool qk_norms = config.qk_norms != QkNorms::kNone;
+  ASSIGN_OR_RETURN(layer.q_norm,
+                   norm_if(qk_norms, weights, blk + "attn_q_norm.weight", config.head_dim));
+  ASSIGN_OR_RETURN(layer.k_norm,
+                   norm_if(qk_norms, weights, blk + "attn_k_norm.weight", config.head_dim));
+  ASSIGN_OR_RETURN(layer.attn_sub_norm, norm_if(config.sub_norms, weights,
+                                                blk + "attn_sub_norm.weight", config.q_width()));
+  const int32_t q_rows = config.gated_attention ? 2 * config.q_width() : config.q_width();
+  ASSIGN_OR_RETURN(layer.q, bind_linear(config, weights, blk + "attn_q", q_rows, width));
+  ASSIGN_OR_RETURN(layer.k, bind_linear(config, weights, blk + "attn_k", config.kv_width(), width));
+  ASSIGN_OR_RETURN(layer.v, bind_linear(config, weights, blk + "attn_v", config.kv_width(), width));
+  ASSIGN_OR_RETURN(layer.o,
+                   bind_linear(config, weights, blk + "attn_output", width, config.q_width()));
+  // What the block adds is scaled with the product that makes it.
+  layer.o.scale *= config.residual_scale;
+  return {};
+}
+
 Result<LayerWeights> bind_layer(const ModelConfig& config, Weights& weights, int32_t index) {
-  const auto name = [&](const char* part) {
-    return "blk." + std::to_string(index) + "." + part + ".weight";
-  };
+  const std::string blk = "blk." + std::to_string(index) + ".";
+  const auto name = [&](const char* part) { return blk + part + ".weight"; };
   LayerWeights layer;
   ASSIGN_OR_RETURN(layer.attn_norm, weights.vector(name("attn_norm"), config.width));
-  const bool qk_norms = config.qk_norms != QkNorms::kNone;
-  ASSIGN_OR_RETURN(layer.q_norm, norm_if(qk_norms, weights, name("attn_q_norm"), config.head_dim));
-  ASSIGN_OR_RETURN(layer.k_norm, norm_if(qk_norms, weights, name("attn_k_norm"), config.head_dim));
-  ASSIGN_OR_RETURN(layer.attn_sub_norm,
-                   norm_if(config.sub_norms, weights, name("attn_sub_norm"), config.q_width()));
+  if (config.recurrent(index)) {
+    ASSIGN_OR_RETURN(layer.delta_net, bind_delta_net(config, weights, blk));
+  } else {
+    RETURN_IF_ERROR(bind_attention(config, weights, blk, layer));
+  }
   ASSIGN_OR_RETURN(layer.attn_post_norm,
                    norm_if(config.post_norms, weights, name("post_attention_norm"), config.width));
+  // llama.cpp's name for the norm before the feed-forward part of Qwen3.5.
+  const bool other_name = config.gated_attention && !weights.has(name("ffn_norm"));
   ASSIGN_OR_RETURN(layer.ffn_norm,
-                   norm_if(!config.parallel, weights, name("ffn_norm"), config.width));
+                   norm_if(!config.parallel, weights,
+                           name(other_name ? "post_attention_norm" : "ffn_norm"), config.width));
   ASSIGN_OR_RETURN(layer.ffn_sub_norm,
                    norm_if(config.sub_norms, weights, name("ffn_sub_norm"), config.ffn));
   ASSIGN_OR_RETURN(layer.ffn_post_norm,
                    norm_if(config.post_norms, weights, name("post_ffw_norm"), config.width));
-  const auto linear = [&](const char* part, int32_t rows, int32_t cols) -> Result<Linear> {
-    ASSIGN_OR_RETURN(Linear out, weights.linear(name(part), rows, cols));
-    const std::string norm = std::string(part) + "_norm_in";
-    ASSIGN_OR_RETURN(out.input_norm,
-                     norm_if(config.input_norms, weights, name(norm.c_str()), cols));
-    return out;
-  };
-  ASSIGN_OR_RETURN(layer.q, linear("attn_q", config.q_width(), config.width));
-  ASSIGN_OR_RETURN(layer.k, linear("attn_k", config.kv_width(), config.width));
-  ASSIGN_OR_RETURN(layer.v, linear("attn_v", config.kv_width(), config.width));
-  ASSIGN_OR_RETURN(layer.o, linear("attn_output", config.width, config.q_width()));
-  ASSIGN_OR_RETURN(layer.gate, linear("ffn_gate", config.ffn, config.width));
-  ASSIGN_OR_RETURN(layer.up, linear("ffn_up", config.ffn, config.width));
-  ASSIGN_OR_RETURN(layer.down, linear("ffn_down", config.width, config.ffn));
-  // What the block adds is scaled with the product that makes it.
-  layer.o.scale *= config.residual_scale;
+  ASSIGN_OR_RETURN(layer.gate,
+                   bind_linear(config, weights, blk + "ffn_gate", config.ffn, config.width));
+  ASSIGN_OR_RETURN(layer.up,
+                   bind_linear(config, weights, blk + "ffn_up", config.ffn, config.width));
+  ASSIGN_OR_RETURN(layer.down,
+                   bind_linear(config, weights, blk + "ffn_down", config.width, config.ffn));
   layer.down.scale *= config.residual_scale;
   return layer;
 }
@@ -121,6 +164,9 @@ Result<DecoderWeights> bind_decoder(const ModelConfig& config, Weights& weights,
   ASSIGN_OR_RETURN(decoder.head, weights.head(head, config.vocab, config.width, head_type));
   decoder.head.scale *= config.logit_scale;
   weights.ignore("rope_freqs.weight");  // read with the configuration
+  for (int32_t index = 0; index < config.unused_layers; ++index) {
+    weights.ignore_all("blk." + std::to_string(config.layers + index) + ".");
+  }
   RETURN_IF_ERROR(weights.require_all_taken());
   return decoder;
 }

@@ -23,4 +23,8 @@ Result<void> configure_llama(const TensorFile& file, ModelConfig& config,
 Result<void> configure_qwen3(const TensorFile& file, ModelConfig& config,
                              std::vector<std::string>& notices);
 
+// "qwen35": Qwen3.5, Bonsai-27B: three gated delta-net layers, then one of gated attention.
+Result<void> configure_qwen35(const TensorFile& file, ModelConfig& config,
+                              std::vector<std::string>& notices);
+
 }  // namespace tern

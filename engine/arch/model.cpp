@@ -95,10 +95,7 @@ void Model::find_stop_tokens() {
 size_t Model::bytes_per_token() const {
   size_t bytes = decoder_.head.bytes();
   for (const LayerWeights& layer : decoder_.layers) {
-    for (const Linear* w :
-         {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) {
-      bytes += w->bytes();
-    }
+    layer.for_each_linear([&](const Linear& w) { bytes += w.bytes(); });
   }
   return bytes;
 }

@@ -42,17 +42,37 @@ struct LayerConfig {
   int32_t rope = 0;    // index into ModelConfig::ropes, or kNoRope
 };
 
+// Layers that keep a recurrent state instead of keys and values: the gated delta rule of Qwen3.5 (engine/run/delta_net.h).
+struct DeltaNet {
+  static constexpr int32_t kLargestState = 256;
+
+  int32_t layers = 0;       // how many there are; 0: all layers are attention
+  int32_t interval = 0;     // every so many layers one is attention
+  int32_t key_heads = 0;    // of queries and of keys
+  int32_t value_heads = 0;  // a multiple of key_heads
+  int32_t state = 0;        // size of a head
+  int32_t conv = 0;         // inputs that the convolution before it weighs
+  bool grouped =
+      false;  // value head h reads key head h / (value_heads / key_heads); else h % key_heads
+  bool grouped_output = false;  // the columns of the output projection are in grouped order anyway
+
+  int32_t keys() const { return key_heads * state; }
+  int32_t values() const { return value_heads * state; }
+  int32_t channels() const { return 2 * keys() + values(); }
+};
+
 struct ModelConfig {
   std::string architecture;
   std::string name;
   int32_t layers = 0;
-  int32_t width = 0;     // embedding length
-  int32_t ffn = 0;       // feed-forward length
-  int32_t heads = 0;     // query heads
-  int32_t kv_heads = 0;  // divides heads
-  int32_t head_dim = 0;  // of queries, keys and values alike
-  int32_t vocab = 0;     // rows of the token embedding
-  int32_t context = 0;   // positions the model was trained for
+  int32_t unused_layers = 0;  // of the file, behind the others
+  int32_t width = 0;          // embedding length
+  int32_t ffn = 0;            // feed-forward length
+  int32_t heads = 0;          // query heads
+  int32_t kv_heads = 0;       // divides heads
+  int32_t head_dim = 0;       // of queries, keys and values alike
+  int32_t vocab = 0;          // rows of the token embedding
+  int32_t context = 0;        // positions the model was trained for
   float norm_eps = 0;
   Activation activation = Activation::kSilu;
   NormKind norm = NormKind::kRms;
@@ -63,12 +83,14 @@ struct ModelConfig {
   bool parallel =
       false;  // attention and feed-forward read one norm, and are added together (Cohere)
   QkNorms qk_norms = QkNorms::kNone;
+  bool gated_attention = false;  // attn_q yields a query and a gate for each head (Qwen3.5)
   float embedding_scale = 1.0F;  // of token embeddings
   float residual_scale = 1.0F;   // of what each block adds to the residual stream
   float logit_scale = 1.0F;
   float attention_scale = 0;               // of products q . k
   std::vector<Rope> ropes;                 // those that layers choose from
   std::vector<LayerConfig> layer_configs;  // of each layer
+  DeltaNet delta_net;
 
   // Values of a head that any of the ropes rotates.
   int32_t most_rope_dims() const {
@@ -77,6 +99,16 @@ struct ModelConfig {
       most = std::max(most, rope.dims);
     }
     return most;
+  }
+
+  bool recurrent(int32_t layer) const {
+    return delta_net.layers > 0 && (layer + 1) % delta_net.interval != 0;
+  }
+  int32_t attention_layers() const { return layers - delta_net.layers; }
+  // Which of the layers of its kind a layer is.
+  int32_t slot(int32_t layer) const {
+    const int32_t attention_before = delta_net.layers > 0 ? layer / delta_net.interval : layer;
+    return recurrent(layer) ? layer - attention_before : attention_before;
   }
 
   int32_t q_width() const { return heads * head_dim; }

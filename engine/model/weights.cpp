@@ -176,18 +176,34 @@ Result<const Tensor*> Weights::require(std::string_view name, const std::vector<
   return tensor;
 }
 
+void Weights::ignore_all(std::string_view prefix) {
+  for (const Tensor& tensor : file_.tensors()) {
+    if (tensor.name.starts_with(prefix)) {
+      taken_.insert(tensor.name);
+    }
+  }
+}
+
 Result<std::span<const float>> Weights::vector(std::string_view name, int64_t size) {
-  ASSIGN_OR_RETURN(const Tensor* tensor, require(name, {size}));
+  return floats(name, {size});
+}
+
+Result<std::span<const float>> Weights::floats(std::string_view name,
+                                               const std::vector<int64_t>& shape) {
+  ASSIGN_OR_RETURN(const Tensor* tensor, require(name, shape));
   const std::optional<DenseType> type = dense_type_of(*tensor->format);
   if (!type) {
     return Error{"tensor " + std::string(name) + ": expected F32, F16 or BF16, found " +
                  std::string(tensor->format->name) + "."};
   }
-  AlignedBuffer buffer(static_cast<size_t>(size) * sizeof(float));
+  AlignedBuffer buffer(static_cast<size_t>(tensor->count()) * sizeof(float));
   auto* values = reinterpret_cast<float*>(buffer.data());
-  kernels_.dense_row(view_dense(*tensor, *type), 0, values);
+  const DenseMatrix matrix = view_dense(*tensor, *type);
+  for (int32_t row = 0; row < matrix.rows; ++row) {
+    kernels_.dense_row(matrix, row, values + int64_t{row} * matrix.cols);
+  }
   buffers_.push_back(std::move(buffer));
-  return std::span<const float>(values, static_cast<size_t>(size));
+  return std::span<const float>(values, static_cast<size_t>(tensor->count()));
 }
 
 Result<Linear> Weights::linear(std::string_view name, int32_t rows, int32_t cols) {

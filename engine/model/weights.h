@@ -77,6 +77,8 @@ class Weights {
 
   // A vector of `size` floats (stored as F32, F16 or BF16).
   Result<std::span<const float>> vector(std::string_view name, int64_t size);
+  // The same of any shape, fastest dimension first.
+  Result<std::span<const float>> floats(std::string_view name, const std::vector<int64_t>& shape);
   // A matrix: ternary types are packed for the kernels and their pages in the file dropped; dense types stay mapped.
   // A scale of its own beside it ("blk.0.attn_q.scale", "blk.0.attn_q.weight_scale") is multiplied in.
   Result<Linear> linear(std::string_view name, int32_t rows, int32_t cols);
@@ -87,6 +89,8 @@ class Weights {
   bool has(std::string_view name) const { return file_.find(name) != nullptr; }
   // Marks a tensor as known although nothing here needs it.
   void ignore(std::string_view name) { taken_.emplace(name); }
+  // The same of all tensors whose names begin so.
+  void ignore_all(std::string_view prefix);
   // Errors if the file holds tensors that nobody asked for: a model with parts that Tern does not know would be run wrongly.
   Result<void> require_all_taken() const;
 

@@ -159,10 +159,38 @@ void rotate_heads(const Pass& pass, int32_t which_rope, int32_t t, float* heads,
   }
 }
 
+// Of the pairs (query, gate) of each head the queries.
+void take_queries(const Pass& pass, int32_t t) {
+  const ModelConfig& config = pass.config;
+  const float* pairs = row(pass.ws.q_gate, t, 2 * int64_t{config.q_width()});
+  float* q = row(pass.ws.q, t, config.q_width());
+  for (int32_t h = 0; h < config.heads; ++h) {
+    std::copy_n(pairs + 2 * int64_t{h} * config.head_dim, config.head_dim,
+                q + int64_t{h} * config.head_dim);
+  }
+}
+
+// attention *= sigmoid(gate), head by head.
+void gate_attention(const Pass& pass, int32_t t) {
+  const ModelConfig& config = pass.config;
+  const float* pairs = row(pass.ws.q_gate, t, 2 * int64_t{config.q_width()});
+  float* out = row(pass.ws.attention, t, config.q_width());
+  for (int32_t h = 0; h < config.heads; ++h, out += config.head_dim) {
+    const float* gate = pairs + (2 * int64_t{h} + 1) * config.head_dim;
+    for (int32_t i = 0; i < config.head_dim; ++i) {
+      out[i] /= 1.0F + std::exp(-gate[i]);
+    }
+  }
+}
+
 void rotate_and_store(const Pass& pass, const LayerWeights& layer, int32_t index) {
   const ModelConfig& config = pass.config;
+  const int32_t slot = config.slot(index);
   const int32_t rope = config.layer_configs[static_cast<size_t>(index)].rope;
   for_each_token(pass, config.q_width() + 2 * config.kv_width(), [&](int32_t t) {
+    if (config.gated_attention) {
+      take_queries(pass, t);
+    }
     float* k = row(pass.ws.k, t, config.kv_width());
     rotate_heads(pass, rope, t, row(pass.ws.q, t, config.q_width()), config.heads, layer.q_norm);
     rotate_heads(pass, rope, t, k, config.kv_heads, layer.k_norm);
@@ -170,7 +198,7 @@ void rotate_and_store(const Pass& pass, const LayerWeights& layer, int32_t index
     for (int32_t h = 0; h < config.kv_heads; ++h) {
       const int64_t offset = static_cast<int64_t>(h) * config.head_dim;
       store_kv(pass.kernels().to_half, pass.cache.layout(), pass.first_position + t, k + offset,
-               v + offset, pass.cache.head(index, h));
+               v + offset, pass.cache.head(slot, h));
     }
   });
 }
@@ -185,29 +213,62 @@ void add_to_residual(const Pass& pass, int32_t t, std::span<const float> post_no
   pass.kernels().add(row(pass.ws.x, t, width), out, width);
 }
 
-// out = Wo sub_norm(attention(rope(Wq n), rope(Wk n), Wv n)), n = norm(x), once the layer before has been added to x.
-void attention_block(const Pass& pass, std::span<const LayerWeights> layers, int32_t index) {
-  const LayerWeights& layer = layers[static_cast<size_t>(index)];
-  Workspace& ws = pass.ws;
+// products = W norm(x), once the layer before has been added to x.
+void multiply_layer_input(const Pass& pass, std::span<const LayerWeights> layers, int32_t index,
+                          std::span<const Product> products) {
   const int32_t width = pass.config.width;
-  const Product qkv[] = {{&layer.q, ws.q.data()}, {&layer.k, ws.k.data()}, {&layer.v, ws.v.data()}};
-  multiply_normed(pass, PassPart::kProjections, {ws.x, layer.attn_norm, ws.norm, width}, qkv, width,
-                  [&](int32_t t) {
+  multiply_normed(pass, PassPart::kProjections,
+                  {pass.ws.x, layers[static_cast<size_t>(index)].attn_norm, pass.ws.norm, width},
+                  products, width, [&](int32_t t) {
                     if (index > 0) {
                       add_to_residual(pass, t,
                                       layers[static_cast<size_t>(index - 1)].ffn_post_norm);
                     }
                   });
+}
+
+// out = Wo sub_norm(attention(rope(Wq n), rope(Wk n), Wv n)), n = norm(x).
+void attention_block(const Pass& pass, std::span<const LayerWeights> layers, int32_t index) {
+  const LayerWeights& layer = layers[static_cast<size_t>(index)];
+  Workspace& ws = pass.ws;
+  const ModelConfig& config = pass.config;
+  const int32_t slot = config.slot(index);
+  const Product qkv[] = {{&layer.q, (config.gated_attention ? ws.q_gate : ws.q).data()},
+                         {&layer.k, ws.k.data()},
+                         {&layer.v, ws.v.data()}};
+  multiply_layer_input(pass, layers, index, qkv);
   rotate_and_store(pass, layer, index);
   pass.compute.lap(PassPart::kRest);
-  attend(pass.config, pass.compute, pass.cache,
-         {ws.q.data(), ws.attention.data(), pass.tokens, pass.first_position, index,
-          pass.config.layer_configs[static_cast<size_t>(index)].window},
+  attend(config, pass.compute, pass.cache,
+         {ws.q.data(), ws.attention.data(), pass.tokens, pass.first_position, slot,
+          config.layer_configs[static_cast<size_t>(index)].window},
          ws.attention_memory);
   pass.compute.lap(PassPart::kAttention);
   const Product output[] = {{&layer.o, ws.out.data()}};
   multiply_normed(pass, PassPart::kProjections,
-                  {ws.attention, layer.attn_sub_norm, ws.q, pass.config.q_width()}, output, 0,
+                  {ws.attention, layer.attn_sub_norm, ws.q, config.q_width()}, output, 0,
+                  [&](int32_t t) {
+                    if (config.gated_attention) {
+                      gate_attention(pass, t);
+                    }
+                  });
+}
+
+// out = Wout delta_net(Wqkv n, ...), n = norm(x).
+void recurrent_block(const Pass& pass, std::span<const LayerWeights> layers, int32_t index) {
+  const DeltaNetWeights& w = *layers[static_cast<size_t>(index)].delta_net;
+  DeltaNetMemory& memory = pass.ws.delta_net;
+  const Product inputs[] = {{&w.qkv, memory.qkv.data()},
+                            {&w.gate, memory.gate.data()},
+                            {&w.alpha, memory.alpha.data()},
+                            {&w.beta, memory.beta.data()}};
+  multiply_layer_input(pass, layers, index, inputs);
+  delta_net(pass.config, pass.compute, w, memory, pass.cache.recurrent(), pass.config.slot(index),
+            pass.tokens);
+  pass.compute.lap(PassPart::kAttention);
+  const Product output[] = {{&w.out, pass.ws.out.data()}};
+  multiply_normed(pass, PassPart::kProjections,
+                  {memory.out, {}, memory.out, pass.config.delta_net.values()}, output, 0,
                   [](int32_t) {});
 }
 
@@ -254,7 +315,11 @@ bool run_layers(const Pass& pass, std::span<const LayerWeights> layers, Compute&
     if (tuner != nullptr) {
       compute.threads = tuner->threads_for_layer(index);
     }
-    attention_block(pass, layers, index);
+    if (layers[i].delta_net) {
+      recurrent_block(pass, layers, index);
+    } else {
+      attention_block(pass, layers, index);
+    }
     feed_forward_block(pass, layers[i]);
     if (tuner != nullptr) {
       const Clock::time_point end = Clock::now();
@@ -273,12 +338,15 @@ bool run_layers(const Pass& pass, std::span<const LayerWeights> layers, Compute&
 size_t scratch_bytes(const KernelTable& kernels, const DecoderWeights& weights, int32_t batch) {
   size_t most = linear_scratch_bytes(kernels, weights.head, std::min(batch, kLogitsBatch));
   for (const LayerWeights& layer : weights.layers) {
-    for (const Linear* w :
-         {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) {
-      most = std::max(most, linear_scratch_bytes(kernels, *w, batch));
-    }
+    layer.for_each_linear(
+        [&](const Linear& w) { most = std::max(most, linear_scratch_bytes(kernels, w, batch)); });
   }
   return most;
+}
+
+// The widest input of any product.
+int32_t widest_input(const ModelConfig& config) {
+  return std::max({config.width, config.q_width(), config.ffn, config.delta_net.values()});
 }
 
 }  // namespace
@@ -295,34 +363,37 @@ Workspace::Workspace(const ModelConfig& config, const DecoderWeights& weights,
   q = floats(config.q_width());
   k = floats(config.kv_width());
   v = floats(config.kv_width());
+  q_gate = floats(config.gated_attention ? 2 * config.q_width() : 0);
   attention = floats(config.q_width());
   gate = floats(config.ffn);
   up = floats(config.ffn);
   const auto ropes = static_cast<int32_t>(config.ropes.size());
   cos = floats(ropes * config.most_rope_dims() / 2);
   sin = floats(ropes * config.most_rope_dims() / 2);
-  const int32_t widest = std::max({config.width, config.q_width(), config.ffn});
-  input = floats(config.input_norms ? widest : 0);
+  input = floats(config.input_norms ? widest_input(config) : 0);
   attention_memory =
       AttentionMemory(config, cache.layout(), batch, cache.capacity(), compute.threads);
+  delta_net = DeltaNetMemory(config, batch);
   trits = AlignedArray<int8_t>(static_cast<size_t>(config.width));
   logits =
       AlignedArray<float>(static_cast<size_t>(kLogitsBatch) * static_cast<size_t>(config.vocab));
   head = HeadWorkspace(weights.head, compute.threads);
-  quantized = QuantizedRows(batch, widest);
+  quantized = QuantizedRows(batch, widest_input(config));
   scratch = ThreadScratch(compute.threads, scratch_bytes(*compute.kernels, weights, batch));
 }
 
 size_t Workspace::bytes(const ModelConfig& config, const KvLayout& kv, int64_t batch,
                         int64_t context, int threads) {
-  const int64_t widest = std::max({config.width, config.q_width(), config.ffn});
-  const int64_t per_token = 3 * int64_t{config.width} + 2 * config.q_width() +
+  const int64_t widest = widest_input(config);
+  const int64_t per_token = 3 * int64_t{config.width} +
+                            (config.gated_attention ? 4 : 2) * int64_t{config.q_width()} +
                             2 * config.kv_width() + 2 * int64_t{config.ffn} +
                             static_cast<int64_t>(config.ropes.size()) * config.most_rope_dims() +
                             (config.input_norms ? widest : 0) + widest / 4;
   return static_cast<size_t>(batch * per_token + kLogitsBatch * int64_t{config.vocab}) *
              sizeof(float) +
-         AttentionMemory::bytes(config, kv, batch, context, threads);
+         AttentionMemory::bytes(config, kv, batch, context, threads) +
+         DeltaNetMemory::bytes(config, batch);
 }
 
 bool decoder_forward(const ModelConfig& config, const DecoderWeights& weights,
@@ -333,9 +404,13 @@ bool decoder_forward(const ModelConfig& config, const DecoderWeights& weights,
   TERN_CHECK(count >= 1 && count <= ws.batch, "a forward pass takes 1 to batch tokens");
   TERN_CHECK(first_position >= 0 && first_position + count <= cache.capacity(),
              "no room in the KV cache");
+  RecurrentState& recurrent = cache.recurrent();
+  TERN_CHECK(!recurrent.exists() || recurrent.position() == first_position,
+             "a recurrent state goes on where it stands");
   if (compute.profile != nullptr) {
     compute.profile->start();
   }
+  recurrent.begin();
   Compute in_use = compute;
   if (compute.tuner != nullptr) {
     in_use.threads = std::min(compute.threads, compute.tuner->begin_pass());
@@ -355,6 +430,9 @@ bool decoder_forward(const ModelConfig& config, const DecoderWeights& weights,
     compute_angles(pass);
     finished = run_layers(pass, weights.layers, in_use, keep_going);
   });
+  if (finished) {
+    recurrent.commit(first_position + count);
+  }
   compute.lap(PassPart::kRest);
   return finished;
 }

@@ -2,6 +2,7 @@
 // The forward pass of a decoder-only transformer: the page to read first.
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "engine/model/weights.h"
 #include "engine/run/attention.h"
 #include "engine/run/compute.h"
+#include "engine/run/delta_net.h"
 #include "engine/run/head.h"
 #include "engine/run/kv_cache.h"
 #include "engine/run/linear.h"
@@ -21,7 +23,27 @@ namespace tern {
 struct LayerWeights {
   std::span<const float> attn_norm, q_norm, k_norm, attn_sub_norm, attn_post_norm;
   std::span<const float> ffn_norm, ffn_sub_norm, ffn_post_norm;
-  Linear q, k, v, o, gate, up, down;
+  Linear q, k, v, o;                         // of attention layers
+  std::optional<DeltaNetWeights> delta_net;  // of recurrent ones
+  Linear gate, up, down;
+
+  // Calls f(linear) for every matrix that the layer has.
+  template <class F>
+  void for_each_linear(F f) const {
+    if (delta_net) {
+      for (const Linear* w : {&delta_net->qkv, &delta_net->gate, &delta_net->alpha,
+                              &delta_net->beta, &delta_net->out}) {
+        f(*w);
+      }
+    } else {
+      for (const Linear* w : {&q, &k, &v, &o}) {
+        f(*w);
+      }
+    }
+    for (const Linear* w : {&gate, &up, &down}) {
+      f(*w);
+    }
+  }
 };
 
 struct DecoderWeights {
@@ -44,6 +66,7 @@ class Workspace {
   AlignedArray<float> x;          // batch x width: the residual stream
   AlignedArray<float> norm;       // batch x width
   AlignedArray<float> q, k, v;    // batch x q_width, kv_width, kv_width
+  AlignedArray<float> q_gate;     // batch x heads x (query, gate), where attention is gated
   AlignedArray<float> attention;  // batch x q_width
   AlignedArray<float> out;        // batch x width: what a block adds to x
   AlignedArray<float> gate, up;   // batch x ffn
@@ -53,13 +76,14 @@ class Workspace {
   AlignedArray<float> logits;     // kLogitsBatch x vocab
   QuantizedRows quantized;
   AttentionMemory attention_memory;
+  DeltaNetMemory delta_net;
   HeadWorkspace head;
   ThreadScratch scratch;
 };
 
 // Runs `tokens` (1 to workspace.batch ids within the vocabulary) at positions first_position and on; there must be room for
-// them in `cache`. Afterwards workspace.x holds the last layer's output of each token. Asks `keep_going` between layers;
-// returns false, with the cache's new positions undefined, as soon as that does.
+// them in `cache`, whose recurrent state, if any, is that of first_position positions. Afterwards workspace.x holds the last layer's output of each token. Asks `keep_going` between layers;
+// returns false, with the cache's new positions undefined (and the recurrent state as before), as soon as that does.
 bool decoder_forward(const ModelConfig& config, const DecoderWeights& weights,
                      const Compute& compute, KvCache& cache, Workspace& workspace,
                      std::span<const int32_t> tokens, int32_t first_position,

@@ -5,6 +5,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "engine/arch/model.h"
 #include "engine/base/result.h"
@@ -30,9 +31,12 @@ inline constexpr int32_t kDefaultContext = 8192;
 struct MemoryPlan {
   int32_t context = 0;
   uint64_t kv_cache = 0;
+  uint64_t recurrent_state = 0;  // of layers that keep one; independent of the context
   uint64_t workspace = 0;
   uint64_t available = 0;  // when asked; 0 = unknown
   std::string notice;      // set if the context is less than was asked for
+
+  uint64_t total() const { return kv_cache + recurrent_state + workspace; }
 };
 
 // Decides on the context: what was asked for, at most what the memory available now allows.
@@ -58,7 +62,9 @@ class Session {
   // wants no more logits. How tokens are cut into calls changes no bit of any logits.
   bool append_each(std::span<const TokenId> tokens, LogitsSink sink,
                    KeepGoing keep_going = always(), const LogitsWanted& wanted_logits = {});
-  // Forgets all positions from `length` on.
+  // Forgets all positions from `length` on. Recurrent layers cannot be cut anywhere: the next call then computes anew what lies
+  // between the latest state that was kept and `length`. States are kept of before the last pass and of near the end of the
+  // last long prompt.
   void rewind(int32_t length);
 
   int32_t length() const { return length_; }
@@ -70,7 +76,11 @@ class Session {
 
  private:
   static KeepGoing always();
-  bool forward(std::span<const TokenId> tokens, KeepGoing keep_going);
+  bool forward(int32_t begin, int32_t end, KeepGoing keep_going);
+  int32_t computed();
+  // Called after each pass: rows of the workspace that belong to tokens of this call.
+  using AfterPass = FunctionRef<void(int32_t first, int32_t count)>;
+  bool read(std::span<const TokenId> tokens, KeepGoing keep_going, AfterPass after_pass);
   std::span<const float> logits(int32_t first, int32_t count, const LogitsWanted& wanted);
 
   std::shared_ptr<const Model> model_;
@@ -80,6 +90,7 @@ class Session {
   MemoryPlan plan_;
   KvCache cache_;
   Workspace workspace_;
+  std::vector<TokenId> held_;  // the tokens of all positions
   int32_t length_ = 0;
 };
 

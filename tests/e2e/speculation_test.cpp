@@ -19,6 +19,7 @@ namespace {
 
 constexpr char kTiny[] = "models/tern-tiny.gguf";
 constexpr char kBitnet[] = "tests/golden/models/bitnet-b1.58-i2_s.gguf";
+constexpr char kHybrid[] = "tests/golden/hybrid/qwen35-f16.gguf";  // recurrent layers
 constexpr int32_t kContext = 96;
 constexpr std::string_view kReplacement = "\xEF\xBF\xBD";  // U+FFFD, for what is no character
 
@@ -223,9 +224,9 @@ TEST(SpeculationEquality, PromptLookupOnTheDefaultModel) {
 }
 
 TEST(SpeculationEquality, PromptLookupOnGoldenModels) {
-  for (const char* name :
-       {"bitnet-b1.58-i2_s-q6_k", "bitnet-25-i2_s", "llama-k-quants", "qwen3-tied-f16"}) {
-    const auto model = load(std::string("tests/golden/models/") + name + ".gguf");
+  for (const char* name : {"models/bitnet-b1.58-i2_s-q6_k", "models/bitnet-25-i2_s",
+                           "models/llama-k-quants", "models/qwen3-tied-f16", "hybrid/qwen35-f16"}) {
+    const auto model = load(std::string("tests/golden/") + name + ".gguf");
     EXPECT_GT(expect_equal(model, lookup({5, false}), 75, 5).proposed, 100) << name;
     expect_equal(model, lookup(kAutoSpeculation), 25, 6);
   }
@@ -288,10 +289,14 @@ TEST(Speculation, FillsTheContextToItsEnd) {
   }
 }
 
+class SpeculationOf : public ::testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(Kinds, SpeculationOf, ::testing::Values(kBitnet, kHybrid),
+                         [](const auto& test) { return test.index == 0 ? "plain" : "recurrent"; });
+
 // A sink that says no after any number of calls: what was shown is the beginning of the plain text, and the next request is
 // answered as if nothing had happened.
-TEST(Speculation, CanBeCancelledAnywhere) {
-  const auto model = load(kBitnet);
+TEST_P(SpeculationOf, CanBeCancelledAnywhere) {
+  const auto model = load(GetParam());
   Session session = start(model);
   Request request;
   request.prompt = "Once upon a time";
@@ -336,13 +341,13 @@ TEST(Speculation, CanBeCancelledAnywhere) {
 }
 
 // A conversation: each request begins with the text so far, which is not read again.
-TEST(Speculation, ConversationsGoOn) {
-  const auto model = load(kTiny);
+TEST_P(SpeculationOf, ConversationsGoOn) {
+  const auto model = load(GetParam() == kBitnet ? kTiny : kHybrid);
   LocalCompleter completer(start(model), lookup({6, false}));
   Session session = start(model);
   Request request;
   request.prompt = "Once upon a time";
-  request.max_tokens = 12;
+  request.max_tokens = GetParam() == kBitnet ? 12 : 4;  // a byte a token: it must fit the context
   for (uint64_t turn = 0; turn < 5; ++turn) {
     request.sampling.seed = turn;
     const Plain expected = plain(session, request);

@@ -112,7 +112,8 @@ INSTANTIATE_TEST_SUITE_P(
                       "tests/golden/models/llama-tq2_0-groups.gguf",
                       "tests/golden/models/llama-k-quants.gguf",
                       "tests/golden/models/llama-q8_0.gguf", "tests/golden/models/llama-bf16.gguf",
-                      "tests/golden/models/qwen3-tied-f16.gguf"),
+                      "tests/golden/models/qwen3-tied-f16.gguf",
+                      "tests/golden/hybrid/qwen35-i2_s.gguf"),
     [](const auto& test) {
       std::string name = std::filesystem::path(test.param).stem().string();
       std::replace_if(

@@ -1,0 +1,187 @@
+// Decoders with recurrent layers: logits of transformers (tests/golden/hybrid/make_hybrid.py), and that a state that cannot be
+// cut leaves no trace of what was rewound, cancelled or computed again.
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <random>
+#include <stdexcept>
+
+#include "engine/session/session.h"
+#include "kernels/select.h"
+#include "tests/support/logits.h"
+#include "tests/support/source_dir.h"
+
+namespace tern {
+namespace {
+
+const std::filesystem::path kFolder = testing::source_path("tests/golden/hybrid");
+
+struct Golden {
+  std::vector<int32_t> tokens;
+  size_t vocab = 0;
+  std::vector<float> logits;  // of the last tokens
+};
+
+Golden read_golden(const std::string& name) {
+  const auto manifest = nlohmann::json::parse(std::ifstream(kFolder / "manifest.json"));
+  Golden golden{manifest["tokens"], manifest["vocabulary"], {}};
+  golden.logits.resize(std::filesystem::file_size(kFolder / (name + ".f32")) / sizeof(float));
+  std::ifstream in(kFolder / (name + ".f32"), std::ios::binary);
+  in.read(reinterpret_cast<char*>(golden.logits.data()),
+          static_cast<std::streamsize>(golden.logits.size() * sizeof(float)));
+  if (!in || golden.logits.size() % golden.vocab != 0 || golden.logits.empty()) {
+    throw std::runtime_error(name + ".f32 does not hold whole rows of logits");
+  }
+  return golden;
+}
+
+// How far the last logits of passes of `batch` tokens are from transformers'.
+double distance(const std::filesystem::path& file, const Golden& golden, int32_t batch) {
+  const TensorFile opened = std::move(TensorFile::open(file)).value();
+  std::vector<float> logits =
+      testing::DecoderRunner(opened, best_table(), 2).logits(golden.tokens, batch);
+  logits.erase(logits.begin(), logits.end() - static_cast<int64_t>(golden.logits.size()));
+  return testing::overall(testing::differences(logits, golden.logits, golden.vocab));
+}
+
+class Hybrid : public ::testing::TestWithParam<const char*> {};
+
+// One pass, passes that cut the text anywhere, and token by token. What is left is the F16 cache of the attention layers, and
+// in ternary models activations that rounding moves (golden_test.cpp).
+TEST_P(Hybrid, AgreesWithTransformers) {
+  const Golden golden = read_golden(GetParam());
+  const bool ternary = std::string(GetParam()).ends_with("i2_s");
+  for (const int32_t batch : {80, 33, 7, 1}) {
+    EXPECT_LT(distance(kFolder / (std::string(GetParam()) + ".gguf"), golden, batch),
+              ternary ? 0.04 : 1e-3)
+        << "passes of " << batch;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, Hybrid, ::testing::Values("qwen35-f16", "qwen35-i2_s"),
+                         [](const auto& test) {
+                           std::string name = test.param;
+                           std::ranges::replace(name, '-', '_');
+                           return name;
+                         });
+
+class Rewinding : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    LoadOptions options;
+    options.compute = Compute{&best_table(), 1};
+    model_ = Model::load(kFolder / "qwen35-f16.gguf", options).value();
+    for (int32_t i = 0; i < 200; ++i) {
+      text_.push_back(static_cast<TokenId>(random_() % 268));
+    }
+  }
+
+  Session start(int threads = 1, int32_t batch = 48) {
+    SessionOptions options;
+    options.context = 256;
+    options.threads = threads;
+    options.batch = batch;
+    return std::move(Session::create(model_, options)).value();
+  }
+  static std::vector<float> copy(std::span<const float> logits) {
+    return {logits.begin(), logits.end()};
+  }
+  // The last logits of a session that has seen nothing but `tokens`.
+  std::vector<float> fresh(std::span<const TokenId> tokens) { return copy(start().append(tokens)); }
+
+  std::mt19937 random_{5};
+  std::shared_ptr<const Model> model_;
+  std::vector<TokenId> text_;
+};
+
+TEST_F(Rewinding, BatchesAndThreadsChangeNoBit) {
+  const auto all = [&](Session session, size_t piece) {
+    std::vector<float> logits;
+    for (size_t at = 0; at < text_.size(); at += piece) {
+      session.append_each(std::span(text_).subspan(at, std::min(piece, text_.size() - at)),
+                          [&](std::span<const float> row) {
+                            logits.insert(logits.end(), row.begin(), row.end());
+                            return true;
+                          });
+    }
+    return logits;
+  };
+  const std::vector<float> expected = all(start(), 1);
+  EXPECT_EQ(all(start(1, 200), 200), expected);
+  EXPECT_EQ(all(start(3), 61), expected);
+  EXPECT_EQ(all(start(2), 2), expected);
+}
+
+// A conversation that goes back anywhere, also behind every state that was kept, and on with other tokens.
+TEST_F(Rewinding, LeavesNoTrace) {
+  Session session = start(2);
+  std::vector<TokenId> held;
+  for (int step = 0; step < 60; ++step) {
+    if (!held.empty() && random_() % 3 != 0) {
+      // Mostly within the last pass, as speculation does; sometimes anywhere.
+      const size_t back = random_() % 4 == 0 ? random_() % (held.size() + 1)
+                                             : random_() % std::min<size_t>(held.size(), 6);
+      held.resize(held.size() - back);
+      session.rewind(static_cast<int32_t>(held.size()));
+    }
+    const size_t most = step % 7 == 0 ? 120 : 5;
+    const size_t count =
+        std::min<size_t>(1 + random_() % most, static_cast<size_t>(session.room()));
+    if (count == 0) {
+      held.clear();
+      session.rewind(0);
+      continue;
+    }
+    std::vector<TokenId> more;
+    for (size_t i = 0; i < count; ++i) {
+      more.push_back(static_cast<TokenId>(random_() % 268));
+    }
+    held.insert(held.end(), more.begin(), more.end());
+    ASSERT_EQ(copy(session.append(more)), fresh(held)) << "step " << step;
+    ASSERT_EQ(session.length(), static_cast<int32_t>(held.size()));
+  }
+}
+
+// Cancelled after any number of layers of any pass, the session is as before.
+TEST_F(Rewinding, CancelledPassesLeaveNoTrace) {
+  const auto prompt = std::span(text_).first(70);
+  const auto more = std::span(text_).subspan(70, 100);
+  const std::vector<float> expected = fresh(std::span(text_).first(170));
+  bool cancelled = true;
+  for (int patience = 0; cancelled; ++patience) {
+    ASSERT_LT(patience, 100);
+    Session session = start();
+    session.append(prompt);
+    int layers = 0;
+    cancelled = session.append(more, [&] { return layers++ < patience; }).empty();
+    EXPECT_EQ(session.length(), cancelled ? 70 : 170);
+    if (cancelled) {
+      ASSERT_EQ(copy(session.append(more)), expected) << patience;
+    }
+  }
+}
+
+// What costs time: how many tokens are computed again, seen as passes through the layers.
+TEST_F(Rewinding, GoesOnFromTheStateBeforeThePromptsEnd) {
+  Session session = start(1, 16);
+  session.append(std::span(text_).first(160));
+  session.append(std::span(text_).subspan(160, 1));
+  session.append(std::span(text_).subspan(161, 1));
+  session.rewind(155);
+  int layers = 0;
+  session.append(std::span(text_).subspan(155, 1), [&] { return ++layers > 0; });
+  EXPECT_EQ(layers, 5);  // one pass of four tokens: the state of 152 was kept
+}
+
+TEST_F(Rewinding, PlansItsMemory) {
+  const MemoryPlan plan = plan_memory(model_->config(), {.context = 256}, 0);
+  EXPECT_EQ(plan.kv_cache, 2ULL * 2 * 1 * 2 * 16 * 256);  // one attention layer of five
+  // Three states of four layers: 6 heads of 8 x 8, and 3 inputs of the 80 channels.
+  EXPECT_EQ(plan.recurrent_state, 3ULL * 4 * (6 * 8 * 8 + 3 * 80) * sizeof(float));
+}
+
+}  // namespace
+}  // namespace tern
