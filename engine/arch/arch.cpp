@@ -9,7 +9,11 @@ constexpr ArchSpec kArchitectures[] = {
     {"bitnet", configure_bitnet},
     {"bitnet-25", configure_bitnet_2b},
     {"bitnet-b1.58", configure_bitnet_2b},
+    {"cohere2", configure_cohere2},
+    {"gemma3", configure_gemma3},
+    {"hunyuan-dense", configure_hunyuan},
     {"llama", configure_llama},
+    {"minicpm", configure_minicpm},
     {"qwen3", configure_qwen3},
     {"qwen35", configure_qwen35},
 };
@@ -141,6 +145,8 @@ Result<ModelConfig> read_config(const TensorFile& file, std::vector<std::string>
   }
   ASSIGN_OR_RETURN(ModelConfig config, read_model_config(file));
   RETURN_IF_ERROR(spec->configure(file, config, notices));
+  // The BitNet embedding models keep the architecture of the model that they were made from, with a norm before every projection.
+  config.input_norms = file.find("blk.0.attn_q_norm_in.weight") != nullptr;
   // Containers may order the rows of queries and keys in another way than GGUF files of the architecture do.
   ASSIGN_OR_RETURN(const std::optional<bool> rotate_half, file.get_bool("tern.rope.rotate_half"));
   for (Rope& rope : config.ropes) {
@@ -163,7 +169,11 @@ Result<DecoderWeights> bind_decoder(const ModelConfig& config, Weights& weights,
   const char* head = weights.has("output.weight") ? "output.weight" : "token_embd.weight";
   ASSIGN_OR_RETURN(decoder.head, weights.head(head, config.vocab, config.width, head_type));
   decoder.head.scale *= config.logit_scale;
-  weights.ignore("rope_freqs.weight");  // read with the configuration
+  // Read with the configuration.
+  for (const char* factors :
+       {"rope_freqs.weight", "rope_factors_short.weight", "rope_factors_long.weight"}) {
+    weights.ignore(factors);
+  }
   for (int32_t index = 0; index < config.unused_layers; ++index) {
     weights.ignore_all("blk." + std::to_string(config.layers + index) + ".");
   }

@@ -19,7 +19,19 @@ Result<void> configure_bitnet_2b(const TensorFile& file, ModelConfig& config,
 // "llama": Llama, Falcon3, Falcon-E, TriLM.
 Result<void> configure_llama(const TensorFile& file, ModelConfig& config,
                              std::vector<std::string>& notices);
-// "qwen3": Qwen3 and Bonsai.
+// "minicpm": MiniCPM, MiniCPM4, BitCPM.
+Result<void> configure_minicpm(const TensorFile& file, ModelConfig& config,
+                               std::vector<std::string>& notices);
+// "gemma3": Gemma 3 (text), bitnet-embedding-270m.
+Result<void> configure_gemma3(const TensorFile& file, ModelConfig& config,
+                              std::vector<std::string>& notices);
+// "hunyuan-dense": Hunyuan dense models, Hy-MT.
+Result<void> configure_hunyuan(const TensorFile& file, ModelConfig& config,
+                               std::vector<std::string>& notices);
+// "cohere2": Command R7B, Command A, Takane.
+Result<void> configure_cohere2(const TensorFile& file, ModelConfig& config,
+                               std::vector<std::string>& notices);
+// "qwen3": Qwen3, Bonsai, bitnet-embedding-0.6b.
 Result<void> configure_qwen3(const TensorFile& file, ModelConfig& config,
                              std::vector<std::string>& notices);
 

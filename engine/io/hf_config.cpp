@@ -15,10 +15,12 @@ struct Architecture {
   std::string_view theirs;  // "architectures" in config.json
   std::string_view ours;    // general.architecture
 };
-constexpr Architecture kArchitectures[] = {{"BitNetForCausalLM", "bitnet-b1.58"},
-                                           {"BitnetForCausalLM", "bitnet"},
-                                           {"LlamaForCausalLM", "llama"},
-                                           {"Qwen3ForCausalLM", "qwen3"}};
+constexpr Architecture kArchitectures[] = {
+    {"BitNetForCausalLM", "bitnet-b1.58"}, {"BitnetForCausalLM", "bitnet"},
+    {"Cohere2ForCausalLM", "cohere2"},     {"Gemma3ForCausalLM", "gemma3"},
+    {"Gemma3TextModel", "gemma3"},         {"HunYuanDenseV1ForCausalLM", "hunyuan-dense"},
+    {"LlamaForCausalLM", "llama"},         {"MiniCPMForCausalLM", "minicpm"},
+    {"Qwen3ForCausalLM", "qwen3"},         {"Qwen3Model", "qwen3"}};
 
 Error expected(const std::string& key, const std::string& what, const Json& found) {
   return Error{"config.json: key " + key + ": expected " + what + ", found " +
@@ -74,12 +76,28 @@ class Translator {
     return {};
   }
   Result<void> real(const char* from, const char* to) { return real(config_, from, to); }
+  // A number of config.json, or `fallback`.
+  double number_or(const Json& object, const char* key, double fallback) const {
+    const Json* value = find(object, key);
+    return value != nullptr && value->is_number() ? value->get<double>() : fallback;
+  }
+  double number_or(const char* key, double fallback) const {
+    return number_or(config_, key, fallback);
+  }
+  void set_real(const char* to, double value) { out_.set(prefix_ + to, value); }
 
   Result<void> rope();
+  Result<void> activation();
+  // Which layers have a window.
+  Result<void> windows();
 
  private:
   Result<void> scaling(const Json& rope);
   Result<void> llama3_factors(const Json& rope);
+  Result<void> long_factors(const Json& rope);
+  Result<void> dynamic_alpha(const Json& rope);
+  // Values of a head; 0 if config.json does not say.
+  int64_t head_dims() const;
 
   const Json& config_;
   std::string prefix_;
@@ -91,9 +109,17 @@ Result<void> Translator::rope() {
   const Json* parameters = find(config_, "rope_parameters");
   const Json* old = find(config_, "rope_scaling");
   if (parameters != nullptr) {
+    // Models with two kinds of layers have two sets of parameters.
+    const Json* windowed = find(*parameters, "sliding_attention");
+    if (windowed != nullptr) {
+      RETURN_IF_ERROR(real(*windowed, "rope_theta", "rope.freq_base_swa"));
+    }
+    const Json* full = find(*parameters, "full_attention");
+    parameters = full != nullptr ? full : parameters;
     RETURN_IF_ERROR(real(*parameters, "rope_theta", "rope.freq_base"));
     return scaling(*parameters);
   }
+  RETURN_IF_ERROR(real("rope_local_base_freq", "rope.freq_base_swa"));
   RETURN_IF_ERROR(real("rope_theta", "rope.freq_base"));
   return old == nullptr ? Result<void>() : scaling(*old);
 }
@@ -109,6 +135,12 @@ Result<void> Translator::scaling(const Json& rope) {
   if (kind == "llama3") {
     return llama3_factors(rope);
   }
+  if (kind == "longrope") {
+    return long_factors(rope);
+  }
+  if (kind == "dynamic" && prefix_ == "hunyuan-dense.") {
+    return dynamic_alpha(rope);
+  }
   if (kind == "linear" || kind == "yarn") {
     out_.set(prefix_ + "rope.scaling.type", out_.keep(kind));
     RETURN_IF_ERROR(real(rope, "factor", "rope.scaling.factor"));
@@ -120,33 +152,20 @@ Result<void> Translator::scaling(const Json& rope) {
     }
     return {};
   }
-  return Error{"config.json: key rope_type: expected default, linear, llama3 or yarn, found " +
-               printable(kind) + "; the model would be run wrongly."};
+  return Error{
+      "config.json: key rope_type: expected default, linear, llama3, longrope or yarn, found " +
+      printable(kind) + "; the model would be run wrongly."};
 }
 
 // Llama 3.1's scaling: slow pairs turn `factor` times slower, fast ones as before, those between by a mixture; written as one
 // divisor a pair, as GGUF files carry it. Source: the Llama 3.1 model card's code.
 Result<void> Translator::llama3_factors(const Json& rope) {
-  const auto number = [&](const char* key, double fallback) {
-    const Json* value = find(rope, key);
-    return value != nullptr && value->is_number() ? value->get<double>() : fallback;
-  };
-  const double factor = number("factor", 8);
-  const double low = number("low_freq_factor", 1);
-  const double high = number("high_freq_factor", 4);
-  const double original = number("original_max_position_embeddings", 8192);
-  const Json* theta = find(rope, "rope_theta");
-  theta = theta != nullptr ? theta : find(config_, "rope_theta");
-  const double base = theta != nullptr && theta->is_number() ? theta->get<double>() : 10000;
-  const Json* head = find(config_, "head_dim");
-  int64_t dims = head != nullptr && head->is_number_integer() ? head->get<int64_t>() : 0;
-  if (dims == 0) {
-    const Json* width = find(config_, "hidden_size");
-    const Json* heads = find(config_, "num_attention_heads");
-    const bool known = width != nullptr && heads != nullptr && width->is_number_integer() &&
-                       heads->is_number_integer() && heads->get<int64_t>() > 0;
-    dims = known ? width->get<int64_t>() / heads->get<int64_t>() : 0;
-  }
+  const double factor = number_or(rope, "factor", 8);
+  const double low = number_or(rope, "low_freq_factor", 1);
+  const double high = number_or(rope, "high_freq_factor", 4);
+  const double original = number_or(rope, "original_max_position_embeddings", 8192);
+  const double base = number_or(rope, "rope_theta", number_or("rope_theta", 10000));
+  const int64_t dims = head_dims();
   if (dims < 2 || dims > 65536 || !(factor > 0 && high > low && original > 0 && base > 0)) {
     return expected("rope_scaling", "the properties of llama3 scaling", rope);
   }
@@ -160,6 +179,120 @@ Result<void> Translator::llama3_factors(const Json& rope) {
     divisors.push_back(static_cast<float>(1 / ((1 - share) / factor + share)));
   }
   out_.add_floats("rope_freqs.weight", std::move(divisors));
+  return {};
+}
+
+int64_t Translator::head_dims() const {
+  if (const Json* head = find(config_, "head_dim"); head != nullptr && head->is_number_integer()) {
+    return head->get<int64_t>();
+  }
+  const Json* width = find(config_, "hidden_size");
+  const Json* heads = find(config_, "num_attention_heads");
+  const bool known = width != nullptr && heads != nullptr && width->is_number_integer() &&
+                     heads->is_number_integer() && heads->get<int64_t>() > 0;
+  return known ? width->get<int64_t>() / heads->get<int64_t>() : 0;
+}
+
+// LongRoPE's two sets of divisors, as GGUF files carry them.
+Result<void> Translator::long_factors(const Json& rope) {
+  const Json* original = find(rope, "original_max_position_embeddings");
+  original = original != nullptr ? original : find(config_, "original_max_position_embeddings");
+  if (original == nullptr || !original->is_number_integer()) {
+    return expected("rope_scaling", "longrope with original_max_position_embeddings", rope);
+  }
+  out_.set(prefix_ + "rope.scaling.type", out_.keep("longrope"));
+  out_.set(prefix_ + "rope.scaling.original_context_length", original->get<int64_t>());
+  for (const char* which : {"short", "long"}) {
+    const Json* list = find(rope, (std::string(which) + "_factor").c_str());
+    std::vector<float> divisors;
+    for (size_t i = 0; list != nullptr && list->is_array() && i < list->size(); ++i) {
+      if (!(*list)[i].is_number()) {
+        return expected("rope_scaling", "lists of numbers in longrope", rope);
+      }
+      divisors.push_back((*list)[i].get<float>());
+    }
+    if (divisors.empty()) {
+      return expected("rope_scaling", "longrope with short_factor and long_factor", rope);
+    }
+    out_.add_floats("rope_factors_" + std::string(which) + ".weight", std::move(divisors));
+  }
+  return {};
+}
+
+// Hunyuan's "dynamic" scaling is none: a larger base for every length.
+Result<void> Translator::dynamic_alpha(const Json& rope) {
+  const double base = number_or(rope, "rope_theta", number_or("rope_theta", 10000));
+  const double alpha = number_or(rope, "alpha", 0);
+  const auto dims = static_cast<double>(head_dims());
+  if (!(alpha > 0 && dims > 2)) {
+    return expected("rope_scaling", "dynamic scaling with alpha", rope);
+  }
+  set_real("rope.freq_base", base * std::pow(alpha, dims / (dims - 2)));
+  return {};
+}
+
+Result<void> Translator::activation() {
+  const Json* name = find(config_, "hidden_activation");
+  name = name != nullptr ? name : find(config_, "hidden_act");
+  if (name == nullptr || !name->is_string()) {
+    return {};
+  }
+  const auto act = name->get<std::string>();
+  if (prefix_ == "gemma3." ? act != "gelu_pytorch_tanh" : act != "silu" && act != "relu2") {
+    return expected("hidden_act", "silu or relu2, gelu_pytorch_tanh for Gemma", *name);
+  }
+  out_.set(prefix_ + "hidden_activation", out_.keep(act));
+  return {};
+}
+
+Result<void> Translator::windows() {
+  if (const Json* use = find(config_, "use_sliding_window");
+      use != nullptr && use->is_boolean() && use->get<bool>()) {
+    return expected("use_sliding_window", "false (Tern computes full attention)", *use);
+  }
+  if (prefix_ != "gemma3." && prefix_ != "cohere2.") {
+    return {};  // a window that is not used
+  }
+  if (const Json* both = find(config_, "use_bidirectional_attention");
+      both != nullptr && both->is_boolean()) {
+    out_.set(prefix_ + "attention.causal", !both->get<bool>());
+  }
+  RETURN_IF_ERROR(integer("sliding_window", "attention.sliding_window"));
+  for (const char* period : {"_sliding_window_pattern", "sliding_window_pattern"}) {
+    RETURN_IF_ERROR(integer(period, "attention.sliding_window_pattern"));
+  }
+  if (const Json* types = find(config_, "layer_types"); types != nullptr && types->is_array()) {
+    std::vector<bool> windowed;
+    for (const Json& type : *types) {
+      if (type != "sliding_attention" && type != "full_attention") {
+        return expected("layer_types", "sliding_attention and full_attention", type);
+      }
+      windowed.push_back(type == "sliding_attention");
+    }
+    out_.set(prefix_ + "attention.sliding_window_pattern", MetaArray(std::move(windowed)));
+  }
+  return {};
+}
+
+// What is particular to an architecture.
+Result<void> translate_scales(const Json& config, std::string_view architecture, Translator& to) {
+  if (architecture == "minicpm") {
+    to.set_real("embedding_scale", to.number_or("scale_emb", 1));
+    to.set_real("residual_scale",
+                to.number_or("scale_depth", 1) / std::sqrt(to.number_or("num_hidden_layers", 1)));
+    to.set_real("logit_scale", to.number_or("hidden_size", 1) / to.number_or("dim_model_base", 1));
+  } else if (architecture == "gemma3") {
+    to.set_real("attention.scale", 1 / std::sqrt(to.number_or("query_pre_attn_scalar", 256)));
+    RETURN_IF_ERROR(to.real("final_logit_softcapping", "final_logit_softcapping"));
+    RETURN_IF_ERROR(to.real("attn_logit_softcapping", "attn_logit_softcapping"));
+  } else if (architecture == "cohere2") {
+    to.set_real("logit_scale", to.number_or("logit_scale", 0.0625));
+    RETURN_IF_ERROR(to.real("layer_norm_eps", "attention.layer_norm_epsilon"));
+    if (const Json* norms = find(config, "use_qk_norm");
+        norms != nullptr && norms->is_boolean() && norms->get<bool>()) {
+      return expected("use_qk_norm", "false", *norms);
+    }
+  }
   return {};
 }
 
@@ -183,20 +316,12 @@ Result<void> translate_config(const Json& config, HuggingFaceReader& out) {
   RETURN_IF_ERROR(to.integer("head_dim", "attention.value_length"));
   RETURN_IF_ERROR(to.real("rms_norm_eps", "attention.layer_norm_rms_epsilon"));
   RETURN_IF_ERROR(to.rope());
-  // GGUF files of the llama family reorder the rows of queries and keys so that pairs lie side by side; here they do not.
-  out.set("tern.rope.rotate_half", true);
-  if (const Json* act = find(config, "hidden_act"); act != nullptr && act->is_string()) {
-    const auto name = act->get<std::string>();
-    if (name != "silu" && name != "relu2") {
-      return expected("hidden_act", "silu or relu2", *act);
-    }
-    out.set(std::string(architecture) + ".hidden_activation", out.keep(name));
-  }
-  if (const Json* window = find(config, "use_sliding_window");
-      window != nullptr && window->is_boolean() && window->get<bool>()) {
-    return expected("use_sliding_window", "false (Tern computes full attention)", *window);
-  }
-  return {};
+  // GGUF files of the llama family reorder the rows of queries and keys so that pairs lie side by side; here they do not, but for
+  // Cohere, whose own code rotates neighbours.
+  out.set("tern.rope.rotate_half", architecture != "cohere2");
+  RETURN_IF_ERROR(to.activation());
+  RETURN_IF_ERROR(to.windows());
+  return translate_scales(config, architecture, to);
 }
 
 }  // namespace tern

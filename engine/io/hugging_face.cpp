@@ -1,6 +1,7 @@
 #include "engine/io/hugging_face.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "engine/base/half.h"
@@ -27,6 +28,8 @@ constexpr Rename kLayerNames[] = {{"input_layernorm", "attn_norm"},
                                   {"self_attn.o_proj", "attn_output"},
                                   {"self_attn.q_norm", "attn_q_norm"},
                                   {"self_attn.k_norm", "attn_k_norm"},
+                                  {"self_attn.query_layernorm", "attn_q_norm"},
+                                  {"self_attn.key_layernorm", "attn_k_norm"},
                                   {"self_attn.attn_sub_norm", "attn_sub_norm"},
                                   {"self_attn.inner_attn_ln", "attn_sub_norm"},
                                   {"mlp.gate_proj", "ffn_gate"},
@@ -35,15 +38,44 @@ constexpr Rename kLayerNames[] = {{"input_layernorm", "attn_norm"},
                                   {"mlp.ffn_sub_norm", "ffn_sub_norm"},
                                   {"mlp.ffn_layernorm", "ffn_sub_norm"}};
 
+// Gemma has norms behind its blocks too, and calls them otherwise.
+constexpr Rename kGemmaNames[] = {{"post_attention_layernorm", "post_attention_norm"},
+                                  {"pre_feedforward_layernorm", "ffn_norm"},
+                                  {"post_feedforward_layernorm", "post_ffw_norm"}};
+// A norm of a projection's own, under the names of the published models and of transformers.
+constexpr std::string_view kInputNorms[] = {".norm", ".rms_norm"};
+
 template <size_t N>
 std::string_view renamed(const Rename (&table)[N], std::string_view stem) {
   const auto found = std::ranges::find(table, stem, &Rename::theirs);
   return found == std::end(table) ? std::string_view() : found->ours;
 }
 
+bool is_input_norm(const std::string& name) {
+  return name.ends_with("_proj.norm.weight");
+}
+
+std::string layer_name(std::string_view part, bool gemma) {
+  for (const std::string_view norm : kInputNorms) {
+    if (part.ends_with(norm)) {
+      const std::string_view of = renamed(kLayerNames, part.substr(0, part.size() - norm.size()));
+      return of.empty() ? "" : std::string(of) + "_norm_in";
+    }
+  }
+  const std::string_view own = gemma ? renamed(kGemmaNames, part) : std::string_view();
+  return std::string(own.empty() ? renamed(kLayerNames, part) : own);
+}
+
+// The name of a tensor in a model with a head: models saved without one leave out the prefix.
+std::string full_name(std::string_view name) {
+  const bool inner =
+      name.starts_with("layers.") || name.starts_with("embed_tokens.") || name.starts_with("norm.");
+  return (inner ? "model." : "") + std::string(name);
+}
+
 // "model.layers.3.mlp.up_proj" as "blk.3.ffn_up"; names that no table has stay as they are, so that the error about a tensor nobody
 // asked for shows the file's own name.
-std::string gguf_stem(std::string_view stem) {
+std::string gguf_stem(std::string_view stem, bool gemma) {
   if (const std::string_view name = renamed(kGlobalNames, stem); !name.empty()) {
     return std::string(name);
   }
@@ -51,10 +83,9 @@ std::string gguf_stem(std::string_view stem) {
   if (stem.starts_with(kLayers)) {
     const size_t dot = stem.find('.', kLayers.size());
     if (dot != std::string_view::npos) {
-      const std::string_view name = renamed(kLayerNames, stem.substr(dot + 1));
+      const std::string name = layer_name(stem.substr(dot + 1), gemma);
       if (!name.empty()) {
-        return "blk." + std::string(stem.substr(kLayers.size(), dot - kLayers.size())) + "." +
-               std::string(name);
+        return "blk." + std::string(stem.substr(kLayers.size(), dot - kLayers.size())) + "." + name;
       }
     }
   }
@@ -105,12 +136,6 @@ Result<Quantization> read_quantization(const Json& config) {
     return Error{"config.json: key linear_class: expected bitlinear or autobitlinear, found " +
                  printable(linear) + ": whether scales multiply or divide depends on it."};
   }
-  if (const auto norm = found->find("use_rms_norm");
-      norm != found->end() && norm->is_boolean() && norm->get<bool>()) {
-    return Error{
-        "config.json: key use_rms_norm: expected false, found true; Tern does not compute norms "
-        "inside linear layers."};
-  }
   out.kind = linear == "bitlinear" ? Quantization::Kind::kDivide : Quantization::Kind::kMultiply;
   out.absmean =
       linear == "autobitlinear" && text_at(*found, "quantization_mode", "offline") == "online";
@@ -149,7 +174,7 @@ Result<Tensor> tensor_of(const Entry& entry, const Quantization& quantization) {
   if (entry.count == 0 || tensor.shape.size() > 4) {
     return Error{"expected 1 to 4 dimensions of at least 1, found another shape."};
   }
-  const bool linear = tensor.shape.size() == 2 && quantization.covers(entry.name);
+  const bool linear = tensor.shape.size() == 2 && quantization.covers(full_name(entry.name));
   if (entry.dtype == "U8" && linear && quantization.kind != Quantization::Kind::kNone) {
     tensor.shape[1] *= 4;
     tensor.format = &formats::kPackedRows;
@@ -168,26 +193,32 @@ Result<Tensor> tensor_of(const Entry& entry, const Quantization& quantization) {
   return tensor;
 }
 
+// The numbers of a small tensor.
+Result<std::vector<float>> numbers_of(const Entry& entry) {
+  std::vector<float> values(static_cast<size_t>(entry.count));
+  if (entry.dtype == "F32") {
+    std::memcpy(values.data(), entry.data.data(), values.size() * sizeof(float));
+    return values;
+  }
+  if (entry.dtype != "F16" && entry.dtype != "BF16") {
+    return Error{"expected F32, F16 or BF16, found " + entry.dtype + "."};
+  }
+  for (size_t i = 0; i < values.size(); ++i) {
+    uint16_t half = 0;
+    std::memcpy(&half, entry.data.data() + i * sizeof half, sizeof half);
+    const uint32_t bits = uint32_t{half} << 16U;
+    values[i] = entry.dtype == "F16" ? half_to_float(half) : std::bit_cast<float>(bits);
+  }
+  return values;
+}
+
 // The one number of a scale tensor.
 Result<float> number_of(const Entry& entry) {
-  float value = 0;
-  uint16_t half = 0;
   if (entry.count != 1) {
     return Error{"expected one number, found " + std::to_string(entry.count) + "."};
   }
-  if (entry.dtype == "F32") {
-    std::memcpy(&value, entry.data.data(), sizeof value);
-  } else if (entry.dtype == "F16") {
-    std::memcpy(&half, entry.data.data(), sizeof half);
-    value = half_to_float(half);
-  } else if (entry.dtype == "BF16") {
-    std::memcpy(&half, entry.data.data(), sizeof half);
-    const uint32_t bits = uint32_t{half} << 16U;
-    std::memcpy(&value, &bits, sizeof value);
-  } else {
-    return Error{"expected F32, F16 or BF16, found " + entry.dtype + "."};
-  }
-  return value;
+  ASSIGN_OR_RETURN(const std::vector<float> values, numbers_of(entry));
+  return values[0];
 }
 
 // The files that hold the tensors: one, or those that an index lists.
@@ -251,19 +282,26 @@ void HuggingFaceReader::add_floats(const std::string& name, std::vector<float> v
 }
 
 Result<void> HuggingFaceReader::read_tensors() {
-  ASSIGN_OR_RETURN(const Quantization quantization, read_quantization(config_));
+  ASSIGN_OR_RETURN(Quantization quantization, read_quantization(config_));
   ASSIGN_OR_RETURN(const std::vector<std::string> names, shard_names(folder_));
   const auto tied = config_.find("tie_word_embeddings");
   const bool is_tied = tied != config_.end() && tied->is_boolean() && tied->get<bool>();
+  ASSIGN_OR_RETURN(const std::optional<std::string_view> architecture,
+                   out_.get_string("general.architecture"));
+  const bool gemma = architecture == "gemma3";
   for (const std::string& name : names) {
     ASSIGN_OR_RETURN(MappedFile file, MappedFile::open(folder_ / name));
     auto entries = safetensors::read(file.bytes());
     if (!entries) {
       return entries.error().in(file.path().string());
     }
+    // The BitNet embedding models publish float weights, which their own code rounds, without a word of it in config.json.
+    quantization.absmean |= quantization.kind == Quantization::Kind::kNone &&
+                            std::ranges::any_of(*entries, is_input_norm, &Entry::name);
     for (const Entry& entry : *entries) {
       const size_t dot = entry.name.rfind('.');
-      const std::string stem = gguf_stem(std::string_view(entry.name).substr(0, dot));
+      const std::string full = full_name(entry.name);
+      const std::string stem = gguf_stem(std::string_view(full).substr(0, full.rfind('.')), gemma);
       const std::string part = dot == std::string::npos ? "" : entry.name.substr(dot);
       const std::string where = file.path().string() + ": tensor " + printable(entry.name);
       if (part == ".weight_scale") {
@@ -277,6 +315,16 @@ Result<void> HuggingFaceReader::read_tensors() {
       }
       if (is_tied && stem == "output") {
         continue;  // a copy of the embedding
+      }
+      if (gemma && stem.ends_with("_norm")) {
+        // Gemma multiplies by 1 + weight; GGUF files hold the sum.
+        Result<std::vector<float>> weight = numbers_of(entry);
+        if (!weight) {
+          return weight.error().in(where);
+        }
+        std::ranges::for_each(*weight, [](float& value) { value += 1.0F; });
+        add_floats(stem + part, std::move(*weight));
+        continue;
       }
       Result<Tensor> tensor = tensor_of(entry, quantization);
       if (!tensor) {
