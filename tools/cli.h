@@ -28,6 +28,7 @@ Action declare_chat(CLI::App& app);
 Action declare_doctor(CLI::App& app);
 Action declare_inspect(CLI::App& app);
 Action declare_run(CLI::App& app);
+Action declare_embed(CLI::App& app);
 Action declare_logits(CLI::App& app);
 Action declare_perplexity(CLI::App& app);
 Action declare_synth(CLI::App& app);

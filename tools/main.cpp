@@ -15,6 +15,7 @@ constexpr Command kCommands[] = {
     {"run", "Complete a prompt", declare_run},
     {"chat", "Hold a conversation", declare_chat},
     {"doctor", "Show what this machine can do and test its kernels", declare_doctor},
+    {"embed", "Turn texts into vectors", declare_embed},
     {"inspect", "Describe a model file and the memory it needs", declare_inspect},
     {"logits", "Write the raw logits of given tokens", declare_logits},
     {"perplexity", "Measure perplexity on a text", declare_perplexity},

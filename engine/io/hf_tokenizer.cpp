@@ -220,13 +220,22 @@ void translate_sentencepiece(const Json& tokenizer, const std::vector<std::strin
   out.set("tokenizer.ggml.add_space_prefix", prefix);
 }
 
-// Whether the tokenizer's post-processor begins a text with a token of its own.
-bool begins_with_special(const Json& tokenizer) {
+// The tokens that the tokenizer's post-processor puts before and behind a text; empty where it puts none.
+struct Ends {
+  std::string before, behind;
+};
+Ends ends_of(const Json& tokenizer) {
   const Json* processing =
       part_of(find(tokenizer, "post_processor"), "processors", "TemplateProcessing");
   const Json* single = processing == nullptr ? nullptr : find(*processing, "single");
-  return single != nullptr && single->is_array() && !single->empty() &&
-         find(single->front(), "SpecialToken") != nullptr;
+  if (single == nullptr || !single->is_array() || single->empty()) {
+    return {};
+  }
+  const auto special = [](const Json& part) {
+    const Json* token = find(part, "SpecialToken");
+    return token == nullptr ? std::string() : text_at(*token, "id");
+  };
+  return {special(single->front()), single->size() > 1 ? special(single->back()) : std::string()};
 }
 
 // Which tokens begin and end a text, and whether encoding adds them.
@@ -240,13 +249,15 @@ void translate_ends(const Json& tokenizer, const Json& config, const Json& gener
   set_id("tokenizer.ggml.bos_token_id", vocabulary.id_of(token_text(config, "bos_token")));
   set_id("tokenizer.ggml.eos_token_id", vocabulary.id_of(token_text(config, "eos_token")));
   set_id("tokenizer.ggml.unknown_token_id", vocabulary.id_of(token_text(config, "unk_token")));
-  const Json* add_bos = find(config, "add_bos_token");
-  out.set("tokenizer.ggml.add_bos_token", add_bos != nullptr && add_bos->is_boolean()
-                                              ? add_bos->get<bool>()
-                                              : begins_with_special(tokenizer));
-  const Json* add_eos = find(config, "add_eos_token");
-  out.set("tokenizer.ggml.add_eos_token",
-          add_eos != nullptr && add_eos->is_boolean() && add_eos->get<bool>());
+  const Ends added = ends_of(tokenizer);
+  const auto says = [&](const char* key, bool otherwise) {
+    const Json* value = find(config, key);
+    return value != nullptr && value->is_boolean() ? value->get<bool>() : otherwise;
+  };
+  out.set("tokenizer.ggml.add_bos_token", says("add_bos_token", !added.before.empty()));
+  out.set("tokenizer.ggml.add_eos_token", says("add_eos_token", !added.behind.empty()));
+  // Embedding models may end a text with another token than a chat.
+  set_id("tokenizer.ggml.eos_token_id", vocabulary.id_of(added.behind));
   // One id or a list of them.
   const Json* ends = find(generation, "eos_token_id");
   std::vector<int64_t> stops;

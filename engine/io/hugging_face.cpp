@@ -342,10 +342,34 @@ Result<void> HuggingFaceReader::read_tensors() {
   return {};
 }
 
+// The pooling that an embedding model's folder asks for, as sentence-transformers writes it, numbered as in GGUF files.
+Result<void> HuggingFaceReader::read_pooling() {
+  const std::filesystem::path path = folder_ / "1_Pooling" / "config.json";
+  std::error_code ignored;
+  if (!std::filesystem::exists(path, ignored)) {
+    return {};
+  }
+  ASSIGN_OR_RETURN(const Json pooling, read_json_file(path));
+  ASSIGN_OR_RETURN(const std::optional<std::string_view> architecture,
+                   out_.get_string("general.architecture"));
+  int64_t number = 0;
+  for (const char* mode :
+       {"pooling_mode_mean_tokens", "pooling_mode_cls_token", "pooling_mode_lasttoken"}) {
+    ++number;
+    if (const auto found = pooling.find(mode);
+        found != pooling.end() && found->is_boolean() && found->get<bool>()) {
+      set(std::string(architecture.value_or("")) + ".pooling_type", number);
+      return {};
+    }
+  }
+  return Error{path.string() + ": expected pooling by mean, cls or last token, found another."};
+}
+
 Result<void> HuggingFaceReader::read() {
   ASSIGN_OR_RETURN(config_, read_json_file(folder_ / "config.json"));
   const auto translated = [&]() -> Result<void> {
     RETURN_IF_ERROR(translate_config(config_, *this));
+    RETURN_IF_ERROR(read_pooling());
     return translate_tokenizer(folder_, *this);
   }();
   if (!translated) {

@@ -33,6 +33,7 @@ class HuggingFaceReader {
   explicit HuggingFaceReader(std::filesystem::path folder) : folder_(std::move(folder)) {}
   Result<void> read();
   Result<void> read_tensors();
+  Result<void> read_pooling();
 
   std::filesystem::path folder_;
   nlohmann::json config_;

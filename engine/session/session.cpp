@@ -182,6 +182,15 @@ bool Session::append_each(std::span<const TokenId> tokens, LogitsSink sink, Keep
   });
 }
 
+void Session::append_states(std::span<const TokenId> tokens,
+                            FunctionRef<void(std::span<const float> states)> sink) {
+  TERN_CHECK(tokens.size() <= static_cast<size_t>(room()),
+             "append_states() takes at most room() tokens");
+  read(tokens, always(), [&](int32_t first, int32_t count) {
+    sink(decoder_states(model_->config(), model_->decoder(), compute_, workspace_, first, count));
+  });
+}
+
 void Session::rewind(int32_t length) {
   TERN_CHECK(length >= 0 && length <= length_, "rewind() goes back, not forward");
   length_ = length;

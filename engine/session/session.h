@@ -62,6 +62,10 @@ class Session {
   // wants no more logits. How tokens are cut into calls changes no bit of any logits.
   bool append_each(std::span<const TokenId> tokens, LogitsSink sink,
                    KeepGoing keep_going = always(), const LogitsWanted& wanted_logits = {});
+  // The same with the last layer's output of each token, through the output norm, instead of logits: `sink` is called with rows of
+  // model().config().width, those of one pass at a time.
+  void append_states(std::span<const TokenId> tokens,
+                     FunctionRef<void(std::span<const float> states)> sink);
   // Forgets all positions from `length` on. Recurrent layers cannot be cut anywhere: the next call then computes anew what lies
   // between the latest state that was kept and `length`. States are kept of before the last pass and of near the end of the
   // last long prompt.

@@ -49,6 +49,41 @@ class Case(unittest.TestCase):
         return message
 
 
+class Embed(Case):
+    """`tern embed` with the default model, which is none for embeddings: allowed, with a note."""
+
+    def embed(self, *arguments, **options):
+        done = tern("embed", "-m", MODEL, *arguments, **options)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done
+
+    def test_json(self):
+        done = self.embed("a dog", "a cat")
+        self.assertIn(b"names no pooling", done.stderr)
+        answer = json.loads(done.stdout)
+        self.assertEqual([entry["index"] for entry in answer["data"]], [0, 1])
+        self.assertGreater(answer["usage"]["prompt_tokens"], 2)
+        for entry in answer["data"]:
+            self.assertAlmostEqual(math.sqrt(sum(x * x for x in entry["embedding"])), 1, places=5)
+
+    def test_lines_of_a_pipe_are_texts_and_f32_is_raw(self):
+        given = self.embed("a dog", "a cat", "--pooling", "mean")
+        piped = self.embed("-", "--output", "f32", "--pooling", "mean", input=b"a dog\na cat\n")
+        self.assertEqual(piped.stderr.count(b"names no pooling"), 0)
+        vectors = [entry["embedding"] for entry in json.loads(given.stdout)["data"]]
+        numbers = struct.unpack(f"<{len(piped.stdout) // 4}f", piped.stdout)
+        self.assertEqual(len(numbers), 2 * len(vectors[0]))
+        for a, b in zip(numbers, vectors[0] + vectors[1]):
+            self.assertAlmostEqual(a, b, places=6)
+
+    def test_bad_input(self):
+        self.refused("embed", "-m", MODEL, input=b"", expect="Expected a text")
+        self.refused("embed", "-m", MODEL, "a dog", "--pooling", "max", expect="--pooling")
+        self.refused("embed", "-m", MODEL, "a dog", "-f", "-", expect="found both")
+        self.refused("embed", "-m", self.path("none.gguf"), "a dog", expect="none.gguf")
+        self.refused("embed", "-m", MODEL, "a dog " * 90, "-c", "64", expect=["text 1", "at most 64 tokens"])
+
+
 class Tune(Case):
     """`tern tune` and who uses what it stored. TERN_ISA, which forced-table runs set, would hide it."""
 

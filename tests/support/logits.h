@@ -25,21 +25,6 @@ class DecoderRunner {
 
   // tokens x vocab logits, `batch` tokens in a forward pass.
   std::vector<float> logits(std::span<const int32_t> tokens, int32_t batch) {
-    return of_each(tokens, batch, [&](Workspace& workspace, int32_t i) {
-      return decoder_logits(config_, decoder_, compute_, workspace, i, 1);
-    });
-  }
-  // tokens x width: the last layer's output through the output norm.
-  std::vector<float> states(std::span<const int32_t> tokens, int32_t batch) {
-    return of_each(tokens, batch, [&](Workspace& workspace, int32_t i) {
-      return decoder_states(config_, decoder_, compute_, workspace, i, 1);
-    });
-  }
-
- private:
-  // What `output` says of each token after its forward pass, one after another.
-  template <class Output>
-  std::vector<float> of_each(std::span<const int32_t> tokens, int32_t batch, Output output) {
     const auto count = static_cast<int32_t>(tokens.size());
     KvCache cache(config_, count);
     Workspace workspace(config_, decoder_, compute_, cache, batch);
@@ -50,13 +35,15 @@ class DecoderRunner {
                       tokens.subspan(static_cast<size_t>(begin), static_cast<size_t>(some)), begin,
                       [] { return true; });
       for (int32_t i = 0; i < some; ++i) {
-        const std::span<const float> row = output(workspace, i);
+        const std::span<const float> row =
+            decoder_logits(config_, decoder_, compute_, workspace, i, 1);
         all.insert(all.end(), row.begin(), row.end());
       }
     }
     return all;
   }
 
+ private:
   Compute compute_;
   Weights weights_;
   ModelConfig config_;

@@ -13,7 +13,7 @@ float layers behind the same norm.
 Written for each model NAME: NAME.gguf; NAME/, a folder of the same weights under the names of the published models, with the
 config.json that transformers writes (MiniCPM's, which it does not know, by hand); NAME.f32, little-endian: the logits of POSITIONS of
 a text of COUNT tokens, longer than the window and than a segment of attention; or, of embedding models, the normalised
-embedding by last-token pooling, then by mean pooling.
+embedding of the text EMBEDDED by last-token pooling, then by mean pooling.
 """
 
 import json
@@ -39,7 +39,7 @@ from blocks import pack_i2_s, w  # noqa: E402
 VOCAB = len(vocabulary.tokens())
 COUNT = 300
 POSITIONS = [5, 20, 100, 255, 256, 257, 280, 299]
-SHORT = 40  # tokens of an embedded text
+EMBEDDED = "the hen and the rain are in the barn again, on and on"
 WINDOW = 8
 LINEAR = {
     "self_attn.q_proj": "attn_q",
@@ -325,7 +325,8 @@ class Maker:
     def truth(self):
         with torch.inference_mode():
             if self.embedding:
-                states = self.model.model(torch.tensor([tokens(SHORT)])).last_hidden_state[0]
+                ids = [*vocabulary.encode(EMBEDDED), vocabulary.EOT]
+                states = self.model.model(torch.tensor([ids])).last_hidden_state[0]
                 vectors = torch.stack([states[-1], states.mean(0)])
                 return torch.nn.functional.normalize(vectors, dim=-1).numpy()
             return self.model(torch.tensor([tokens(COUNT)])).logits[0][POSITIONS].numpy()
@@ -338,6 +339,8 @@ class Maker:
             for *_, raw in self.gguf:
                 out.data(raw)
         self.truth().astype("<f4").tofile(HERE / f"{self.name}.f32")
+        if self.embedding == "float":
+            return  # of such models only a GGUF file is known
         folder = HERE / self.name
         folder.mkdir(exist_ok=True)
         save_file(self.folder, folder / "model.safetensors", metadata={"format": "pt"})
@@ -351,14 +354,12 @@ class Maker:
         for file in ("tokenizer.json", "tokenizer_config.json"):
             shutil.copy(HERE.parent / "hf" / "llama-bf16" / file, folder / file)
         if self.embedding:
+            config = json.loads((folder / "tokenizer_config.json").read_text())
+            config |= {"add_bos_token": True, "add_eos_token": True, "eos_token": "<|eot_id|>"}
+            (folder / "tokenizer_config.json").write_text(json.dumps(config) + "\n")
             (folder / "1_Pooling").mkdir(exist_ok=True)
             pooling = {"word_embedding_dimension": 32, "pooling_mode_lasttoken": True}
             (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling) + "\n")
-            modules = [
-                {"idx": 0, "path": "", "type": "sentence_transformers.models.Transformer"},
-                {"idx": 1, "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
-            ]
-            (folder / "modules.json").write_text(json.dumps(modules) + "\n")
 
 
 def main():

@@ -1,0 +1,157 @@
+// tern embed: texts as vectors.
+
+#include <bit>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "engine/session/embedder.h"
+#include "tools/cli.h"
+
+namespace tern::cli {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "--output f32 is little-endian");
+
+struct EmbedOptions {
+  ModelOptions model;
+  std::vector<std::string> texts;
+  std::string file;
+  std::string pooling;  // empty: as the model's file says
+  std::string output = "json";
+  int context = 0;
+  bool no_normalize = false;
+};
+
+// Each line a text; the last need not end.
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find('\n', begin), text.size());
+    std::string line = text.substr(begin, end - begin);
+    if (line.ends_with('\r')) {
+      line.pop_back();
+    }
+    lines.push_back(std::move(line));
+    begin = end + 1;
+  }
+  return lines;
+}
+
+Result<std::vector<std::string>> texts_of(const EmbedOptions& options) {
+  if (!options.file.empty()) {
+    if (!options.texts.empty()) {
+      return Error{"Expected texts or -f FILE, found both."};
+    }
+    if (options.file == "-") {
+      return lines_of(read_stdin());
+    }
+    ASSIGN_OR_RETURN(const std::string text, read_text_file(options.file));
+    return lines_of(text);
+  }
+  const bool from_pipe = options.texts.empty() && !stdin_is_terminal();
+  if (from_pipe || (options.texts.size() == 1 && options.texts[0] == "-")) {
+    return lines_of(read_stdin());
+  }
+  return options.texts;
+}
+
+// What was asked for, else what the file says, else the last token's.
+Result<Pooling> choose_pooling(const EmbedOptions& options, const Model& model) {
+  if (!options.pooling.empty()) {
+    return options.pooling == "mean"  ? Pooling::kMean
+           : options.pooling == "cls" ? Pooling::kFirst
+                                      : Pooling::kLast;
+  }
+  ASSIGN_OR_RETURN(const std::optional<Pooling> pooling, pooling_of(model));
+  if (!pooling) {
+    std::fprintf(stderr,
+                 "note: the model's file names no pooling, so it may not be made for embeddings; "
+                 "taking the last token's output (--pooling)\n");
+  } else if (model.config().input_norms && *pooling == Pooling::kMean) {
+    std::fprintf(stderr,
+                 "note: the model's file says mean pooling, but the bitnet-embedding models were "
+                 "trained with that of the last token: --pooling last\n");
+  }
+  return pooling.value_or(Pooling::kLast);
+}
+
+nlohmann::ordered_json entry_of(size_t index, std::span<const float> vector) {
+  nlohmann::ordered_json numbers = nlohmann::ordered_json::array();
+  for (const float value : vector) {
+    numbers.push_back(value);
+  }
+  return {{"object", "embedding"}, {"index", index}, {"embedding", std::move(numbers)}};
+}
+
+// As OpenAI's API and llama-embedding's --embd-output-format json write them.
+void print_json(const Model& model, nlohmann::ordered_json entries, size_t tokens) {
+  const nlohmann::ordered_json json = {
+      {"object", "list"},
+      {"data", std::move(entries)},
+      {"model", model.config().name},
+      {"usage", {{"prompt_tokens", tokens}, {"total_tokens", tokens}}}};
+  const std::string text =
+      json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+  std::printf("%s\n", text.c_str());
+}
+
+Result<void> embed_texts(const EmbedOptions& options) {
+  ASSIGN_OR_RETURN(const std::vector<std::string> texts, texts_of(options));
+  if (texts.empty()) {
+    return Error{
+        "Expected a text: give one or more as arguments, or one a line with -f FILE or through a "
+        "pipe."};
+  }
+  ASSIGN_OR_RETURN(const LoadedModel loaded, load_model(options.model));
+  const Model& model = *loaded.model;
+  ASSIGN_OR_RETURN(const Pooling pooling, choose_pooling(options, model));
+  ASSIGN_OR_RETURN(Session session, create_session(loaded, options.context));
+  Embedder embedder(std::move(session), pooling, !options.no_normalize);
+  nlohmann::ordered_json entries = nlohmann::ordered_json::array();
+  std::vector<float> raw;  // all of them, so that a text that is too long leaves no half output
+  size_t tokens = 0;
+  for (size_t i = 0; i < texts.size(); ++i) {
+    // A text's own mention of a special token is text.
+    const std::vector<TokenId> ids =
+        model.tokenizer().encode(texts[i], {.add_special = true, .parse_special = false});
+    const Result<std::span<const float>> vector = embedder.embed(ids);
+    if (!vector) {
+      return vector.error().in("text " + std::to_string(i + 1));
+    }
+    tokens += ids.size();
+    if (options.output == "json") {
+      entries.push_back(entry_of(i, *vector));
+    } else {
+      raw.insert(raw.end(), vector->begin(), vector->end());
+    }
+  }
+  if (options.output == "json") {
+    print_json(model, std::move(entries), tokens);
+  } else {
+    std::fwrite(raw.data(), sizeof(float), raw.size(), stdout);
+    std::fprintf(stderr, "%zu x %d float32\n", texts.size(), model.config().width);
+  }
+  return {};
+}
+
+}  // namespace
+
+Action declare_embed(CLI::App& app) {
+  const auto options = std::make_shared<EmbedOptions>();
+  options->model.declare(app);
+  app.add_option("text", options->texts,
+                 "The texts; - or none reads them from standard input, one a line");
+  app.add_option("-f,--file", options->file, "Read the texts from a file, one a line")
+      ->type_name("FILE");
+  app.add_option("--pooling", options->pooling,
+                 "Which outputs make the vector; default: as the model's file says, else last")
+      ->check(CLI::IsMember({"last", "mean", "cls"}));
+  app.add_flag("--no-normalize", options->no_normalize, "Leave vectors at the length they have");
+  app.add_option("--output", options->output,
+                 "json, or f32: raw little-endian float32, one vector after another")
+      ->check(CLI::IsMember({"json", "f32"}));
+  declare_context(app, options->context);
+  return [options] { return embed_texts(*options); };
+}
+
+}  // namespace tern::cli
