@@ -128,7 +128,7 @@ const KernelTable kAvx2Table = {
     .ternary = {kTernary<Maddubs<TwoBit, 2>>, kTernary<Maddubs<Base3, 1>>,
                 kBitplanesKernel<Popcount, UnpackedPlanes>,
                 kBitplanesKernel<Masked, UnpackedPlanes>, kTernary<Maddubs<Sign, 1>>},
-    .split = {split_coarse, split_fine, split_matmul},
+    .split = {split_screen, split_rows, split_matmul},
     .dense_matmul = dense_matmul,
     .dense_scratch_bytes = dense_scratch_bytes,
     .dense_row = dense_row,

@@ -9,10 +9,11 @@ inline __m256i load_32(const void* p) {
   return _mm256_loadu_si256(static_cast<const __m256i*>(p));
 }
 
-// d of up to 16 blocks as floats.
+// d of up to 16 blocks as floats, read eight at a time: rows end on multiples of 64 bytes, their halves begin on multiples of 16.
 inline void load_d(const uint8_t* halves, int32_t count, float* d) {
-  for (int32_t i = 0; i < count; ++i) {
-    d[i] = half_at(halves + 2 * i);
+  for (int32_t i = 0; i < count; i += 8) {
+    const __m128i eight = _mm_loadu_si128(reinterpret_cast<const __m128i*>(halves + 2 * i));
+    _mm256_storeu_ps(d + i, _mm256_cvtph_ps(eight));
   }
 }
 
@@ -28,7 +29,7 @@ inline SplitScales load_scales(const uint8_t* scales) {
 }
 
 // sum + d * (group sums * scales) of the eight groups of half h, no fused multiply-add: what every table computes. A group sum is
-// factor * (256 sum(code * high) + sum(code * low)) + offset. A pair of products in an int16 is at most 2 * 15 * 128 (or, fine
+// factor * (128 sum(code * high) + sum(code * low)) + offset. A pair of products in an int16 is at most 2 * 15 * 128 (or, fine
 // codes left in bits 2 and 3, 2 * 12 * 128), four fields of them 15360; madd joins pairs and multiplies.
 template <int kFactor>
 inline void add_groups(SplitSum& sum, int h, const __m256i* fields, const SplitInputBlock& x,
@@ -39,7 +40,7 @@ inline void add_groups(SplitSum& sum, int h, const __m256i* fields, const SplitI
     high = _mm256_add_epi16(high, _mm256_maddubs_epi16(fields[f], load_32(x.high[f] + 32 * h)));
     low = _mm256_add_epi16(low, _mm256_maddubs_epi16(fields[f], load_32(x.low[f] + 32 * h)));
   }
-  const __m256i wide_high = _mm256_madd_epi16(high, _mm256_set1_epi16(256 * kFactor));
+  const __m256i wide_high = _mm256_madd_epi16(high, _mm256_set1_epi16(128 * kFactor));
   const __m256i wide_low = _mm256_madd_epi16(low, _mm256_set1_epi16(kFactor));
   const __m256i sums =
       _mm256_add_epi32(_mm256_add_epi32(wide_high, wide_low), load_32(offset + 8 * h));
@@ -47,17 +48,52 @@ inline void add_groups(SplitSum& sum, int h, const __m256i* fields, const SplitI
   sum.lanes[h] = _mm256_add_ps(sum.lanes[h], _mm256_mul_ps(scaled, _mm256_broadcast_ss(d)));
 }
 
+// The coarse codes of groups 8 h to 8 h + 7 of a block.
+struct CoarseFields {
+  __m256i field[kSplitFields];
+};
+inline CoarseFields coarse_fields(const uint8_t* codes, int h) {
+  const __m256i nibble = _mm256_set1_epi8(15);
+  const __m256i a = load_32(codes + 32 * h);
+  const __m256i b = load_32(codes + 64 + 32 * h);
+  return {{_mm256_and_si256(a, nibble), _mm256_and_si256(_mm256_srli_epi16(a, 4), nibble),
+           _mm256_and_si256(b, nibble), _mm256_and_si256(_mm256_srli_epi16(b, 4), nibble)}};
+}
+
 inline void add_coarse_block(SplitSum& sum, const uint8_t* codes, const SplitScales& scales,
                              const float* d, const SplitInputBlock& x) {
-  const __m256i nibble = _mm256_set1_epi8(15);
   for (int h = 0; h < 2; ++h) {
-    const __m256i a = load_32(codes + 32 * h);
-    const __m256i b = load_32(codes + 64 + 32 * h);
-    const __m256i fields[kSplitFields] = {
-        _mm256_and_si256(a, nibble), _mm256_and_si256(_mm256_srli_epi16(a, 4), nibble),
-        _mm256_and_si256(b, nibble), _mm256_and_si256(_mm256_srli_epi16(b, 4), nibble)};
-    add_groups<16>(sum, h, fields, x, x.coarse_offset, scales, d);
+    add_groups<16>(sum, h, coarse_fields(codes, h).field, x, x.coarse_offset, scales, d);
   }
+}
+
+// sum + d * what screening makes of the block: int16s of pairs of products, at most 4 * 2 * 15 * 128, on their share of the offset,
+// below 2^13; then both of a group times 256 scale, 2 * 23552 * 2^15 < 2^31.
+using ScreenSum = __m256;
+inline ScreenSum no_screen_sum() {
+  return _mm256_setzero_ps();
+}
+inline ScreenSum screened_block(ScreenSum sum, const uint8_t* codes, const uint8_t* scales,
+                                const float* d, const SplitInputBlock& x) {
+  const __m256i bytes =
+      _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(scales)));
+  // Scale 8 h + g in the upper bytes of both int16s of lane g.
+  const __m256i places[2] = {
+      _mm256_setr_epi8(-1, 0, -1, 0, -1, 1, -1, 1, -1, 2, -1, 2, -1, 3, -1, 3, -1, 4, -1, 4, -1, 5,
+                       -1, 5, -1, 6, -1, 6, -1, 7, -1, 7),
+      _mm256_setr_epi8(-1, 8, -1, 8, -1, 9, -1, 9, -1, 10, -1, 10, -1, 11, -1, 11, -1, 12, -1, 12,
+                       -1, 13, -1, 13, -1, 14, -1, 14, -1, 15, -1, 15)};
+  for (int h = 0; h < 2; ++h) {
+    const CoarseFields codes_u8 = coarse_fields(codes, h);
+    __m256i sums_i16 = load_32(x.screen_offset[8 * h]);
+    for (int f = 0; f < kSplitFields; ++f) {
+      sums_i16 = _mm256_add_epi16(
+          sums_i16, _mm256_maddubs_epi16(codes_u8.field[f], load_32(x.high[f] + 32 * h)));
+    }
+    const __m256i scaled = _mm256_madd_epi16(sums_i16, _mm256_shuffle_epi8(bytes, places[h]));
+    sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(scaled), _mm256_broadcast_ss(d), sum);
+  }
+  return sum;
 }
 
 // Codes are moved to bits 2 and 3: 4 times themselves.
@@ -74,10 +110,17 @@ inline void add_fine_block(SplitSum& sum, const uint8_t* codes, const SplitScale
   }
 }
 
-// The lanes joined in the order of the definition: one half onto the other, four times.
-inline float joined(const SplitSum& sum) {
-  const __m256 eight = _mm256_add_ps(sum.lanes[0], sum.lanes[1]);
+inline float joined(__m256 eight) {
   const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
   const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
+// The lanes joined in the order of the definition: one half onto the other, four times.
+inline float joined(const SplitSum& sum) {
+  return joined(_mm256_add_ps(sum.lanes[0], sum.lanes[1]));
+}
+
+// Scales were 256 times themselves.
+inline float screened(ScreenSum lanes) {
+  return 2048.0F / 256.0F * joined(lanes);
 }

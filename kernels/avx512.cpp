@@ -62,7 +62,7 @@ const KernelTable kAvx512Table = {
                 kBitplanesKernel<Popcount, UnpackedPlanes>,
                 kBitplanesKernel<Masked, UnpackedPlanes>, kTernary<Vnni<VnniSign, kAllTokens>>},
     .streamed = TernaryKind::kBase3,
-    .split = {split_coarse, split_fine, split_matmul},
+    .split = {split_screen, split_rows, split_matmul},
     .dense_matmul = dense_matmul,
     .dense_scratch_bytes = dense_scratch_bytes,
     .dense_row = dense_row,

@@ -24,7 +24,7 @@ inline SplitScales load_scales(const uint8_t* scales) {
   return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes))};
 }
 
-// sum + d * (group sums * scales), no fused multiply-add: what every table computes. A group sum is 256 sum(code * high)
+// sum + d * (group sums * scales), no fused multiply-add: what every table computes. A group sum is 128 sum(code * high)
 // + sum(code * low) + offset.
 inline void add_groups(SplitSum& sum, const __m512i* fields, const SplitInputBlock& x,
                        const int32_t* offset, const SplitScales& scales, const float* d) {
@@ -34,7 +34,7 @@ inline void add_groups(SplitSum& sum, const __m512i* fields, const SplitInputBlo
     high = _mm512_dpbusd_epi32(high, fields[f], load_64(x.high[f]));
     low = _mm512_dpbusd_epi32(low, fields[f], load_64(x.low[f]));
   }
-  const __m512i sums = _mm512_add_epi32(_mm512_slli_epi32(high, 8), low);
+  const __m512i sums = _mm512_add_epi32(_mm512_slli_epi32(high, 7), low);
   const __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sums), scales.lanes);
   sum.lanes = _mm512_add_ps(sum.lanes, _mm512_mul_ps(scaled, _mm512_set1_ps(*d)));
 }
@@ -51,6 +51,27 @@ inline void add_coarse_block(SplitSum& sum, const uint8_t* codes, const SplitSca
   add_groups(sum, fields, x, x.coarse_offset, scales, d);
 }
 
+// sum + d * what screening makes of the block. Sums of a group are below 2^16 and times the scale below 2^23: exact in a float.
+using ScreenSum = __m512;
+inline ScreenSum no_screen_sum() {
+  return _mm512_setzero_ps();
+}
+inline ScreenSum screened_block(ScreenSum sum, const uint8_t* codes, const uint8_t* scales,
+                                const float* d, const SplitInputBlock& x) {
+  const __m512i nibble = _mm512_set1_epi8(15);
+  const __m512i a = load_64(codes);
+  const __m512i b = load_64(codes + 64);
+  __m512i sums = _mm512_madd_epi16(load_64(x.screen_offset), _mm512_set1_epi16(1));
+  sums = _mm512_dpbusd_epi32(sums, _mm512_and_si512(a, nibble), load_64(x.high[0]));
+  sums = _mm512_dpbusd_epi32(sums, _mm512_and_si512(_mm512_srli_epi16(a, 4), nibble),
+                             load_64(x.high[1]));
+  sums = _mm512_dpbusd_epi32(sums, _mm512_and_si512(b, nibble), load_64(x.high[2]));
+  sums = _mm512_dpbusd_epi32(sums, _mm512_and_si512(_mm512_srli_epi16(b, 4), nibble),
+                             load_64(x.high[3]));
+  const __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sums), load_scales(scales).lanes);
+  return _mm512_fmadd_ps(scaled, _mm512_set1_ps(*d), sum);
+}
+
 // Codes are moved to bits 2 and 3: 4 times themselves.
 inline void add_fine_block(SplitSum& sum, const uint8_t* codes, const SplitScales& scales,
                            const float* d, const SplitInputBlock& x) {
@@ -63,11 +84,18 @@ inline void add_fine_block(SplitSum& sum, const uint8_t* codes, const SplitScale
   add_groups(sum, fields, x, x.fine_offset, scales, d);
 }
 
-// The lanes joined in the order of the definition: one half onto the other, four times.
-inline float joined(const SplitSum& sum) {
+inline float joined(__m512 lanes) {
   const __m256 eight =
-      _mm256_add_ps(_mm512_castps512_ps256(sum.lanes), _mm512_extractf32x8_ps(sum.lanes, 1));
+      _mm256_add_ps(_mm512_castps512_ps256(lanes), _mm512_extractf32x8_ps(lanes, 1));
   const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
   const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
+// The lanes joined in the order of the definition: one half onto the other, four times.
+inline float joined(const SplitSum& sum) {
+  return joined(sum.lanes);
+}
+
+inline float screened(ScreenSum lanes) {
+  return 2048.0F * joined(lanes);
 }

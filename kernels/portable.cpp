@@ -680,7 +680,7 @@ const KernelTable kPortableTable = {
                 {Bitplanes::kLayout, bitplanes_matmul, bitplanes_scratch_bytes},
                 kTernary<Bitplanes>,
                 kTernary<Sign>},
-    .split = {split_coarse, split_fine, split_matmul},
+    .split = {split_screen, split_rows, split_matmul},
     .dense_matmul = dense_matmul,
     .dense_scratch_bytes = dense_scratch_bytes,
     .dense_row = dense_row,

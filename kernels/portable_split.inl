@@ -1,6 +1,6 @@
 // Split heads in plain C++. Included inside the unnamed namespace of portable.cpp.
 
-// Sums of one group in each lane, of one block: 256 times the product with the inputs' high halves plus that with the low.
+// Sums of one group in each lane, of one block: 128 times the product with the inputs' high halves plus that with the low.
 // `codes`: four fields of 64. At most 16 * 15 * 16383 < 2^22.
 void split_group_sums(const uint8_t (*codes)[64], const SplitInputBlock& x, int32_t* sums) {
   for (int32_t g = 0; g < kSplitGroups; ++g) {
@@ -12,7 +12,7 @@ void split_group_sums(const uint8_t (*codes)[64], const SplitInputBlock& x, int3
         low += codes[field][i] * x.low[field][i];
       }
     }
-    sums[g] = 256 * high + low;
+    sums[g] = 128 * high + low;
   }
 }
 
@@ -47,19 +47,22 @@ SplitScales split_scales(const SplitMatrix& w, const uint8_t* coarse_row, int32_
           float_of_half(d)};
 }
 
+void split_coarse_fields(const uint8_t* codes, uint8_t (*fields)[64]) {
+  for (int32_t i = 0; i < 64; ++i) {
+    fields[0][i] = codes[i] & 15;
+    fields[1][i] = codes[i] >> 4;
+    fields[2][i] = codes[64 + i] & 15;
+    fields[3][i] = codes[64 + i] >> 4;
+  }
+}
+
 float split_coarse_sum(const SplitMatrix& w, const SplitInput& x, int32_t row) {
   const uint8_t* codes = w.coarse_row(row);
   SplitLanes lanes;
   for (int32_t b = 0; b < w.blocks(); ++b) {
     const SplitInputBlock& in = x.blocks[b];
-    const uint8_t* from = codes + b * kCoarseBlockBytes;
     uint8_t fields[kSplitFields][64];
-    for (int32_t i = 0; i < 64; ++i) {
-      fields[0][i] = from[i] & 15;
-      fields[1][i] = from[i] >> 4;
-      fields[2][i] = from[64 + i] & 15;
-      fields[3][i] = from[64 + i] >> 4;
-    }
+    split_coarse_fields(codes + b * kCoarseBlockBytes, fields);
     int32_t sums[kSplitGroups];
     split_group_sums(fields, in, sums);
     for (int32_t g = 0; g < kSplitGroups; ++g) {
@@ -94,19 +97,47 @@ float split_fine_sum(const SplitMatrix& w, const SplitInput& x, int32_t row) {
   return lanes.total();
 }
 
-void split_coarse(const SplitMatrix& w, const SplitInput* x, int32_t tokens, RowRange rows,
+// A group's sum is at most 16 * 15 * 128 + 2^14, times a scale below 2^23; a block's 16 of them below 2^27.
+float split_screen_sum(const SplitMatrix& w, const SplitInput& x, int32_t row) {
+  const uint8_t* codes = w.coarse_row(row);
+  float total = 0.0F;
+  for (int32_t b = 0; b < w.blocks(); ++b) {
+    const SplitInputBlock& in = x.blocks[b];
+    uint8_t fields[kSplitFields][64];
+    split_coarse_fields(codes + b * kCoarseBlockBytes, fields);
+    const SplitScales s = split_scales(w, codes, b);
+    int32_t block = 0;
+    for (int32_t g = 0; g < kSplitGroups; ++g) {
+      int32_t sum = in.screen_offset[g][0] + in.screen_offset[g][1];
+      for (int32_t field = 0; field < kSplitFields; ++field) {
+        for (int32_t i = 4 * g; i < 4 * g + 4; ++i) {
+          sum += fields[field][i] * in.high[field][i];
+        }
+      }
+      block += sum * s.scales[g];
+    }
+    total += s.d * static_cast<float>(block);
+  }
+  return 2048.0F * total;
+}
+
+void split_screen(const SplitMatrix& w, const SplitInput* x, int32_t tokens, RowRange rows,
                   float* y, int64_t y_stride) noexcept {
   for (int32_t row = rows.begin; row < rows.end; ++row) {
     for (int32_t t = 0; t < tokens; ++t) {
-      y[t * y_stride + row] = split_coarse_sum(w, x[t], row);
+      y[t * y_stride + row] = split_screen_sum(w, x[t], row);
     }
   }
 }
 
-void split_fine(const SplitMatrix& w, const SplitInput& x, const int32_t* rows, int32_t count,
-                const float* coarse, float* y) noexcept {
+float split_product(const SplitMatrix& w, const SplitInput& x, int32_t row) {
+  return (split_coarse_sum(w, x, row) + split_fine_sum(w, x, row)) * x.scale;
+}
+
+void split_rows(const SplitMatrix& w, const SplitInput& x, const int32_t* rows, int32_t count,
+                float* y) noexcept {
   for (int32_t i = 0; i < count; ++i) {
-    y[rows[i]] = (coarse[rows[i]] + split_fine_sum(w, x, rows[i])) * x.scale;
+    y[rows[i]] = split_product(w, x, rows[i]);
   }
 }
 
@@ -114,8 +145,7 @@ void split_matmul(const SplitMatrix& w, const SplitInput* x, int32_t tokens, Row
                   float* y, int64_t y_stride) noexcept {
   for (int32_t row = rows.begin; row < rows.end; ++row) {
     for (int32_t t = 0; t < tokens; ++t) {
-      y[t * y_stride + row] =
-          (split_coarse_sum(w, x[t], row) + split_fine_sum(w, x[t], row)) * x[t].scale;
+      y[t * y_stride + row] = split_product(w, x[t], row);
     }
   }
 }

@@ -208,7 +208,7 @@ int32_t split_input_at(const SplitInput& x, int32_t col) {
   const SplitInputBlock& block = x.blocks[col / 256];
   const int32_t byte = 4 * (col % 256 / 16) + col % 4;
   const int32_t field = col % 16 / 4;
-  return 256 * block.high[field][byte] + block.low[field][byte];
+  return 128 * block.high[field][byte] + block.low[field][byte];
 }
 
 SplitSums split_sums(const SplitMatrix& w, const SplitInput& x, int32_t row) {

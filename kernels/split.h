@@ -1,5 +1,5 @@
 #pragma once
-// Output heads: 6-bit weights in two planes, so that the largest outputs can be found from the upper plane.
+// Output heads: 6-bit weights in two planes, so that the largest outputs can be found from the upper plane alone.
 //
 // A row is a run of blocks of 256 columns, a block 16 groups of 16. Column c of group g of block b has the weight
 //
@@ -25,13 +25,18 @@ inline constexpr int32_t kSplitLevels = 16383;
 inline constexpr int32_t kCoarseBlockBytes = 128;  // of codes; then come all scales, then all d
 inline constexpr int32_t kFineBlockBytes = 64;
 
+// Euclidean norms of a row's parts, rounded up: of d * scale * (16 coarse - 122) and of d * scale * (4 fine - 6).
+struct SplitNorms {
+  float coarse = 0.0F;
+  float fine = 0.0F;
+};
+
 // A view; never owns. Columns are padded to whole blocks with scales of 0.
 struct SplitMatrix {
   const uint8_t* coarse =
       nullptr;  // rows x coarse_row_bytes(): codes, int8 scales, halves d; 64-byte aligned
-  const uint8_t* fine = nullptr;  // rows x fine_row_bytes(): codes; 64-byte aligned
-  const float* fine_norms =
-      nullptr;  // rows: Euclidean norm of d * scale * (4 fine - 6) over the row, rounded up
+  const uint8_t* fine = nullptr;      // rows x fine_row_bytes(): codes; 64-byte aligned
+  const SplitNorms* norms = nullptr;  // rows
   int32_t rows = 0;
   int32_t cols = 0;
 
@@ -52,31 +57,43 @@ struct SplitMatrix {
   }
 };
 
-// A block of one token's input, q = 256 high + low in columns' order of the codes: byte 4 g + j of field f is column
+// A block of one token's input, q = 128 high + low in columns' order of the codes: byte 4 g + j of field f is column
 // 16 g + 4 f + j.
 struct alignas(64) SplitInputBlock {
   int8_t high[kSplitFields][64];
   int8_t low[kSplitFields][64];
   int32_t coarse_offset[kSplitGroups];  // -122 times the group's sum of q
   int32_t fine_offset[kSplitGroups];    // -6 times it
+  // Two halves of -122 / 16 times the group's sum of high, rounded to an integer together.
+  int16_t screen_offset[kSplitGroups][2];
 };
 
 // One token's input: x(c) = 4 * scale * q(c).
 struct SplitInput {
   const SplitInputBlock* blocks = nullptr;
   float scale = 0.0F;
-  float norm = 0.0F;  // no fine part exceeds its row's fine_norms times this, rounding included
+  // What screening leaves out of a row is at most norms.coarse * coarse_error + norms.fine * fine_error, all rounding included
+  // (split_input derives it).
+  float coarse_error = 0.0F;
+  float fine_error = 0.0F;
 };
 
-// The only functions that read a SplitMatrix. All tables give the same bits.
+// No product of the row, before the input's scale, is farther than this from what `screen` gives.
+inline float split_bound(const SplitNorms& row, const SplitInput& x) {
+  return row.coarse * x.coarse_error + row.fine * x.fine_error;
+}
+
+// The only functions that read a SplitMatrix. `rows` and `matmul` give the same bits in all tables; `screen` gives estimates.
 struct SplitKernel {
-  // y[t * y_stride + r] = the coarse part's sum of row r, before the input's scale, for r in `rows`, t < tokens.
-  void (*coarse)(const SplitMatrix& w, const SplitInput* x, int32_t tokens, RowRange rows, float* y,
+  // y[t * y_stride + r] = the sum of row r, before the input's scale, to within split_bound, for r in `rows`, t < tokens. It reads
+  // the coarse plane alone and multiplies with `high` alone:
+  //   2048 * sum over blocks of d * sum over groups of scale * (sum(coarse * high) + screen_offset).
+  void (*screen)(const SplitMatrix& w, const SplitInput* x, int32_t tokens, RowRange rows, float* y,
                  int64_t y_stride) noexcept = nullptr;
-  // y[r] = x . W(r, :) for the `count` rows r that `rows` lists, from the coarse sums of this one token.
-  void (*fine)(const SplitMatrix& w, const SplitInput& x, const int32_t* rows, int32_t count,
-               const float* coarse, float* y) noexcept = nullptr;
-  // y[t * y_stride + r] = x[t] . W(r, :) for r in `rows`, t < tokens: what coarse and fine give together.
+  // y[r] = x . W(r, :) for the `count` rows r that `rows` lists.
+  void (*rows)(const SplitMatrix& w, const SplitInput& x, const int32_t* rows, int32_t count,
+               float* y) noexcept = nullptr;
+  // y[t * y_stride + r] = x[t] . W(r, :) for r in `rows`, t < tokens.
   void (*matmul)(const SplitMatrix& w, const SplitInput* x, int32_t tokens, RowRange rows, float* y,
                  int64_t y_stride) noexcept = nullptr;
 };

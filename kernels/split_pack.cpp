@@ -45,15 +45,33 @@ Half half_of_float(float x) {
   return static_cast<Half>((x < 0 ? 0x8000U : 0U) + (biased << 10) + units);
 }
 
-// Squares of the fine parts of a block, in units of d: added up in integers, so that the norm is exact until its root.
-int64_t fine_squares(const Block& block) {
-  int64_t squares = 0;
-  for (int32_t i = 0; i < kSplitBlock; ++i) {
-    const int64_t part = int64_t{block.scale[i / kGroupColumns]} * (4 * (block.q[i] & 3) - 6);
-    squares += part * part;
+// The squares of a row's norms so far. A block's are added up in integers, in units of d; the doubles' rounding (2^-53 a step) is
+// far below the step to the next float.
+struct Squares {
+  double coarse = 0.0;
+  double fine = 0.0;
+
+  void add(const Block& block, float d) {
+    int64_t coarse_units = 0;
+    int64_t fine_units = 0;
+    for (int32_t i = 0; i < kSplitBlock; ++i) {
+      const int64_t scale = block.scale[i / kGroupColumns];
+      const int64_t coarse_part = scale * (16 * (block.q[i] >> 2) - 122);
+      const int64_t fine_part = scale * (4 * (block.q[i] & 3) - 6);
+      coarse_units += coarse_part * coarse_part;
+      fine_units += fine_part * fine_part;
+    }
+    const double unit = static_cast<double>(d) * static_cast<double>(d);
+    coarse += unit * static_cast<double>(coarse_units);
+    fine += unit * static_cast<double>(fine_units);
   }
-  return squares;
-}
+  SplitNorms norms() const { return {rounded_up(std::sqrt(coarse)), rounded_up(std::sqrt(fine))}; }
+
+  static float rounded_up(double norm) {
+    const auto nearest = static_cast<float>(norm);
+    return nearest == 0.0F ? 0.0F : std::nextafter(nearest, std::numeric_limits<float>::infinity());
+  }
+};
 
 void write_block(const Block& block, int32_t index, const SplitMatrix& shape,
                  const SplitRowBytes& out) {
@@ -71,16 +89,6 @@ void write_block(const Block& block, int32_t index, const SplitMatrix& shape,
   }
   std::memcpy(out.coarse + shape.scales_at() + index * kSplitGroups, block.scale, kSplitGroups);
   std::memcpy(out.coarse + shape.halves_at() + index * 2, &block.d, sizeof(Half));
-}
-
-// The norm so far, as a sum of squares: double rounding (2^-53 a step) is far below the step to the next float.
-double squares_of(const Block& block, float d) {
-  return static_cast<double>(d) * static_cast<double>(d) * static_cast<double>(fine_squares(block));
-}
-
-float norm_rounded_up(double squares) {
-  const auto norm = static_cast<float>(std::sqrt(squares));
-  return norm == 0.0F ? 0.0F : std::nextafter(norm, std::numeric_limits<float>::infinity());
 }
 
 Block read_q6_k(const uint8_t* from) {
@@ -190,24 +198,24 @@ Block quantize_block(const float* x) {
 }  // namespace
 
 bool split_q6_k_row(const uint8_t* blocks, const SplitMatrix& shape, const SplitRowBytes& out) {
-  double squares = 0.0;
+  Squares squares;
   for (int32_t b = 0; b < shape.blocks(); ++b) {
     const Block block = read_q6_k(blocks + static_cast<size_t>(b) * kQ6KBlockBytes);
     const float d = float_of_half(block.d);
     if (!std::isfinite(d)) {
       return false;
     }
-    squares += squares_of(block, d);
+    squares.add(block, d);
     write_block(block, b, shape, out);
   }
-  *out.fine_norm = norm_rounded_up(squares);
+  *out.norms = squares.norms();
   return true;
 }
 
 bool split_float_row(const float* weights, const SplitMatrix& shape, const SplitRowBytes& out) {
   // Steps are about max|w| / 32, d a 127th of that: this leaves room below the largest half, 65504.
   constexpr float kLargest = 1e8F;
-  double squares = 0.0;
+  Squares squares;
   for (int32_t b = 0; b < shape.blocks(); ++b) {
     float padded[kSplitBlock] = {};
     const int32_t count = std::min(kSplitBlock, shape.cols - b * kSplitBlock);
@@ -218,12 +226,71 @@ bool split_float_row(const float* weights, const SplitMatrix& shape, const Split
       }
     }
     const Block block = quantize_block(padded);
-    squares += squares_of(block, float_of_half(block.d));
+    squares.add(block, float_of_half(block.d));
     write_block(block, b, shape, out);
   }
-  *out.fine_norm = norm_rounded_up(squares);
+  *out.norms = squares.norms();
   return true;
 }
+
+namespace {
+
+// Sums of squares over an input, in units of q: of q itself, of its lower part, and of what rounding leaves of screen_offset.
+struct InputSquares {
+  int64_t q = 0;
+  int64_t low = 0;
+  double offset = 0.0;
+};
+
+// Splits q, the block's 256 integers in order of columns.
+void split_block(const int32_t* q, SplitInputBlock& out, InputSquares& squares) {
+  for (int32_t g = 0; g < kSplitGroups; ++g) {
+    int32_t sum = 0;
+    int32_t high_sum = 0;
+    for (int32_t i = 0; i < kGroupColumns; ++i) {
+      const int32_t value = q[g * kGroupColumns + i];
+      // Rounded to the nearest, but 16383 has 127 of 128, and leaves 127.
+      const int32_t high = std::min((value + 64) >> 7, 127);
+      const int32_t low = value - 128 * high;
+      out.high[i / 4][4 * g + i % 4] = static_cast<int8_t>(high);
+      out.low[i / 4][4 * g + i % 4] = static_cast<int8_t>(low);
+      sum += value;
+      high_sum += high;
+      squares.q += int64_t{value} * value;
+      squares.low += int64_t{low} * low;
+    }
+    out.coarse_offset[g] = -122 * sum;
+    out.fine_offset[g] = -6 * sum;
+    const double exact = -122.0 / 16.0 * high_sum;
+    const auto rounded = static_cast<int32_t>(std::nearbyint(exact));
+    out.screen_offset[g][0] = static_cast<int16_t>(rounded / 2);
+    out.screen_offset[g][1] = static_cast<int16_t>(rounded - rounded / 2);
+    squares.offset += (rounded - exact) * (rounded - exact);
+  }
+}
+
+// How far screening can be from the products. With w the coarse parts of a row, v its fine parts, u = d * scale of its
+// groups and r what rounding added to their screen_offset, the product and the estimate are, but for rounding,
+//
+//   w . (128 high + low) + v . q    and    w . 128 high + 2048 u . r,
+//
+// so they differ by at most |w| |low| + 2048 |u| |r| + |v| |q|. No |16 coarse - 122| is below 6, so a group's |w| is at
+// least 4 * 6 |u|: 2048 |u| |r| <= |w| (2048 / 24) |r|. That makes `missing` below times |w|, and |q| times |v|.
+//
+// Rounding: e = 2^-24. Each sum is of terms that were rounded m times at most: products with scale and d, the additions of their
+// lane (2 a block) and of the lanes, m = 2 blocks + 16. Cauchy-Schwarz again bounds the sums of the terms' magnitudes: |w| |q| and
+// |v| |q| in the product, |w| (|q| + missing) in the estimate. (1 + e)^m < 1 + 2 m e while m < 2^22. Four more for the bound's own
+// arithmetic and for norms in doubles.
+void set_errors(const InputSquares& squares, int32_t blocks, SplitInput& out) {
+  const double q = std::sqrt(static_cast<double>(squares.q));
+  const double missing =
+      std::sqrt(static_cast<double>(squares.low)) + 2048.0 / 24.0 * std::sqrt(squares.offset);
+  const double rounding = (2.0 * blocks + 16.0 + 4.0) * 0x1p-23;
+  out.coarse_error = Squares::rounded_up(missing + rounding * (2.0 * q + missing));
+  out.fine_error = Squares::rounded_up(q + rounding * q);
+}
+
+}  // namespace
 
 SplitInput split_input(const float* x, const SplitMatrix& shape, SplitInputBlock* blocks) {
   constexpr auto kLevels = static_cast<float>(kSplitLevels);
@@ -232,7 +299,7 @@ SplitInput split_input(const float* x, const SplitMatrix& shape, SplitInputBlock
     max = std::fabs(x[i]) > max ? std::fabs(x[i]) : max;
   }
   const float inverse = kLevels / max;
-  int64_t squares = 0;
+  InputSquares squares;
   for (int32_t b = 0; b < shape.blocks(); ++b) {
     int32_t q[kSplitBlock] = {};
     const int32_t count = std::min(kSplitBlock, shape.cols - b * kSplitBlock);
@@ -242,28 +309,11 @@ SplitInput split_input(const float* x, const SplitMatrix& shape, SplitInputBlock
       const float clamped = std::min(kLevels, std::max(-kLevels, number));
       q[i] = static_cast<int32_t>((clamped + 0x1.8p23F) - 0x1.8p23F);  // half to even
     }
-    SplitInputBlock& out = blocks[b];
-    for (int32_t g = 0; g < kSplitGroups; ++g) {
-      int32_t sum = 0;
-      for (int32_t i = 0; i < kGroupColumns; ++i) {
-        const int32_t value = q[g * kGroupColumns + i];
-        const int32_t high = (value + 128) >> 8;
-        out.high[i / 4][4 * g + i % 4] = static_cast<int8_t>(high);
-        out.low[i / 4][4 * g + i % 4] = static_cast<int8_t>(value - 256 * high);
-        sum += value;
-        squares += int64_t{value} * value;
-      }
-      out.coarse_offset[g] = -122 * sum;
-      out.fine_offset[g] = -6 * sum;
-    }
+    split_block(q, blocks[b], squares);
   }
-  // |computed fine part| <= (1 + e)^m |w_fine| |q|, e = 2^-24, m = blocks + 6 roundings of each term (its products
-  // with the scale and with d, the additions of its lane and of the lanes); and one more in the product of norm and fine_norms.
-  // (1 + e)^m < 1 + 2 m e as long as m < 2^22.
-  const double roundings = shape.blocks() + 8;
-  const double norm = std::sqrt(static_cast<double>(squares)) * (1.0 + roundings * 0x1p-23);
-  return {blocks, 0.25F * (max / kLevels),
-          std::nextafter(static_cast<float>(norm), std::numeric_limits<float>::infinity())};
+  SplitInput input{blocks, 0.25F * (max / kLevels)};
+  set_errors(squares, shape.blocks(), input);
+  return input;
 }
 
 }  // namespace tern

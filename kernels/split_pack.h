@@ -8,11 +8,11 @@
 
 namespace tern {
 
-// Where one packed row goes: coarse_row_bytes(), fine_row_bytes(), one float.
+// Where one packed row goes: coarse_row_bytes(), fine_row_bytes(), its norms.
 struct SplitRowBytes {
   uint8_t* coarse;
   uint8_t* fine;
-  float* fine_norm;
+  SplitNorms* norms;
 };
 
 // Repacks one row of Q6_K blocks, without loss. False if a scale is not a number.

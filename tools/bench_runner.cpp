@@ -124,7 +124,7 @@ std::optional<BenchSample> BenchRunner::sample(const BenchTest& test) {
   setting.profile->clear();
   const auto skipped_rows = [&] {
     const HeadStats& stats = setting.session->head_stats();
-    return stats.rows - stats.fine_rows;
+    return stats.rows - stats.full_rows;
   };
   const int64_t skipped_before = skipped_rows();
   energy_.start();

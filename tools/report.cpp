@@ -80,10 +80,10 @@ void print_head_stats(const HeadStats& stats) {
   }
   std::fprintf(
       stderr,
-      "output head: screened at %lld of %lld positions, reading the fine plane of %.1f %% of "
-      "its rows\n",
+      "output head: screened at %lld of %lld positions, multiplying %.1f %% of its rows in "
+      "full\n",
       static_cast<long long>(stats.screened), static_cast<long long>(stats.positions),
-      100.0 * static_cast<double>(stats.fine_rows) / static_cast<double>(stats.rows));
+      100.0 * static_cast<double>(stats.full_rows) / static_cast<double>(stats.rows));
 }
 
 }  // namespace tern::cli

@@ -55,13 +55,13 @@ Result<SplitHead> split_head(const Tensor& tensor, const DenseMatrix& dense,
   const auto rows = static_cast<size_t>(dense.rows);
   const size_t coarse_bytes = rows * w.coarse_row_bytes();
   const size_t fine_bytes = round_up_64(rows * w.fine_row_bytes());
-  head.memory = AlignedBuffer(coarse_bytes + fine_bytes + rows * sizeof(float));
+  head.memory = AlignedBuffer(coarse_bytes + fine_bytes + rows * sizeof(SplitNorms));
   auto* coarse = reinterpret_cast<uint8_t*>(head.memory.data());
   uint8_t* fine = coarse + coarse_bytes;
-  auto* norms = reinterpret_cast<float*>(fine + fine_bytes);
+  auto* norms = reinterpret_cast<SplitNorms*>(fine + fine_bytes);
   w.coarse = coarse;
   w.fine = fine;
-  w.fine_norms = norms;
+  w.norms = norms;
 
   const bool lossless = dense.type == DenseType::kQ6_K;
   head.scale = lossless ? 1.0F : 1.0F / kUpscale;

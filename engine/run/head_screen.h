@@ -1,9 +1,9 @@
 #pragma once
-// Screening: the largest products of a split head, without reading all of it.
+// Screening: the largest products of a split head, without reading or computing all of it.
 //
-// Choosing a token needs only the largest few logits. The coarse plane of every row gives each product to within a bound; the fine
-// plane is read only of those rows that can still be among the largest. What is left out is proved to be smaller (see the
-// .cpp file), so that the choice is the same as from all logits.
+// Choosing a token needs only the largest few logits. The coarse plane of every row and the upper half of the input's bits give each
+// product to within a bound; only those rows that can still be among the largest are multiplied in full. What is left out is
+// proved to be smaller (see the .cpp file), so that the choice is the same as from all logits.
 
 #include <cstdint>
 #include <span>
@@ -28,7 +28,7 @@ struct HeadStats {
   int64_t positions = 0;  // whose logits were computed
   int64_t screened = 0;   // of these, by screening
   int64_t rows = 0;       // of the head at the screened positions
-  int64_t fine_rows = 0;  // of these, read in both planes
+  int64_t full_rows = 0;  // of these, read in both planes
 };
 
 class HeadScreen {
@@ -48,10 +48,10 @@ class HeadScreen {
 
  private:
   struct Leader {
-    float coarse;
+    float estimate;
     int32_t row;
   };
-  // The rows with the largest coarse sums that one thread has met for one input.
+  // The rows with the largest estimates that one thread has met for one input.
   struct Leaders {
     Leader heap[kMostLargest];  // the least of them in front
     int32_t count = 0;
@@ -66,18 +66,18 @@ class HeadScreen {
   };
 
   Leaders& leaders(int thread, size_t token);
-  static void offer(Leaders& leaders, const float* coarse, RowRange rows, int32_t largest);
+  static void offer(Leaders& leaders, const float* estimates, RowRange rows, int32_t largest);
   static void add(Leaders& leaders, const Leader& leader, int32_t largest);
-  void coarse_pass(const Job& job);
+  void estimate_all(const Job& job);
   float threshold(const Job& job, size_t token);
-  int64_t fine_pass(const Job& job, const float* thresholds);
-  void judge(int64_t rows, int64_t fine_rows);
+  int64_t multiply_candidates(const Job& job, const float* thresholds);
+  void judge(int64_t rows, int64_t full_rows);
 
   int threads_ = 0;
-  AlignedArray<float> coarse_;   // kLogitsBatch x rows
-  AlignedArray<int32_t> lists_;  // a list of rows for each thread
-  AlignedBuffer leaders_;        // threads x kLogitsBatch
-  AlignedArray<Leader> merged_;  // those of all threads
+  AlignedArray<float> estimates_;  // kLogitsBatch x rows, before the input's scale
+  AlignedArray<int32_t> lists_;    // a list of rows for each thread
+  AlignedBuffer leaders_;          // threads x kLogitsBatch
+  AlignedArray<Leader> merged_;    // those of all threads
   HeadStats stats_;
   int32_t pause_ = 0;  // positions until screening is tried again
   int32_t next_pause_ = 0;

@@ -88,7 +88,7 @@ class Head : public ::testing::Test {
       const std::vector<float> found = logits(workspace, head, x, {largest, always});
       EXPECT_EQ(workspace.stats().screened, workspace.stats().positions);
       sum.rows += workspace.stats().rows;
-      sum.fine_rows += workspace.stats().fine_rows;
+      sum.full_rows += workspace.stats().full_rows;
       for (size_t begin = 0; begin < truth.size(); begin += static_cast<size_t>(head.rows())) {
         const std::span<const float> all =
             std::span(truth).subspan(begin, static_cast<size_t>(head.rows()));
@@ -123,7 +123,7 @@ class Head : public ::testing::Test {
 TEST_F(Head, ScreensRandomRows) {
   const FloatHead weights(3001, 512, [this](int32_t, int32_t) { return normal() * 0.02F; });
   const HeadStats stats = expect_exact(weights, normals(512 * 3));
-  EXPECT_LT(stats.fine_rows, stats.rows);
+  EXPECT_LT(stats.full_rows, stats.rows);
 }
 
 // Inputs along a row, as the hidden state of a sure model is: almost nothing but that row is read.
@@ -136,7 +136,7 @@ TEST_F(Head, ReadsLittleWhereOneRowStandsOut) {
   HeadWorkspace workspace(head, 2);
   const std::vector<float> y = logits(workspace, head, x, {1, {}});
   EXPECT_EQ(std::max_element(y.begin(), y.end()) - y.begin(), 1234);
-  EXPECT_EQ(workspace.stats().fine_rows, 1);
+  EXPECT_EQ(workspace.stats().full_rows, 1);
   expect_exact(weights, x);
 }
 
@@ -146,7 +146,7 @@ TEST_F(Head, AllRowsEqual) {
   const FloatHead weights(500, 300,
                           [&](int32_t, int32_t c) { return row[static_cast<size_t>(c)]; });
   const HeadStats stats = expect_exact(weights, normals(300));
-  EXPECT_EQ(stats.fine_rows, stats.rows);
+  EXPECT_EQ(stats.full_rows, stats.rows);
 }
 
 TEST_F(Head, PairsOfEqualRows) {
@@ -156,7 +156,7 @@ TEST_F(Head, PairsOfEqualRows) {
   expect_exact(weights, normals(256 * 2));
 }
 
-// Rows of the same coarse codes: a scale of 1 in the first column of each group, the same upper bits in the others, and
+// Rows of the same coarse codes, whose estimates are equal: a scale of 1 in the first column of each group, the same upper bits in the others, and
 // lower bits that only the fine plane has.
 TEST_F(Head, FinePartsDecide) {
   const FloatHead weights(2000, 256, [this](int32_t, int32_t c) {

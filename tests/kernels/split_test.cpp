@@ -19,7 +19,7 @@ struct Packed {
       : shape{nullptr, nullptr, nullptr, rows, cols},
         coarse(static_cast<size_t>(rows) * shape.coarse_row_bytes(), 64, place),
         fine(static_cast<size_t>(rows) * shape.fine_row_bytes(), 64, place),
-        norms(static_cast<size_t>(rows), sizeof(float), place) {
+        norms(static_cast<size_t>(rows), sizeof(SplitNorms), place) {
     std::fill(coarse.span().begin(), coarse.span().end(), uint8_t{0});
   }
   SplitRowBytes row(int32_t r) {
@@ -31,14 +31,14 @@ struct Packed {
     SplitMatrix w = shape;
     w.coarse = coarse.data();
     w.fine = fine.data();
-    w.fine_norms = norms.data();
+    w.norms = norms.data();
     return w;
   }
 
   SplitMatrix shape;
   Guarded<uint8_t> coarse;
   Guarded<uint8_t> fine;
-  Guarded<float> norms;
+  Guarded<SplitNorms> norms;
 };
 
 struct Input {
@@ -90,6 +90,31 @@ class Split : public KernelTest {
     return x;
   }
 
+  static std::vector<float> fine_part(const SplitMatrix& w, int32_t row) {
+    std::vector<float> x(static_cast<size_t>(w.cols));
+    for (int32_t col = 0; col < w.cols; ++col) {
+      x[static_cast<size_t>(col)] = static_cast<float>(reference::split_weight(w, row, col).fine);
+    }
+    return x;
+  }
+
+  // An input whose q are small: below 64 in magnitude but for one column, so that high is 0 and low is parallel to the row's
+  // coarse part.
+  static std::vector<float> low_bits_along(const SplitMatrix& w, int32_t row) {
+    std::vector<float> x(static_cast<size_t>(w.cols));
+    float largest = 0.0F;
+    for (int32_t col = 0; col < w.cols; ++col) {
+      const reference::SplitWeight weight = reference::split_weight(w, row, col);
+      x[static_cast<size_t>(col)] = static_cast<float>(4.0 * weight.value - weight.fine);
+      largest = std::max(largest, std::fabs(x[static_cast<size_t>(col)]));
+    }
+    for (float& value : x) {
+      value *= 63.0F / largest;
+    }
+    x[0] = 16383.0F;  // q is then x
+    return x;
+  }
+
   void check(const Packed& packed, std::vector<Input>& inputs);
 };
 
@@ -98,7 +123,7 @@ void expect_same(float expected, float found, const char* what, int32_t row) {
       << what << " of row " << row << ": " << expected << ", found " << found;
 }
 
-// Both planes apart and together, for the rows of a range and for listed ones: the bits of the definition.
+// The products of a range of rows and of listed ones have the bits of the definition, and estimates keep their bound.
 void Split::check(const Packed& packed, std::vector<Input>& inputs) {
   const SplitMatrix w = packed.view();
   std::vector<SplitInput> x;
@@ -126,7 +151,6 @@ void Split::check(const Packed& packed, std::vector<Input>& inputs) {
                  std::to_string(split) + "\nreplay: " + replay_command());
     constexpr float kUntouched = -12345.5F;
     Guarded<float> y(index_of(tokens - 1, stride, w.rows), sizeof(float), any_place());
-    Guarded<float> coarse(static_cast<size_t>(w.rows), sizeof(float), any_place());
     std::fill(y.span().begin(), y.span().end(), kUntouched);
     table->split.matmul(w, x.data(), tokens, {split, w.rows}, y.data(), stride);
     for (int32_t row = 0; row < split; ++row) {
@@ -142,26 +166,30 @@ void Split::check(const Packed& packed, std::vector<Input>& inputs) {
       }
     }
     std::fill(y.span().begin(), y.span().end(), kUntouched);
-    table->split.coarse(w, x.data(), tokens, {split, w.rows}, y.data(), stride);
-    table->split.coarse(w, x.data(), tokens, {0, split}, y.data(), stride);
+    table->split.screen(w, x.data(), tokens, {split, w.rows}, y.data(), stride);
+    for (int32_t row = 0; row < split; ++row) {
+      ASSERT_EQ(y[static_cast<size_t>(row)], kUntouched) << "row " << row << " is not in the range";
+    }
+    table->split.screen(w, x.data(), tokens, {0, split}, y.data(), stride);
     for (int32_t t = 0; t < tokens; ++t) {
       for (int32_t row = 0; row < w.rows; ++row) {
-        expect_same(truth[static_cast<size_t>(t)][static_cast<size_t>(row)].coarse,
-                    y[index_of(t, stride, row)], "coarse sum", row);
+        const auto& sum = truth[static_cast<size_t>(t)][static_cast<size_t>(row)];
+        const double error = static_cast<double>(y[index_of(t, stride, row)]) -
+                             static_cast<double>(sum.coarse) - static_cast<double>(sum.fine);
+        ASSERT_LE(std::fabs(error), split_bound(w.norms[row], x[static_cast<size_t>(t)]))
+            << "estimate of row " << row;
       }
     }
     const auto& sums = truth[0];
-    std::copy_n(y.data(), w.rows, coarse.data());
     std::fill(y.span().begin(), y.span().end(), kUntouched);
-    table->split.fine(w, x[0], listed.data(), static_cast<int32_t>(listed.size()), coarse.data(),
-                      y.data());
+    table->split.rows(w, x[0], listed.data(), static_cast<int32_t>(listed.size()), y.data());
     for (int32_t row = 0; row < w.rows; ++row) {
       const auto& sum = sums[static_cast<size_t>(row)];
       const bool wanted = std::find(listed.begin(), listed.end(), row) != listed.end();
       expect_same(wanted ? (sum.coarse + sum.fine) * x[0].scale : kUntouched,
                   y[static_cast<size_t>(row)], "listed product", row);
     }
-    ASSERT_TRUE(y.intact() && coarse.intact()) << "wrote beside y";
+    ASSERT_TRUE(y.intact()) << "wrote beside y";
   }
 }
 
@@ -247,6 +275,12 @@ TEST_F(Split, InputsAreRoundedToTheNearestEven) {
   EXPECT_EQ(input.blocks[0].coarse_offset[0], -122 * 16383);
   EXPECT_EQ(input.blocks[0].fine_offset[0], -6 * 16383);
   EXPECT_EQ(input.blocks[1].fine_offset[0], -6000);
+  // 16383 = 128 * 127 + 127 has no nearer upper part in 8 bits; 1000 = 128 * 8 - 24, and -7.625 * 8 = -61 in two halves.
+  EXPECT_EQ(input.blocks[0].high[0][0], 127);
+  EXPECT_EQ(input.blocks[0].low[0][0], 127);
+  EXPECT_EQ(input.blocks[1].high[0][2], 8);
+  EXPECT_EQ(input.blocks[1].screen_offset[0][0], -30);
+  EXPECT_EQ(input.blocks[1].screen_offset[0][1], -31);
   x[5] = std::nanf("");
   input.view = split_input(x.data(), shape, input.blocks.data());
   EXPECT_EQ(reference::split_input_at(input.view, 5), 0);
@@ -310,26 +344,32 @@ TEST_F(Split, ProductsAreThoseOfTheWeights) {
   }
 }
 
-// What screening relies on: no computed fine part exceeds its row's norm times the input's, and some come close (an input that is
-// parallel to the row's fine part), so that the bound is not just large.
-TEST_F(Split, FinePartsKeepTheirBound) {
+// What screening relies on: no product is farther from its estimate than the bound says, and some come close, so that the bound is
+// not just large: with inputs parallel to a row's fine part, and with inputs whose low bits are parallel to its coarse part.
+TEST_F(Split, EstimatesKeepTheirBound) {
+  constexpr int32_t kRows = 8;
   for (const int32_t blocks : {1, 2, 10}) {
     const int32_t cols = 256 * blocks;
-    const Packed packed = pack_q6_k(q6_k_rows(8, blocks, Fill::kRandom), 8, cols);
-    for (int32_t row = 0; row < 8; ++row) {
-      std::vector<float> x(static_cast<size_t>(cols));
-      for (int32_t col = 0; col < cols; ++col) {
-        x[static_cast<size_t>(col)] =
-            static_cast<float>(reference::split_weight(packed.view(), row, col).fine);
-      }
-      Input input(packed.shape, any_place());
-      input.view = split_input(x.data(), packed.shape, input.blocks.data());
-      for (int32_t other = 0; other < 8; ++other) {
-        const float fine = reference::split_sums(packed.view(), input.view, other).fine;
-        const float bound = packed.norms[static_cast<size_t>(other)] * input.view.norm;
-        ASSERT_LE(std::fabs(fine), bound);
-        if (other == row) {
-          ASSERT_GT(fine, 0.999F * bound);
+    const Packed packed = pack_q6_k(q6_k_rows(kRows, blocks, Fill::kRandom), kRows, cols);
+    const SplitMatrix w = packed.view();
+    for (int32_t row = 0; row < kRows; ++row) {
+      for (const bool along_fine : {true, false}) {
+        const std::vector<float> x = along_fine ? fine_part(w, row) : low_bits_along(w, row);
+        Input input(packed.shape, any_place());
+        input.view = split_input(x.data(), packed.shape, input.blocks.data());
+        for (const KernelTable* table : tables()) {
+          std::vector<float> y(kRows);
+          table->split.screen(w, &input.view, 1, {0, kRows}, y.data(), kRows);
+          for (int32_t other = 0; other < kRows; ++other) {
+            const reference::SplitSums sums = reference::split_sums(w, input.view, other);
+            const float missing = sums.coarse + sums.fine - y[static_cast<size_t>(other)];
+            const float bound = split_bound(w.norms[other], input.view);
+            ASSERT_LE(std::fabs(missing), bound) << table->name;
+            if (other == row) {
+              // The bound adds what both parts could miss; the second input also has its one large column in it.
+              ASSERT_GT(missing, (along_fine ? 0.7F : 0.1F) * bound) << table->name;
+            }
+          }
         }
       }
     }
