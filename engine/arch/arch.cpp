@@ -108,6 +108,25 @@ Result<LayerWeights> bind_layer(const ModelConfig& config, Weights& weights, int
   return layer;
 }
 
+// Whether rotated inputs meet what the architecture does with them.
+Result<void> check_rotations(ModelConfig& config) {
+  const Rotations& rotations = config.rotations;
+  if (rotations.block > 0 && config.input_norms) {
+    return Error{
+        "key prism.hadamard.weight_names: expected weights without norms of their own, found " +
+        config.architecture + "; Tern does not rotate such inputs."};
+  }
+  for (int32_t i = 0; rotations.grouped_values && i < config.layers; ++i) {
+    const std::string name = "blk." + std::to_string(i) + ".ssm_out.weight";
+    if (config.recurrent(i) && !rotations.weights.contains(name)) {
+      return Error{"key prism.hadamard.gdn_v_grouped: expected every ssm_out among weight_names, " +
+                   std::string("found none of ") + name + "."};
+    }
+  }
+  config.delta_net.grouped_output = rotations.grouped_values;
+  return {};
+}
+
 }  // namespace
 
 std::span<const ArchSpec> all_architectures() {
@@ -135,14 +154,6 @@ Result<ModelConfig> read_config(const TensorFile& file, std::vector<std::string>
     return Error{"key general.architecture: expected one that Tern runs (" + known + "), found " +
                  (name ? std::string(*name) : "no such key") + "."};
   }
-  for (const auto& [key, value] : file.metadata()) {
-    if (key.starts_with("prism.hadamard.")) {
-      return Error{
-          "key " + key +
-          ": the weights of this file are rotated, which this version of Tern cannot undo; " +
-          "it would print nonsense. Use a file without prism.hadamard keys."};
-    }
-  }
   ASSIGN_OR_RETURN(ModelConfig config, read_model_config(file));
   RETURN_IF_ERROR(spec->configure(file, config, notices));
   // The BitNet embedding models keep the architecture of the model that they were made from, with a norm before every projection.
@@ -152,12 +163,16 @@ Result<ModelConfig> read_config(const TensorFile& file, std::vector<std::string>
   for (Rope& rope : config.ropes) {
     rope.rotate_half = rotate_half.value_or(rope.rotate_half);
   }
+  ASSIGN_OR_RETURN(config.rotations, read_rotations(file));
+  RETURN_IF_ERROR(check_rotations(config));
   return config;
 }
 
 Result<DecoderWeights> bind_decoder(const ModelConfig& config, Weights& weights,
                                     HeadType head_type) {
   DecoderWeights decoder;
+  weights.rotate(config.rotations);
+  decoder.embedding_rotation = config.rotations.of_embedding(config.width);
   ASSIGN_OR_RETURN(decoder.embedding,
                    weights.embedding("token_embd.weight", config.vocab, config.width));
   for (int32_t index = 0; index < config.layers; ++index) {

@@ -9,6 +9,7 @@
 
 #include "engine/base/result.h"
 #include "engine/io/tensor_file.h"
+#include "engine/model/rotation.h"
 
 namespace tern {
 
@@ -91,6 +92,7 @@ struct ModelConfig {
   std::vector<Rope> ropes;                 // those that layers choose from
   std::vector<LayerConfig> layer_configs;  // of each layer
   DeltaNet delta_net;
+  Rotations rotations;
 
   // Values of a head that any of the ropes rotates.
   int32_t most_rope_dims() const {

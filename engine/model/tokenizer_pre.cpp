@@ -23,6 +23,10 @@
 #define LLAMA3(digits)                                                                   \
   "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}" digits "| ?" OTHER \
   "+[\\r\\n]*|" SPACE "*[\\r\\n]+|" SPACE_RUNS
+// Marks belong to the letters before them.
+#define QWEN35                                                                            \
+  "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^" SPACES \
+  "\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|" SPACE "*[\\r\\n]+|" SPACE_RUNS
 #define PUNCTUATION "[\\p{P}$+<=>^~|`]+"
 
 namespace tern {
@@ -50,6 +54,7 @@ const std::vector<Family>& families() {
        {LLAMA3("{1,3}")}},
       {"dbrx", false, false, false, {"smaug-bpe"}, {LLAMA3("{1,3}")}},
       {"qwen2", false, false, true, {"deepseek-r1-qwen", "megrez"}, {LLAMA3("")}},
+      {"qwen35", false, false, true, {}, {QWEN35}},
       {"gpt-2", false, false, false, {"gpt2", "phi-2", "jina-es", "jina-de"}, {GPT2}},
       {"mpt", false, false, true, {"gpt-neox", "neox", "olmo"}, {GPT2}},
       {"falcon", false, false, false, {}, {PUNCTUATION, GPT2, "[0-9][0-9][0-9]"}},

@@ -209,15 +209,26 @@ Result<std::span<const float>> Weights::floats(std::string_view name,
 Result<Linear> Weights::linear(std::string_view name, int32_t rows, int32_t cols) {
   ASSIGN_OR_RETURN(const Tensor* tensor, require(name, {cols, rows}));
   ASSIGN_OR_RETURN(const float scale, separate_scale(name));
+  Linear linear;
   if (tensor->format->ternary) {
-    return pack(*tensor, scale);
+    ASSIGN_OR_RETURN(linear, pack(*tensor, scale));
+  } else {
+    const std::optional<DenseType> type = dense_type_of(*tensor->format);
+    TERN_CHECK(type.has_value(), "a weight format is neither ternary nor known to the kernels");
+    linear = Linear{view_dense(*tensor, *type), nullptr, scale};
   }
-  const std::optional<DenseType> type = dense_type_of(*tensor->format);
-  TERN_CHECK(type.has_value(), "a weight format is neither ternary nor known to the kernels");
-  return Linear{view_dense(*tensor, *type), nullptr, scale};
+  linear.rotation = rotation_of(name, cols);
+  return linear;
 }
 
-Result<Linear> Weights::head(std::string_view name, int32_t rows, int32_t cols, HeadType wanted) {
+Result<Linear> Weights::head(std::string_view name, int32_t rows, int32_t cols, HeadType type) {
+  ASSIGN_OR_RETURN(Linear linear, unrotated_head(name, rows, cols, type));
+  linear.rotation = rotation_of(name, cols);
+  return linear;
+}
+
+Result<Linear> Weights::unrotated_head(std::string_view name, int32_t rows, int32_t cols,
+                                       HeadType wanted) {
   ASSIGN_OR_RETURN(const Tensor* tensor, require(name, {cols, rows}));
   ASSIGN_OR_RETURN(const HeadType type, choose_head_type(wanted, *tensor));
   if (type == HeadType::kKeep) {

@@ -14,6 +14,7 @@
 #include "engine/base/result.h"
 #include "engine/io/tensor_file.h"
 #include "engine/model/head.h"
+#include "engine/model/rotation.h"
 #include "kernels/kernels.h"
 
 namespace tern {
@@ -25,6 +26,7 @@ struct Linear {
   float scale =
       1.0F;  // multiplies y: of files that keep a matrix beside a scale of its own, and of models that scale what a block adds
   std::span<const float> input_norm = {};  // of an RMS norm of its own of x, or empty
+  Rotation rotation = {};                  // of x
 
   bool ternary() const { return std::holds_alternative<TernaryMatrix>(matrix); }
   int32_t rows() const;
@@ -75,6 +77,9 @@ class Weights {
   Weights(const TensorFile& file, const KernelTable& kernels, int threads, Progress progress = {},
           const TernaryChoice& choice = {});
 
+  // From here on matrices come with the rotations of their inputs. `rotations` must outlive what is handed out.
+  void rotate(const Rotations& rotations) { rotations_ = &rotations; }
+
   // A vector of `size` floats (stored as F32, F16 or BF16).
   Result<std::span<const float>> vector(std::string_view name, int64_t size);
   // The same of any shape, fastest dimension first.
@@ -98,10 +103,15 @@ class Weights {
   Result<const Tensor*> require(std::string_view name, const std::vector<int64_t>& shape);
   const TernaryKernel& kernel_of(const Tensor& tensor) const;
   Result<Linear> pack(const Tensor& tensor, float scale);
+  Result<Linear> unrotated_head(std::string_view name, int32_t rows, int32_t cols, HeadType type);
+  Rotation rotation_of(std::string_view name, int32_t cols) const {
+    return rotations_ != nullptr ? rotations_->of(name, cols) : Rotation();
+  }
   Result<float> separate_scale(std::string_view name);
 
   const TensorFile& file_;
   const KernelTable& kernels_;
+  const Rotations* rotations_ = nullptr;
   const TernaryKernel* ternary_ = nullptr;
   const TernaryKernel* one_bit_ = nullptr;  // for matrices whose format has no zeros
   int threads_;

@@ -1,8 +1,12 @@
 #include "engine/run/decoder.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
+#include <functional>
+
+#include "engine/run/hadamard.h"
 
 namespace tern {
 namespace {
@@ -82,6 +86,13 @@ void multiply_own_input(const Pass& pass, AlignedArray<float>& x, int32_t width,
            {&product, 1}, ws.scratch);
 }
 
+// As many products as a block has with one input.
+constexpr size_t kMostProducts = 4;
+
+bool is_rotated(const Product& product) {
+  return product.w->rotation.block > 0;
+}
+
 // products = W norm(x), timed as `part`, after `before(t)` has completed each token's x: one step for all that a token's row goes through between
 // two products.
 template <class Before>
@@ -89,16 +100,29 @@ void multiply_normed(const Pass& pass, PassPart part, const Norm& norm,
                      std::span<const Product> products, int64_t values_before, Before before) {
   AlignedArray<float>& result = norm.weight.empty() ? norm.x : norm.out;
   const bool own_inputs = pass.config.input_norms;
-  const bool quantize = !own_inputs && any_ternary(products);
+  // Products with the input as it is go before those with the input rotated, which has one rotation for each width.
+  std::array<Product, kMostProducts> ordered;
+  TERN_CHECK(products.size() <= kMostProducts, "a block has more products than it should");
+  Product* end = std::copy(products.begin(), products.end(), ordered.data());
+  Product* border = std::partition(ordered.data(), end, std::not_fn(is_rotated));
+  const std::span<const Product> plain(ordered.data(), border);
+  const std::span<const Product> rotated(border, end);
+  const std::span<const Product> first = plain.empty() ? rotated : plain;
+  const auto complete = [&](int32_t t, std::span<const Product> readers) {
+    if (is_rotated(readers.front())) {
+      rotate(readers.front().w->rotation, row(result, t, norm.width), norm.width);
+    }
+    if (!own_inputs && any_ternary(readers)) {
+      pass.ws.quantized.quantize(pass.kernels(), row(result, t, norm.width), t, norm.width);
+    }
+  };
   for_each_token(pass, norm.width + values_before, [&](int32_t t) {
     before(t);
     if (!norm.weight.empty()) {
       normalize(pass.config, pass.kernels(), row(norm.x, t, norm.width), norm.weight,
                 row(norm.out, t, norm.width));
     }
-    if (quantize) {
-      pass.ws.quantized.quantize(pass.kernels(), row(result, t, norm.width), t, norm.width);
-    }
+    complete(t, first);
   });
   pass.compute.lap(PassPart::kRest);
   if (own_inputs) {
@@ -106,9 +130,16 @@ void multiply_normed(const Pass& pass, PassPart part, const Norm& norm,
       multiply_own_input(pass, result, norm.width, product);
     }
   } else {
-    multiply(pass.compute,
-             {result.data(), pass.ws.quantized.view(pass.tokens, norm.width), pass.tokens},
-             products, pass.ws.scratch);
+    const auto multiply_by = [&](std::span<const Product> readers) {
+      multiply(pass.compute,
+               {result.data(), pass.ws.quantized.view(pass.tokens, norm.width), pass.tokens},
+               readers, pass.ws.scratch);
+    };
+    multiply_by(first);
+    if (!plain.empty() && !rotated.empty()) {
+      for_each_token(pass, norm.width, [&](int32_t t) { complete(t, rotated); });
+      multiply_by(rotated);
+    }
   }
   pass.compute.lap(part);
 }
@@ -421,6 +452,7 @@ bool decoder_forward(const ModelConfig& config, const DecoderWeights& weights,
     for (int32_t t = 0; t < count; ++t) {
       weights.embedding.row(*compute.kernels, tokens[static_cast<size_t>(t)],
                             row(ws.x, t, config.width), ws.trits.data());
+      rotate_back(weights.embedding_rotation, row(ws.x, t, config.width), config.width);
       if (config.embedding_scale != 1.0F) {
         std::transform(row(ws.x, t, config.width), row(ws.x, t + 1, config.width),
                        row(ws.x, t, config.width),
@@ -457,6 +489,9 @@ std::span<const float> decoder_logits(const ModelConfig& config, const DecoderWe
     compute.profile->start();
   }
   const std::span<const float> states = decoder_states(config, weights, compute, ws, first, count);
+  for (int32_t i = 0; i < count; ++i) {
+    rotate(weights.head.rotation, row(ws.norm, i, config.width), config.width);
+  }
   compute.lap(PassPart::kRest);
   ws.head.multiply(compute, weights.head, states.data(), count, wanted, ws.scratch,
                    ws.logits.data());

@@ -48,6 +48,7 @@ struct LayerWeights {
 
 struct DecoderWeights {
   Embedding embedding;
+  Rotation embedding_rotation;  // that of its rows
   std::vector<LayerWeights> layers;
   std::span<const float> output_norm;
   Linear head;

@@ -223,4 +223,28 @@ void HadamardTransform::apply(float* x, float* scratch) const {
   scale(x, size_, 1.0F / std::sqrt(static_cast<float>(size_)));
 }
 
+namespace {
+
+void change_signs(std::span<const float> signs, float* x) {
+  for (size_t i = 0; i < signs.size(); ++i) {
+    x[i] *= signs[i];
+  }
+}
+
+}  // namespace
+
+void rotate(const Rotation& rotation, float* x, int32_t n) {
+  if (rotation.block > 0) {
+    change_signs(rotation.signs, x);
+    walsh_hadamard(x, n, rotation.block);
+  }
+}
+
+void rotate_back(const Rotation& rotation, float* x, int32_t n) {
+  if (rotation.block > 0) {
+    walsh_hadamard(x, n, rotation.block);
+    change_signs(rotation.signs, x);
+  }
+}
+
 }  // namespace tern

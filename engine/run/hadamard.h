@@ -6,12 +6,17 @@
 
 #include "engine/base/buffer.h"
 #include "engine/base/result.h"
+#include "engine/model/rotation.h"
 
 namespace tern {
 
 // In place: each run of `block` (a power of two) of the `n` values, a multiple of it, becomes H x / sqrt(block), with H of
 // Sylvester's order: H(i, j) = -1 to the number of ones in i & j. Its own inverse.
 void walsh_hadamard(float* x, int64_t n, int64_t block);
+
+// x = H (signs x), and back: x = signs (H x); nothing if the rotation has no block.
+void rotate(const Rotation& rotation, float* x, int32_t n);
+void rotate_back(const Rotation& rotation, float* x, int32_t n);
 
 // The transform of vectors of one size: (K (x) H) / sqrt(size), with H as above and K a Hadamard matrix of an order that is no power
 // of two, where the size is none. The matrices K are those of OneCompression, which takes them from Sloane's library.

@@ -178,8 +178,6 @@ TEST_F(ArchTest, TakesSquaredReluFromAKeyOrAKnownName) {
 TEST_F(ArchTest, RefusesWhatItCannotRun) {
   expect_words(refusal({.architecture = "gpt2"}),
                {"general.architecture", "gpt2", "bitnet-b1.58", "qwen3"});
-  expect_words(refusal({.more = [](GgufWriter& w) { w.set_int("prism.hadamard.version", 1); }}),
-               {"prism.hadamard.version", "nonsense"});
   expect_words(
       refusal({.more = [](GgufWriter& w) { w.set_string("llama.rope.scaling.type", "longrope"); }}),
       {"llama.rope.scaling.type", "longrope"});
@@ -189,6 +187,63 @@ TEST_F(ArchTest, RefusesWhatItCannotRun) {
   expect_words(
       refusal({.more = [](GgufWriter& w) { w.set_int("llama.attention.value_length", 8); }}),
       {"llama.attention.value_length", "16", "8"});
+}
+
+// The keys of a file whose attn_q is rotated, one of them changed.
+struct Rotated {
+  int64_t version = 1;
+  int64_t block = 32;
+  std::string transform = "normalized-sylvester-walsh-hadamard";
+  std::string axis = "input-last-dimension";
+  std::string sign_mode = "explicit";
+  std::vector<int64_t> widths = {64};
+  std::vector<int64_t> values = std::vector<int64_t>(64, -1);
+  std::vector<std::string> names = {"blk.0.attn_q.weight"};
+  std::vector<std::string> inverse = {};
+  std::string more = {};
+
+  void operator()(GgufWriter& w) const {
+    const auto key = [](const char* name) { return std::string("prism.hadamard.") + name; };
+    w.set_int(key("version"), version);
+    w.set_int(key("block_size"), block);
+    w.set_string(key("transform"), transform);
+    w.set_string(key("axis"), axis);
+    w.set_string(key("sign_mode"), sign_mode);
+    w.set_ints(key("sign_widths"), widths);
+    w.set_ints(key("sign_values"), values);
+    w.set_strings(key("weight_names"), names);
+    w.set_strings(key("inverse_weight_names"), inverse);
+    if (!more.empty()) {
+      w.set_bool(key(more.c_str()), true);
+    }
+  }
+};
+
+TEST_F(ArchTest, RefusesRotationsByTheKeyThatItCannotHonour) {
+  const auto of = [&](Rotated rotated) { return refusal({.more = rotated}); };
+  EXPECT_EQ(of({}), "accepted");
+  EXPECT_EQ(of({.sign_mode = "identity", .widths = {}, .values = {}}), "accepted");
+  const auto expect_key = [&](const Rotated& rotated, const char* key, const char* found) {
+    expect_words(of(rotated), {std::string("prism.hadamard.") + key, found, "nonsense"});
+  };
+  expect_key({.version = 3}, "version", "found 3");
+  expect_key({.version = 2}, "tied_output", "found false");
+  expect_key({.block = 24}, "block_size", "found 24");
+  expect_key({.block = 128}, "block_size", "64 columns");
+  expect_key({.transform = "dct"}, "transform", "found dct");
+  expect_key({.axis = "output"}, "axis", "found output");
+  expect_key({.sign_mode = "seed"}, "sign_mode", "found seed");
+  expect_key({.widths = {65}}, "sign_widths", "found 65");
+  expect_key({.widths = {32}}, "sign_values", "found 64");
+  expect_key({.values = std::vector<int64_t>(64, 2)}, "sign_values", "found 2");
+  expect_key({.names = {"blk.0.attn_q.bias"}}, "weight_names", "blk.0.attn_q.bias");
+  expect_key({.names = {"blk.7.attn_q.weight"}}, "weight_names", "blk.7.attn_q.weight");
+  expect_key({.names = {"blk.0.ffn_down.weight"}}, "sign_widths", "96 columns");
+  expect_key({.inverse = {"output.weight"}}, "inverse_weight_names", "output.weight");
+  expect_key({.inverse = {"token_embd.weight"}}, "tied_output", "found false");
+  expect_key({.more = "seed"}, "seed", "only keys");
+  expect_words(refusal({.more = [](GgufWriter& w) { w.set_int("prism.hadamard.version", 1); }}),
+               {"prism.hadamard.block_size", "no such key"});
 }
 
 TEST_F(ArchTest, NamesTensorsThatAreMissingWrongOrUnknown) {

@@ -61,7 +61,9 @@ TEST_P(Hybrid, AgreesWithTransformers) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, Hybrid, ::testing::Values("qwen35-f16", "qwen35-i2_s"),
+INSTANTIATE_TEST_SUITE_P(Models, Hybrid,
+                         ::testing::Values("qwen35-f16", "qwen35-i2_s", "qwen35-hadamard",
+                                           "qwen3-hadamard"),
                          [](const auto& test) {
                            std::string name = test.param;
                            std::ranges::replace(name, '-', '_');

@@ -84,7 +84,7 @@ TEST_P(PreTokenizerFamily, DecodesToTheBytesThatWereEncoded) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, PreTokenizerFamily,
-                         ::testing::Values("llama-bpe", "qwen2", "gpt-2", "mpt", "falcon",
+                         ::testing::Values("llama-bpe", "qwen2", "qwen35", "gpt-2", "mpt", "falcon",
                                            "starcoder", "default"),
                          [](const auto& test) {
                            std::string name = test.param;

@@ -283,7 +283,7 @@ class Maker:
                 keys["prism.hadamard.gdn_v_grouped"] = True
             if self.tied:
                 keys["prism.hadamard.tied_output"] = True
-        return keys | vocabulary.gguf_keys("qwen2")
+        return keys | vocabulary.gguf_keys("qwen35" if a == "qwen35" else "qwen2")
 
     def write(self):
         with w.GgufWriter(HERE / f"{self.name}.gguf") as out:

@@ -28,11 +28,16 @@ LLAMA3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+QWEN35 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 PUNCTUATION = r"[\p{P}$+<=>^~|`]+"
 # Name in tokenizer.ggml.pre: (steps, ignore_merges, NFC), as in the models' tokenizer.json.
 FAMILIES = {
     "llama-bpe": ([LLAMA3], True, False),
     "qwen2": ([LLAMA3.replace("{1,3}", "")], False, True),
+    "qwen35": ([QWEN35], False, True),
     "gpt-2": ([GPT2], False, False),
     "mpt": ([GPT2], False, True),
     "falcon": ([PUNCTUATION, GPT2, "[0-9][0-9][0-9]"], False, False),
