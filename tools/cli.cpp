@@ -12,6 +12,7 @@
 #include "engine/base/parallel.h"
 #include "kernels/cpu.h"
 #include "kernels/select.h"
+#include "tools/model_store.h"
 #include "tools/tuning.h"
 
 namespace tern::cli {
@@ -43,8 +44,9 @@ Result<std::string> template_text(const std::string& name) {
 
 void ModelOptions::declare(CLI::App& app) {
   app.add_option("-m,--model", path,
-                 "Model file (GGUF); default: TERN_MODEL, else the model that comes with Tern")
-      ->type_name("FILE");
+                 "Model file (GGUF), or the name of one that `tern pull` has downloaded; default: "
+                 "TERN_MODEL, else the model that comes with Tern")
+      ->type_name("MODEL");
   app.add_option(
          "-t,--threads", threads,
          "Generate on at most so many threads, fewer where that measures faster; default: the "
@@ -173,7 +175,7 @@ Result<std::string> find_shared_file(const std::string& in_tree, const std::stri
 
 Result<std::string> default_model_path() {
   if (const std::string named = environment("TERN_MODEL"); !named.empty()) {
-    return named;
+    return resolve_model(named);
   }
   Result<std::string> found = find_shared_file("models/tern-tiny.gguf", "tern-tiny.gguf");
   if (!found) {
@@ -221,7 +223,7 @@ Result<LoadedModel> load_model(const ModelOptions& options) {
   loaded.session.batch_threads = setup.batch_threads;
   loaded.session.tune_threads = true;
   ASSIGN_OR_RETURN(loaded.session.kv_type, parse_kv_type(options.kv_type));
-  std::string path = options.path;
+  ASSIGN_OR_RETURN(std::string path, resolve_model(options.path));
   if (path.empty()) {
     ASSIGN_OR_RETURN(path, default_model_path());
   }

@@ -6,6 +6,7 @@
 #include "engine/base/parallel.h"
 #include "tools/cli.h"
 #include "tools/inspect_report.h"
+#include "tools/model_store.h"
 
 namespace tern::cli {
 namespace {
@@ -18,7 +19,8 @@ struct InspectCommand {
 
 Result<void> inspect(const InspectCommand& command) {
   ASSIGN_OR_RETURN(const I2sLayout layout, parse_i2s_layout(command.i2s_layout));
-  ASSIGN_OR_RETURN(const TensorFile file, TensorFile::open(command.path, {.i2s_layout = layout}));
+  ASSIGN_OR_RETURN(const std::string path, resolve_model(command.path));
+  ASSIGN_OR_RETURN(const TensorFile file, TensorFile::open(path, {.i2s_layout = layout}));
   ASSIGN_OR_RETURN(const Setup setup, choose_setup({}));
   const KernelTable* kernels = setup.kernels;
   const TernaryKind kind = choose_ternary_kind(*kernels, setup.packing, ternary_weights(file));

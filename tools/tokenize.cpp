@@ -4,6 +4,7 @@
 
 #include "engine/io/tensor_file.h"
 #include "tools/cli.h"
+#include "tools/model_store.h"
 #include "tools/tokenize_report.h"
 
 namespace tern::cli {
@@ -33,7 +34,7 @@ Result<std::string> text_of(const TokenizeOptions& options, bool given) {
 }
 
 Result<void> print_tokens(const TokenizeOptions& options, bool given) {
-  std::string path = options.model;
+  ASSIGN_OR_RETURN(std::string path, resolve_model(options.model));
   if (path.empty()) {
     ASSIGN_OR_RETURN(path, default_model_path());
   }

@@ -1,0 +1,72 @@
+#include "tools/catalog.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "engine/base/file.h"
+#include "tools/cli.h"
+
+namespace tern::cli {
+namespace {
+
+using Json = nlohmann::json;
+
+bool same_name(std::string_view a, std::string_view b) {
+  return std::ranges::equal(
+      a, b, {}, [](char c) { return std::tolower(static_cast<unsigned char>(c)); },
+      [](char c) { return std::tolower(static_cast<unsigned char>(c)); });
+}
+
+// Throws nlohmann's exceptions where something is missing or of another type.
+CatalogModel model_of(const Json& json) {
+  CatalogModel model;
+  json.at("name").get_to(model.name);
+  json.at("aliases").get_to(model.aliases);
+  json.at("repo").get_to(model.repo);
+  model.revision = json.value("revision", "");
+  model.file = json.value("file", "");
+  model.licence = json.value("licence", "");
+  model.size = json.value("size_about", uint64_t{0});
+  json.at("architecture").get_to(model.architecture);
+  json.at("format").get_to(model.format);
+  json.at("about").get_to(model.about);
+  json.at("runs").get_to(model.runs);
+  json.at("status").get_to(model.status);
+  return model;
+}
+
+}  // namespace
+
+bool CatalogModel::is_called(std::string_view text) const {
+  return same_name(name, text) || std::ranges::any_of(aliases, [text](const std::string& alias) {
+           return same_name(alias, text);
+         });
+}
+
+Result<std::vector<CatalogModel>> parse_catalog(const std::string& text) {
+  std::vector<CatalogModel> models;
+  try {
+    const Json json = Json::parse(text);
+    for (const Json& entry : json.at("models")) {
+      models.push_back(model_of(entry));
+    }
+  } catch (const Json::exception& error) {
+    return Error{std::string("the catalogue of models is damaged: ") + error.what()};
+  }
+  return models;
+}
+
+Result<std::vector<CatalogModel>> load_catalog() {
+  ASSIGN_OR_RETURN(const std::string path, find_shared_file("models/catalog.json", "catalog.json"));
+  ASSIGN_OR_RETURN(const std::string text, read_text_file(path, size_t{4} << 20));
+  return parse_catalog(text);
+}
+
+const CatalogModel* find_in_catalog(const std::vector<CatalogModel>& catalog,
+                                    std::string_view name) {
+  const auto found = std::ranges::find_if(
+      catalog, [name](const CatalogModel& model) { return model.is_called(name); });
+  return found == catalog.end() ? nullptr : &*found;
+}
+
+}  // namespace tern::cli

@@ -1,0 +1,77 @@
+#include "tools/transfer_meter.h"
+
+#include <chrono>
+#include <cstdio>
+
+#include "engine/base/memory.h"
+#include "tools/cli.h"
+
+namespace tern::cli {
+namespace {
+
+constexpr double kRedraw = 0.1;  // seconds, on a terminal
+constexpr double kRepeat = 10;   // on a pipe
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+std::string duration(double seconds) {
+  const auto whole = static_cast<int64_t>(seconds + 0.5);
+  return whole < 100 ? std::to_string(whole) + " s" : std::to_string((whole + 30) / 60) + " min";
+}
+
+}  // namespace
+
+std::string describe_transfer(uint64_t done, std::optional<uint64_t> size,
+                              double bytes_per_second) {
+  std::string text;
+  if (size && *size > 0) {
+    text = std::to_string(
+               static_cast<int>(100.0 * static_cast<double>(done) / static_cast<double>(*size))) +
+           " %  " + human_bytes(done) + " of " + human_bytes(*size);
+  } else {
+    text = human_bytes(done);
+  }
+  if (bytes_per_second > 0) {
+    text += "  " + human_bytes(static_cast<uint64_t>(bytes_per_second)) + "/s";
+    if (size && *size > done) {
+      text += "  " + duration(static_cast<double>(*size - done) / bytes_per_second) + " left";
+    }
+  }
+  return text;
+}
+
+TransferMeter::TransferMeter(std::string label) : label_(std::move(label)), shown_(now()) {}
+
+TransferMeter::~TransferMeter() {
+  clear();
+}
+
+void TransferMeter::clear() {
+  if (visible_) {
+    std::fprintf(stderr, "\r\033[K");
+    visible_ = false;
+  }
+}
+
+void TransferMeter::update(uint64_t done, std::optional<uint64_t> size) {
+  const double time = now();
+  if (!first_ || done < *first_) {
+    first_ = done;
+    started_ = time;
+  }
+  const bool terminal = stderr_is_terminal();
+  if (time - shown_ < (terminal ? kRedraw : kRepeat)) {
+    return;
+  }
+  shown_ = time;
+  visible_ = terminal;
+  const double passed = time - started_;
+  const double speed = passed > 0.5 ? static_cast<double>(done - *first_) / passed : 0;
+  std::fprintf(stderr, "%s%s  %s%s", terminal ? "\r\033[K" : "", label_.c_str(),
+               describe_transfer(done, size, speed).c_str(), terminal ? "" : "\n");
+  std::fflush(stderr);
+}
+
+}  // namespace tern::cli
