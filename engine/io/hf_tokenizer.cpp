@@ -62,6 +62,24 @@ const Json* part_of(const Json* step, const char* list, std::string_view type) {
   return nullptr;
 }
 
+// All expressions of the Split steps in a step, in order, a line each.
+std::string split_expressions(const Json* step) {
+  if (step == nullptr) {
+    return {};
+  }
+  if (text_at(*step, "type") == "Split") {
+    const Json* pattern = find(*step, "pattern");
+    return pattern == nullptr ? std::string() : text_at(*pattern, "Regex");
+  }
+  std::string all;
+  const Json* parts = find(*step, "pretokenizers");
+  for (size_t i = 0; parts != nullptr && parts->is_array() && i < parts->size(); ++i) {
+    const std::string one = split_expressions(&(*parts)[i]);
+    all += (all.empty() || one.empty() ? "" : "\n") + one;
+  }
+  return all;
+}
+
 // The expressions that published tokenizers cut words with, and the name that GGUF files give them.
 struct Pattern {
   std::string_view regex;
@@ -73,7 +91,11 @@ constexpr Pattern kPatterns[] = {
     {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
      "qwen2"},
     {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
-     "qwen35"}};
+     "qwen35"},
+    {R"(\p{N}{1,3})"
+     "\n[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+\n"
+     R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
+     "hunyuan-dense"}};
 
 class Vocabulary {
  public:
@@ -173,9 +195,9 @@ Result<void> translate_byte_level(const Json& tokenizer, const std::vector<std::
                                   HuggingFaceReader& out) {
   const Json* steps = find(tokenizer, "pre_tokenizer");
   std::string_view pre;
-  if (const Json* split = part_of(steps, "pretokenizers", "Split")) {
-    const Json* pattern = find(*split, "pattern");
-    const std::string regex = pattern == nullptr ? std::string() : text_at(*pattern, "Regex");
+  const bool nfc = part_of(find(tokenizer, "normalizer"), "normalizers", "NFC") != nullptr;
+  if (part_of(steps, "pretokenizers", "Split") != nullptr) {
+    const std::string regex = split_expressions(steps);
     const auto known = std::ranges::find(kPatterns, regex, &Pattern::regex);
     if (known == std::end(kPatterns)) {
       return Error{"tokenizer.json: words are cut by an expression that Tern does not know: " +
@@ -185,8 +207,13 @@ Result<void> translate_byte_level(const Json& tokenizer, const std::vector<std::
     pre = known->pre;
   } else if (part_of(steps, "pretokenizers", "Punctuation") != nullptr) {
     pre = "falcon";
+  } else if (const Json* digits = part_of(steps, "pretokenizers", "Digits")) {
+    const Json* single = find(*digits, "individual_digits");
+    if (single == nullptr || *single != true) {
+      return Error{"tokenizer.json: step Digits: expected individual_digits true, found another."};
+    }
+    pre = nfc ? "command-r" : "starcoder";
   } else {
-    const bool nfc = part_of(find(tokenizer, "normalizer"), "normalizers", "NFC") != nullptr;
     pre = nfc ? "mpt" : "gpt-2";
   }
   out.set("tokenizer.ggml.model", out.keep("gpt2"));

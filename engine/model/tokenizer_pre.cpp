@@ -27,6 +27,11 @@
 #define QWEN35                                                                            \
   "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^" SPACES \
   "\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|" SPACE "*[\\r\\n]+|" SPACE_RUNS
+#define CHINESE_JAPANESE "[\\x{4e00}-\\x{9fa5}\\x{3040}-\\x{309f}\\x{30a0}-\\x{30ff}]+"
+#define DEEPSEEK3                                                                    \
+  "[!\"#$%&'()*+,\\-./"                                                              \
+  ":;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| " \
+  "?[\\p{P}\\p{S}]+[\\r\\n]*|" SPACE "*[\\r\\n]+|" SPACE_RUNS
 #define PUNCTUATION "[\\p{P}$+<=>^~|`]+"
 
 namespace tern {
@@ -58,12 +63,14 @@ const std::vector<Family>& families() {
       {"gpt-2", false, false, false, {"gpt2", "phi-2", "jina-es", "jina-de"}, {GPT2}},
       {"mpt", false, false, true, {"gpt-neox", "neox", "olmo"}, {GPT2}},
       {"falcon", false, false, false, {}, {PUNCTUATION, GPT2, "[0-9][0-9][0-9]"}},
-      {"starcoder",
+      {"starcoder", false, false, false, {"refact", "smollm", "codeshell"}, {"\\p{N}", GPT2}},
+      {"command-r", false, false, true, {}, {"\\p{N}", GPT2}},
+      {"hunyuan-dense",
        false,
        false,
        false,
-       {"refact", "command-r", "smollm", "codeshell"},
-       {"\\p{N}", GPT2}},
+       {"deepseek-v3"},
+       {"\\p{N}{1,3}", CHINESE_JAPANESE, DEEPSEEK3}},
       {"default", false, false, false, {}, {PUNCTUATION, GPT2, "\\p{N}+", "[0-9][0-9][0-9]"}},
   };
   return list;

@@ -160,6 +160,37 @@ TEST_F(DamagedFolder, AnUnknownSplitExpressionIsRefused) {
   EXPECT_HAS(error(), "x+");
 }
 
+// The steps of Hunyuan's and of Cohere's published tokenizer.json get the names that GGUF files give them.
+TEST_F(DamagedFolder, StepsThatCutWordsAreRecognised) {
+  const auto pre = [&] {
+    const auto file = TensorFile::open(folder_ / "model");
+    return file ? std::string(file->get_string("tokenizer.ggml.pre").value().value_or(""))
+                : file.error().message;
+  };
+  const auto split = [](const char* regex) {
+    return Json{{"type", "Split"}, {"pattern", {{"Regex", regex}}}, {"behavior", "Isolated"}};
+  };
+  const Json level = {{"type", "ByteLevel"}, {"add_prefix_space", false}};
+  edit("tokenizer.json", [&](Json& tokenizer) {
+    tokenizer["pre_tokenizer"]["pretokenizers"] = {
+        split(R"(\p{N}{1,3})"), split("[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+"),
+        split(
+            R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"),
+        level};
+  });
+  EXPECT_EQ(pre(), "hunyuan-dense");
+  edit("tokenizer.json", [&](Json& tokenizer) {
+    tokenizer["normalizer"] = {{"type", "NFC"}};
+    tokenizer["pre_tokenizer"]["pretokenizers"] = {
+        Json{{"type", "Digits"}, {"individual_digits", true}}, level};
+  });
+  EXPECT_EQ(pre(), "command-r");
+  edit("tokenizer.json", [&](Json& tokenizer) {
+    tokenizer["pre_tokenizer"]["pretokenizers"][0]["individual_digits"] = false;
+  });
+  EXPECT_HAS(pre(), "individual_digits");
+}
+
 TEST_F(DamagedFolder, AnIndexMayNotLeaveTheFolder) {
   std::ofstream(path("model.safetensors.index.json"))
       << R"({"weight_map": {"a": "../../etc/passwd"}})";

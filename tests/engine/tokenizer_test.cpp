@@ -85,7 +85,7 @@ TEST_P(PreTokenizerFamily, DecodesToTheBytesThatWereEncoded) {
 
 INSTANTIATE_TEST_SUITE_P(All, PreTokenizerFamily,
                          ::testing::Values("llama-bpe", "qwen2", "qwen35", "gpt-2", "mpt", "falcon",
-                                           "starcoder", "default"),
+                                           "starcoder", "command-r", "hunyuan-dense", "default"),
                          [](const auto& test) {
                            std::string name = test.param;
                            std::erase(name, '-');

@@ -96,8 +96,8 @@ struct Subject {
 const std::deque<Subject>& subjects() {
   static const std::deque<Subject> all = [] {
     std::deque<Subject> list;
-    for (const char* pre :
-         {"llama-bpe", "qwen2", "gpt-2", "mpt", "falcon", "starcoder", "default"}) {
+    for (const char* pre : {"llama-bpe", "qwen2", "gpt-2", "mpt", "falcon", "starcoder",
+                            "hunyuan-dense", "default"}) {
       auto made = Tokenizer::from_data(small_bpe(pre).view());
       require(made.has_value());
       list.push_back({std::move(*made), !PreTokenizer::named(pre)->folds_to_nfc()});

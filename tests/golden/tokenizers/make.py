@@ -32,6 +32,13 @@ QWEN35 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+# DeepSeek-V3's, which Hunyuan's dense models took over.
+DEEPSEEK3 = [
+    r"\p{N}{1,3}",
+    "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
+    r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
+    r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+]
 PUNCTUATION = r"[\p{P}$+<=>^~|`]+"
 # Name in tokenizer.ggml.pre: (steps, ignore_merges, NFC), as in the models' tokenizer.json.
 FAMILIES = {
@@ -42,6 +49,8 @@ FAMILIES = {
     "mpt": ([GPT2], False, True),
     "falcon": ([PUNCTUATION, GPT2, "[0-9][0-9][0-9]"], False, False),
     "starcoder": ([r"\p{N}", GPT2], False, False),
+    "command-r": ([r"\p{N}", GPT2], False, True),
+    "hunyuan-dense": (DEEPSEEK3, False, False),
     "default": ([PUNCTUATION, GPT2, r"\p{N}+", "[0-9][0-9][0-9]"], False, False),
 }
 SPECIAL = ["<|bos|>", "<|eos|>", "<|eot|>", "<|eot|><|end|>"]
