@@ -29,6 +29,7 @@ struct Options {
   std::vector<int> threads;
   std::vector<std::string> isas = {""};
   std::vector<std::string> packings = {""};
+  std::vector<std::string> lora;
   std::string kv_type = "f16";
   int repetitions = 5;
   bool vs_fp16 = false;
@@ -67,12 +68,13 @@ void name_weights(BenchModel& model) {
   }
 }
 
-Result<BenchModel> load(const std::string& path, const std::string& isa,
-                        const std::string& packing) {
+Result<BenchModel> load(const std::string& path, const std::string& isa, const std::string& packing,
+                        const std::vector<std::string>& lora) {
   ModelOptions options;
   options.path = path;
   options.isa = isa;
   options.packing = packing;
+  options.lora = lora;
   const uint64_t before = resident_memory();
   ASSIGN_OR_RETURN(const LoadedModel loaded, load_model(options));
   const uint64_t after = resident_memory();
@@ -150,7 +152,7 @@ Result<std::vector<BenchModel>> load_all(const Options& options) {
     for (const std::string& isa : options.isas) {
       const size_t first = models.size();
       for (const std::string& packing : options.packings) {
-        ASSIGN_OR_RETURN(BenchModel model, load(path, isa, packing));
+        ASSIGN_OR_RETURN(BenchModel model, load(path, isa, packing, options.lora));
         models.push_back(std::move(model));
       }
       if (!options.vs_fp16) {
@@ -160,7 +162,7 @@ Result<std::vector<BenchModel>> load_all(const Options& options) {
         ASSIGN_OR_RETURN(twin_path, write_twin(*models[first].model, path, folder));
       }
       // The file stays mapped when its folder is removed.
-      ASSIGN_OR_RETURN(BenchModel twin, load(twin_path, isa, ""));
+      ASSIGN_OR_RETURN(BenchModel twin, load(twin_path, isa, "", {}));
       for (size_t i = first; i < models.size(); ++i) {
         models[i].twin = models.size();
       }
@@ -293,6 +295,7 @@ Action declare_bench(CLI::App& app) {
        "NAME,...");
   list("--packing", options->packings, "Ternary kernels; default: what suits the model",
        "NAME,...");
+  declare_lora(app, options->lora);
   app.add_option("--kv-type", options->kv_type, "Type of keys and values: f16 or q8_0")
       ->type_name("TYPE")
       ->capture_default_str();

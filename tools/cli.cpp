@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cmath>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -74,7 +75,16 @@ void ModelOptions::declare(CLI::App& app) {
                  "Output head: q6_k (in two planes), q8_0, f16, keep (as in the file) or auto "
                  "(q6_k if that is smaller and the head large)")
       ->type_name("NAME");
+  declare_lora(app, lora);
   app.add_flag("-v,--verbose", verbose, "Say more on stderr");
+}
+
+void declare_lora(CLI::App& app, std::vector<std::string>& lora) {
+  app.add_option("--lora", lora,
+                 "LoRA adapter to add (GGUF file or PEFT folder), times SCALE if given; may be "
+                 "repeated")
+      ->allow_extra_args(false)
+      ->type_name("FILE[:SCALE]");
 }
 
 void declare_context(CLI::App& app, int& context) {
@@ -131,6 +141,22 @@ Result<KvType> parse_kv_type(const std::string& name) {
     return KvType::kQ8_0;
   }
   return Error{"--kv-type: expected f16 or q8_0, found " + name + "."};
+}
+
+Result<LoraSource> parse_lora(const std::string& text) {
+  const size_t colon = text.rfind(':');
+  std::error_code ignored;
+  if (colon == std::string::npos || std::filesystem::exists(text, ignored)) {
+    return LoraSource{text, 1.0F};
+  }
+  const std::string number = text.substr(colon + 1);
+  char* end = nullptr;
+  const float scale = std::strtof(number.c_str(), &end);
+  if (number.empty() || *end != '\0' || !std::isfinite(scale)) {
+    return Error{"--lora: expected FILE or FILE:SCALE, where SCALE is a number, found " + text +
+                 "."};
+  }
+  return LoraSource{text.substr(0, colon), scale};
 }
 
 Result<I2sLayout> parse_i2s_layout(const std::string& name) {
@@ -233,6 +259,10 @@ Result<LoadedModel> load_model(const ModelOptions& options) {
   ASSIGN_OR_RETURN(load.i2s_layout, parse_i2s_layout(options.i2s_layout));
   load.packing = setup.packing;
   ASSIGN_OR_RETURN(load.head, parse_head_type(options.head_type));
+  for (const std::string& adapter : options.lora) {
+    ASSIGN_OR_RETURN(LoraSource source, parse_lora(adapter));
+    load.lora.push_back(std::move(source));
+  }
   ASSIGN_OR_RETURN(load.chat_template, template_text(options.chat_template));
   load.progress = [&](double done) { bar.update(done); };
   ASSIGN_OR_RETURN(loaded.model, Model::load(path, load));

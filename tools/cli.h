@@ -48,7 +48,8 @@ struct ModelOptions {
   std::string i2s_layout = "128";
   std::string packing;  // a ternary kernel's name; empty: what suits the model
   std::string head_type = "auto";
-  std::string chat_template;  // a built-in name or a file
+  std::vector<std::string> lora;  // FILE or FILE:SCALE
+  std::string chat_template;      // a built-in name or a file
   bool verbose = false;
 
   void declare(CLI::App& app);
@@ -60,6 +61,7 @@ CLI::Validator in_range(T low, T high) {
   return CLI::Range(low, high).description("");
 }
 
+void declare_lora(CLI::App& app, std::vector<std::string>& lora);
 // Options of commands that generate text.
 void declare_context(CLI::App& app, int& context);
 void declare_chat_template(CLI::App& app, ModelOptions& options);
@@ -94,6 +96,7 @@ Result<const KernelTable*> choose_table(const std::string& isa);
 Result<std::optional<TernaryKind>> parse_packing(const std::string& name);
 Result<KvType> parse_kv_type(const std::string& name);
 Result<HeadType> parse_head_type(const std::string& name);
+Result<LoraSource> parse_lora(const std::string& text);
 Result<I2sLayout> parse_i2s_layout(const std::string& name);
 // A file that comes with Tern: at `in_tree` within the repository of a build tree, at share/tern/`installed` beside an installed
 // program.

@@ -74,6 +74,7 @@ Result<void> bind_attention(const ModelConfig& config, Weights& weights, const s
                    bind_linear(config, weights, blk + "attn_output", width, config.q_width()));
   // What the block adds is scaled with the product that makes it.
   layer.o.scale *= config.residual_scale;
+  layer.o.lora_scale = config.residual_scale;
   return {};
 }
 
@@ -105,6 +106,7 @@ Result<LayerWeights> bind_layer(const ModelConfig& config, Weights& weights, int
   ASSIGN_OR_RETURN(layer.down,
                    bind_linear(config, weights, blk + "ffn_down", config.width, config.ffn));
   layer.down.scale *= config.residual_scale;
+  layer.down.lora_scale = config.residual_scale;
   return layer;
 }
 
@@ -161,6 +163,7 @@ Result<ModelConfig> read_config(const TensorFile& file, std::vector<std::string>
   // Containers may order the rows of queries and keys in another way than GGUF files of the architecture do.
   ASSIGN_OR_RETURN(const std::optional<bool> rotate_half, file.get_bool("tern.rope.rotate_half"));
   for (Rope& rope : config.ropes) {
+    rope.gguf_rotate_half = rope.rotate_half;
     rope.rotate_half = rotate_half.value_or(rope.rotate_half);
   }
   ASSIGN_OR_RETURN(config.rotations, read_rotations(file));

@@ -28,8 +28,10 @@ Result<void> Model::read(const LoadOptions& options) {
   ASSIGN_OR_RETURN(config_, read_config(file_, notices_));
   // What is cheap to check comes before the packing of gigabytes.
   RETURN_IF_ERROR(read_text_side(options));
+  ASSIGN_OR_RETURN(adapters_, LoraSet::open(options.lora, file_, config_, *kernels_));
   weights_ = std::make_unique<Weights>(file_, *kernels_, options.compute.threads, options.progress,
                                        options.packing);
+  weights_->use(adapters_);
   ASSIGN_OR_RETURN(decoder_, bind_decoder(config_, *weights_, options.head));
   return {};
 }

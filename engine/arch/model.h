@@ -8,6 +8,7 @@
 
 #include "engine/arch/arch.h"
 #include "engine/model/chat_template.h"
+#include "engine/model/lora.h"
 #include "engine/model/tokenizer.h"
 #include "engine/run/compute.h"
 
@@ -18,7 +19,8 @@ struct LoadOptions {
   I2sLayout i2s_layout = I2sLayout::k128;
   TernaryChoice packing;
   HeadType head = HeadType::kAuto;
-  std::string chat_template;  // a built-in name or Jinja text; empty: the file's
+  std::vector<LoraSource> lora;  // adapters, whose sum is added
+  std::string chat_template;     // a built-in name or Jinja text; empty: the file's
   Progress progress;
 };
 
@@ -51,6 +53,7 @@ class Model {
   TensorFile file_;
   const KernelTable* kernels_ = nullptr;
   ModelConfig config_;
+  LoraSet adapters_;
   std::unique_ptr<Weights> weights_;
   DecoderWeights decoder_;
   std::optional<Tokenizer> tokenizer_;

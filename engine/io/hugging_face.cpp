@@ -73,8 +73,8 @@ std::string full_name(std::string_view name) {
   return (inner ? "model." : "") + std::string(name);
 }
 
-// "model.layers.3.mlp.up_proj" as "blk.3.ffn_up"; names that no table has stay as they are, so that the error about a tensor nobody
-// asked for shows the file's own name.
+}  // namespace
+
 std::string gguf_stem(std::string_view stem, bool gemma) {
   if (const std::string_view name = renamed(kGlobalNames, stem); !name.empty()) {
     return std::string(name);
@@ -91,6 +91,8 @@ std::string gguf_stem(std::string_view stem, bool gemma) {
   }
   return std::string(stem);
 }
+
+namespace {
 
 // What quantization_config says of the linear layers.
 struct Quantization {

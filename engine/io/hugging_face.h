@@ -46,6 +46,11 @@ Result<void> translate_config(const nlohmann::json& config, HuggingFaceReader& o
 // tokenizer.json, tokenizer_config.json, generation_config.json and chat_template.jinja of a folder as the keys of a GGUF file.
 Result<void> translate_tokenizer(const std::filesystem::path& folder, HuggingFaceReader& out);
 
+// "model.layers.3.mlp.up_proj" as "blk.3.ffn_up"; names that have no counterpart stay as they are, so that the error about a
+// tensor nobody asked for shows the file's own name.
+// `gemma`: whose norms go by other names.
+std::string gguf_stem(std::string_view stem, bool gemma = false);
+
 // A JSON object in a file. Errors name it.
 Result<nlohmann::json> read_json_file(const std::filesystem::path& path);
 

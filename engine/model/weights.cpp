@@ -22,6 +22,8 @@ std::string shape_text(const std::vector<int64_t>& shape) {
   return text;
 }
 
+}  // namespace
+
 std::optional<DenseType> dense_type_of(const WeightFormat& format) {
   constexpr std::pair<std::string_view, DenseType> kTypes[] = {
       {"F32", DenseType::kF32},   {"F16", DenseType::kF16},   {"BF16", DenseType::kBF16},
@@ -34,6 +36,8 @@ std::optional<DenseType> dense_type_of(const WeightFormat& format) {
   }
   return std::nullopt;
 }
+
+namespace {
 
 DenseMatrix view_dense(const Tensor& tensor, DenseType type) {
   return DenseMatrix{reinterpret_cast<const uint8_t*>(tensor.data.data()),
@@ -103,14 +107,16 @@ int32_t Linear::cols() const {
 }
 
 size_t Linear::bytes() const {
+  const size_t more = lora != nullptr ? lora->bytes() : 0;
   if (const auto* ternary = std::get_if<TernaryMatrix>(&matrix)) {
-    return packed_bytes(ternary->layout, ternary->rows, ternary->cols);
+    return more + packed_bytes(ternary->layout, ternary->rows, ternary->cols);
   }
   if (const auto* split = std::get_if<SplitMatrix>(&matrix)) {
-    return (split->coarse_row_bytes() + split->fine_row_bytes()) * static_cast<size_t>(split->rows);
+    return more +
+           (split->coarse_row_bytes() + split->fine_row_bytes()) * static_cast<size_t>(split->rows);
   }
   const auto& dense = std::get<DenseMatrix>(matrix);
-  return dense.row_bytes() * static_cast<size_t>(dense.rows);
+  return more + dense.row_bytes() * static_cast<size_t>(dense.rows);
 }
 
 void Embedding::row(const KernelTable& kernels, int32_t token, float* out, int8_t* trits) const {
@@ -218,6 +224,12 @@ Result<Linear> Weights::linear(std::string_view name, int32_t rows, int32_t cols
     linear = Linear{view_dense(*tensor, *type), nullptr, scale};
   }
   linear.rotation = rotation_of(name, cols);
+  linear.lora = adapters_ != nullptr ? adapters_->find(name) : nullptr;
+  if (linear.lora != nullptr && linear.rotation.block > 0) {
+    return Error{"tensor " + std::string(name) +
+                 ": its inputs are rotated, and Tern does not add adapters to such matrices. Leave "
+                 "--lora out."};
+  }
   return linear;
 }
 

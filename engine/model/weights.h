@@ -14,6 +14,7 @@
 #include "engine/base/result.h"
 #include "engine/io/tensor_file.h"
 #include "engine/model/head.h"
+#include "engine/model/lora.h"
 #include "engine/model/rotation.h"
 #include "kernels/kernels.h"
 
@@ -27,6 +28,8 @@ struct Linear {
       1.0F;  // multiplies y: of files that keep a matrix beside a scale of its own, and of models that scale what a block adds
   std::span<const float> input_norm = {};  // of an RMS norm of its own of x, or empty
   Rotation rotation = {};                  // of x
+  const LowRank* lora = nullptr;           // if set, what adapters add to y
+  float lora_scale = 1.0F;  // multiplies that: of models that scale what a block adds
 
   bool ternary() const { return std::holds_alternative<TernaryMatrix>(matrix); }
   int32_t rows() const;
@@ -34,6 +37,9 @@ struct Linear {
   // Bytes that one product with one token reads.
   size_t bytes() const;
 };
+
+// The kernels' name of a dense format; none for a ternary one.
+std::optional<DenseType> dense_type_of(const WeightFormat& format);
 
 // Rows of the token embedding, as floats.
 class Embedding {
@@ -91,6 +97,9 @@ class Weights {
   Result<Linear> head(std::string_view name, int32_t rows, int32_t cols, HeadType type);
   Result<Embedding> embedding(std::string_view name, int32_t rows, int32_t cols);
 
+  // Matrices that linear() hands out from now on carry what these add to them. The set must outlive them.
+  void use(const LoraSet& adapters) { adapters_ = &adapters; }
+
   bool has(std::string_view name) const { return file_.find(name) != nullptr; }
   // Marks a tensor as known although nothing here needs it.
   void ignore(std::string_view name) { taken_.emplace(name); }
@@ -114,6 +123,7 @@ class Weights {
   const Rotations* rotations_ = nullptr;
   const TernaryKernel* ternary_ = nullptr;
   const TernaryKernel* one_bit_ = nullptr;  // for matrices whose format has no zeros
+  const LoraSet* adapters_ = nullptr;
   int threads_;
   Progress progress_;
   std::set<std::string, std::less<>> taken_;

@@ -8,6 +8,8 @@
 
 #include "engine/run/hadamard.h"
 
+#include "engine/run/lora.h"
+
 namespace tern {
 namespace {
 
@@ -375,6 +377,20 @@ size_t scratch_bytes(const KernelTable& kernels, const DecoderWeights& weights, 
   return most;
 }
 
+// Room for a token's products with the adapters of any step.
+size_t lora_floats(const DecoderWeights& weights) {
+  int64_t most = 0;
+  for (const LayerWeights& layer : weights.layers) {
+    int64_t width = 0;
+    layer.for_each_linear([&](const Linear& w) {
+      const Product product[] = {{&w, nullptr}};
+      width += lora_width(product);
+    });
+    most = std::max(most, width);
+  }
+  return static_cast<size_t>(most);
+}
+
 // The widest input of any product.
 int32_t widest_input(const ModelConfig& config) {
   return std::max({config.width, config.q_width(), config.ffn, config.delta_net.values()});
@@ -410,7 +426,8 @@ Workspace::Workspace(const ModelConfig& config, const DecoderWeights& weights,
       AlignedArray<float>(static_cast<size_t>(kLogitsBatch) * static_cast<size_t>(config.vocab));
   head = HeadWorkspace(weights.head, compute.threads);
   quantized = QuantizedRows(batch, widest_input(config));
-  scratch = ThreadScratch(compute.threads, scratch_bytes(*compute.kernels, weights, batch));
+  scratch = ThreadScratch(compute.threads, scratch_bytes(*compute.kernels, weights, batch),
+                          lora_floats(weights) * static_cast<size_t>(batch));
 }
 
 size_t Workspace::bytes(const ModelConfig& config, const KvLayout& kv, int64_t batch,

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 
+#include "engine/base/check.h"
 #include "engine/base/parallel.h"
+#include "engine/run/lora.h"
 
 namespace tern {
 namespace {
@@ -94,8 +96,9 @@ Q8Rows QuantizedRows::view(int32_t tokens, int32_t cols) const {
   return Q8Rows{q_.data(), scale_.data(), sums_.data(), tokens, cols, stride};
 }
 
-ThreadScratch::ThreadScratch(int threads, size_t bytes_each)
-    : stride_(static_cast<size_t>(round_up(static_cast<int64_t>(bytes_each), 64))) {
+ThreadScratch::ThreadScratch(int threads, size_t bytes_each, size_t shared_floats)
+    : shared_(shared_floats),
+      stride_(static_cast<size_t>(round_up(static_cast<int64_t>(bytes_each), 64))) {
   buffer_ = AlignedBuffer(stride_ * static_cast<size_t>(threads));
 }
 
@@ -104,8 +107,9 @@ uint8_t* ThreadScratch::of(int thread) {
 }
 
 size_t linear_scratch_bytes(const KernelTable& kernels, const Linear& w, int32_t tokens) {
-  return w.ternary() ? w.kernel->scratch_bytes(w.cols(), tokens)
-                     : kernels.dense_scratch_bytes(w.cols(), tokens);
+  const size_t own = w.ternary() ? w.kernel->scratch_bytes(w.cols(), tokens)
+                                 : kernels.dense_scratch_bytes(w.cols(), tokens);
+  return w.lora == nullptr ? own : std::max(own, lora_scratch_bytes(kernels, *w.lora, tokens));
 }
 
 void multiply(const Compute& compute, const LinearInput& in, std::span<const Product> products,
@@ -119,17 +123,30 @@ void multiply(const Compute& compute, const LinearInput& in, std::span<const Pro
   for (const Product& product : products) {
     total += Cut(*product.w, threads).length();
   }
+  const int64_t lora = lora_width(products);
+  if (lora > 0) {
+    TERN_CHECK(scratch.shared().size() >= static_cast<size_t>(lora * in.tokens),
+               "adapters need shared scratch memory");
+    lora_project(compute, in, products, scratch.shared().data(), scratch);
+  }
   const auto tiles = static_cast<int>(
       std::clamp<int64_t>(bytes * in.tokens / kLeastTileBytes / threads, 1, kTilesPerThread));
   // The products lie one after another on a line of length `total`, which is cut into tiles.
   parallel_tiles(threads, tiles, total, 1, [&](int64_t begin, int64_t end, int thread) {
     int64_t start = 0;
+    const float* hidden = scratch.shared().data();
     for (const Product& product : products) {
       const Cut cut(*product.w, threads);
       const RowRange rows = cut.rows(begin - start, end - start);
+      const LowRank* adapters = product.w->lora;
       if (rows.begin < rows.end) {
         multiply_rows(*compute.kernels, in, product, rows, scratch.of(thread));
+        if (adapters != nullptr) {
+          lora_add(*compute.kernels, *adapters, hidden, in.tokens, rows, product.y,
+                   product.w->rows(), scratch.of(thread));
+        }
       }
+      hidden += adapters != nullptr ? int64_t{in.tokens} * adapters->rank() : 0;
       start += cut.length();
     }
   });

@@ -40,18 +40,21 @@ struct Product {
   float* y = nullptr;
 };
 
-// Scratch memory of each thread.
+// Scratch memory of each thread, and floats that all share within one step.
 class ThreadScratch {
  public:
   ThreadScratch() = default;
-  ThreadScratch(int threads, size_t bytes_each);
+  ThreadScratch(int threads, size_t bytes_each, size_t shared_floats = 0);
   uint8_t* of(int thread);
+  std::span<float> shared() { return shared_.span(); }
 
  private:
   AlignedBuffer buffer_;
+  AlignedArray<float> shared_;
   size_t stride_ = 0;
 };
 
+// A thread's, for up to so many tokens. Adapters need a float for each token and rank besides, shared by all threads.
 size_t linear_scratch_bytes(const KernelTable& kernels, const Linear& w, int32_t tokens);
 
 // All products in one step, rows split by bytes read into tiles that threads take as they come.
