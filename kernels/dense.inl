@@ -117,9 +117,10 @@ void one_token(const DenseMatrix& w, const float* x, RowRange rows, float* y) {
 
 using OneTokenFunction = void (*)(const DenseMatrix& w, const float* x, RowRange rows, float* y);
 constexpr OneTokenFunction kOneToken[kDenseTypeCount] = {
-    one_token<Numbers<F32>>, one_token<Numbers<F16>>, one_token<Numbers<BF16>>,
-    one_token<Q8_0>,         one_token<Q4_0>,         one_token<Q4K>,
-    one_token<Q6K>};
+    one_token<Numbers<F32>>, one_token<Numbers<F16>>, one_token<Numbers<BF16>>, one_token<Q8_0>,
+    one_token<Q4_0>,         one_token<Q4K>,          one_token<Q6K>,           one_token<Q4_1>,
+    one_token<Q5_0>,         one_token<Q5_1>,         one_token<Q2K>,           one_token<Q3K>,
+    one_token<Q5K>,          one_token<IQ4NL>,        one_token<MXFP4>};
 
 // ---- Several tokens share the work of decoding: a block of rows and columns becomes floats in scratch memory.
 

@@ -73,16 +73,37 @@ inline constexpr const char* kTernaryKindNames[kTernaryKinds] = {"two_bit", "bas
                                                                  "bitplanes_masked", "sign"};
 
 // Weight types that are multiplied as they lie in the file, in float: embeddings, output heads, and fp16 baselines.
-enum class DenseType : uint8_t { kF32, kF16, kBF16, kQ8_0, kQ4_0, kQ4_K, kQ6_K };
-inline constexpr int kDenseTypeCount = 7;
+enum class DenseType : uint8_t {
+  kF32,
+  kF16,
+  kBF16,
+  kQ8_0,
+  kQ4_0,
+  kQ4_K,
+  kQ6_K,
+  kQ4_1,
+  kQ5_0,
+  kQ5_1,
+  kQ2_K,
+  kQ3_K,
+  kQ5_K,
+  kIQ4_NL,
+  kMXFP4
+};
+inline constexpr int kDenseTypeCount = 15;
+// As GGUF files spell them.
+inline constexpr const char* kDenseTypeNames[kDenseTypeCount] = {
+    "F32",  "F16",  "BF16", "Q8_0", "Q4_0", "Q4_K",   "Q6_K", "Q4_1",
+    "Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q5_K", "IQ4_NL", "MXFP4"};
 
 struct DenseTypeInfo {
   int32_t block_weights;
   int32_t block_bytes;
 };
 constexpr DenseTypeInfo dense_type_info(DenseType type) {
-  constexpr DenseTypeInfo kInfo[kDenseTypeCount] = {{1, 4},   {1, 2},     {1, 2},    {32, 34},
-                                                    {32, 18}, {256, 144}, {256, 210}};
+  constexpr DenseTypeInfo kInfo[kDenseTypeCount] = {
+      {1, 4},   {1, 2},   {1, 2},    {32, 34},   {32, 18},   {256, 144}, {256, 210}, {32, 20},
+      {32, 22}, {32, 24}, {256, 84}, {256, 110}, {256, 176}, {32, 18},   {32, 17}};
   return kInfo[static_cast<int>(type)];
 }
 

@@ -68,19 +68,31 @@ struct Bytes {
   using Reg = uint8x16x2_t;
 
   static Reg load(const uint8_t* p) { return {{vld1q_u8(p), vld1q_u8(p + 16)}}; }
-  static Reg low_nibbles(Reg v) {
-    return {{vandq_u8(v.val[0], vdupq_n_u8(15)), vandq_u8(v.val[1], vdupq_n_u8(15))}};
-  }
-  static Reg high_nibbles(Reg v) { return {{vshrq_n_u8(v.val[0], 4), vshrq_n_u8(v.val[1], 4)}}; }
   // The low nibbles of 16 bytes, then the high ones.
   static Reg nibbles_of_16(const uint8_t* p) {
     const uint8x16_t v = vld1q_u8(p);
     return {{vandq_u8(v, vdupq_n_u8(15)), vshrq_n_u8(v, 4)}};
   }
-  // The pair of bits 2 kPair, 2 kPair + 1 of each byte, moved to bits 4 and 5.
-  template <int kPair>
-  static Reg pair_as_top_bits(Reg v) {
-    return {{pair_as_top_bits<kPair>(v.val[0]), pair_as_top_bits<kPair>(v.val[1])}};
+  // The bits kMask << kFrom of each byte, moved to kMask << kTo.
+  template <int kFrom, int kTo, int kMask>
+  static Reg move_bits(Reg v) {
+    const int8x16_t shift = vdupq_n_s8(kTo - kFrom);
+    const uint8x16_t mask = vdupq_n_u8(kMask << kTo);
+    return {{vandq_u8(vshlq_u8(v.val[0], shift), mask), vandq_u8(vshlq_u8(v.val[1], shift), mask)}};
+  }
+  // Byte i is `value` where bit i of the 32 at `p` is set, else 0.
+  static Reg spread_bits(const uint8_t* p, int8_t value) {
+    const uint8x16_t bit = vreinterpretq_u8_u64(vdupq_n_u64(0x8040201008040201));
+    const uint8x16_t all = vdupq_n_u8(static_cast<uint8_t>(value));
+    const uint8x16_t low = vcombine_u8(vdup_n_u8(p[0]), vdup_n_u8(p[1]));
+    const uint8x16_t high = vcombine_u8(vdup_n_u8(p[2]), vdup_n_u8(p[3]));
+    return {{vandq_u8(vtstq_u8(low, bit), all), vandq_u8(vtstq_u8(high, bit), all)}};
+  }
+  // table[index], indices 0..15.
+  static Reg look_up(const int8_t* table, Reg index) {
+    const int8x16_t sixteen = vld1q_s8(table);
+    return {{vreinterpretq_u8_s8(vqtbl1q_s8(sixteen, index.val[0])),
+             vreinterpretq_u8_s8(vqtbl1q_s8(sixteen, index.val[1]))}};
   }
   static Reg bit_or(Reg a, Reg b) {
     return {{vorrq_u8(a.val[0], b.val[0]), vorrq_u8(a.val[1], b.val[1])}};
@@ -98,12 +110,5 @@ struct Bytes {
   }
   static float half(uint16_t bits) {
     return vgetq_lane_f32(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(bits))), 0);
-  }
-
- private:
-  template <int kPair>
-  static uint8x16_t pair_as_top_bits(uint8x16_t v) {
-    const int8x16_t shift = vdupq_n_s8(4 - 2 * kPair);
-    return vandq_u8(vshlq_u8(v, shift), vdupq_n_u8(0x30));
   }
 };

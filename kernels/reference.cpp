@@ -30,9 +30,70 @@ double q4_0_weight(const uint8_t* block, int32_t i) {
   return half_at(block) * (q - 8);
 }
 
+double q4_1_weight(const uint8_t* block, int32_t i) {
+  const int byte = block[4 + i % 16];
+  const int q = i < 16 ? byte % 16 : byte / 16;
+  return half_at(block) * q + half_at(block + 2);
+}
+
+// A code of 5 bits: its top bit is one of 32 in a row, its others a nibble.
+int code_of_5_bits(const uint8_t* high, const uint8_t* low, int32_t i) {
+  const int byte = low[i % 16];
+  const int top = high[i / 8] >> (i % 8) & 1;
+  return (i < 16 ? byte % 16 : byte / 16) + 16 * top;
+}
+
+double q5_0_weight(const uint8_t* block, int32_t i) {
+  return half_at(block) * (code_of_5_bits(block + 2, block + 6, i) - 16);
+}
+
+double q5_1_weight(const uint8_t* block, int32_t i) {
+  return half_at(block) * code_of_5_bits(block + 4, block + 8, i) + half_at(block + 2);
+}
+
+double iq4_nl_weight(const uint8_t* block, int32_t i) {
+  constexpr int kLevels[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                               1,    13,   25,  38,  53,  69,  89,  113};
+  const int byte = block[2 + i % 16];
+  return half_at(block) * kLevels[i < 16 ? byte % 16 : byte / 16];
+}
+
+// OCP's MX formats: a power of two, 2^(e - 127), and floats of a sign, 2 exponent bits (biased by 1) and one fraction bit. As
+// in ggml, no zero is negative, and e = 255 is a power like the others.
+double mxfp4_weight(const uint8_t* block, int32_t i) {
+  const int byte = block[1 + i % 16];
+  const int code = i < 16 ? byte % 16 : byte / 16;
+  const int exponent = code / 2 % 4;
+  const double magnitude =
+      exponent == 0 ? 0.5 * (code % 2) : std::ldexp(1.0 + 0.5 * (code % 2), exponent - 1);
+  return std::ldexp(code <= 8 ? magnitude : -magnitude, block[0] - 127);
+}
+
+// Bits 2k, 2k + 1 of 32 bytes are the weights 32 k of half a block.
+int code_of_2_bits(const uint8_t* packed, int32_t i) {
+  return packed[32 * (i / 128) + i % 32] >> (2 * (i / 32 % 4)) & 3;
+}
+
+double q2_k_weight(const uint8_t* block, int32_t i) {
+  const int scale = block[i / 16] % 16;
+  const int min = block[i / 16] / 16;
+  return half_at(block + 80) * scale * code_of_2_bits(block + 16, i) - half_at(block + 82) * min;
+}
+
+double q3_k_weight(const uint8_t* block, int32_t i) {
+  const uint8_t* packed = block + 96;
+  const int group = i / 16;
+  const int low = group < 8 ? packed[group] % 16 : packed[group - 8] / 16;
+  const int high = packed[8 + group % 4] >> (2 * (group / 4)) & 3;
+  const int top = block[i % 32] >> (i / 32) & 1;
+  return half_at(block + 108) * (low + 16 * high - 32) *
+         (code_of_2_bits(block + 32, i) + 4 * top - 4);
+}
+
 // The 96 bits after d and dmin, by table: for each of 8 sub-blocks, the byte and lowest bit of the low and the high part of
 // its scale and of its minimum. Sub-blocks 0-3 have all six bits in one place; 4-7 have four bits and, elsewhere, two.
-double q4_k_weight(const uint8_t* block, int32_t i) {
+// Q4_K and, with 32 bytes of top bits before the nibbles, Q5_K.
+double q4_k_weight(const uint8_t* block, int32_t i, bool five_bits) {
   const int sub = i / 32;
   const uint8_t* packed = block + 4;
   int scale = 0;
@@ -44,8 +105,9 @@ double q4_k_weight(const uint8_t* block, int32_t i) {
     scale = packed[sub + 4] % 16 + 16 * (packed[sub - 4] / 64);
     min = packed[sub + 4] / 16 + 16 * (packed[sub] / 64);
   }
-  const int byte = block[16 + 32 * (sub / 2) + i % 32];
-  const int q = sub % 2 == 0 ? byte % 16 : byte / 16;
+  const int byte = block[(five_bits ? 48 : 16) + 32 * (sub / 2) + i % 32];
+  const int top = five_bits ? block[16 + i % 32] >> sub & 1 : 0;
+  const int q = (sub % 2 == 0 ? byte % 16 : byte / 16) + 16 * top;
   return half_at(block) * scale * q - half_at(block + 2) * min;
 }
 
@@ -143,9 +205,25 @@ double dense_weight(const DenseMatrix& w, int32_t row, int32_t col) {
     case DenseType::kQ4_0:
       return q4_0_weight(block, i);
     case DenseType::kQ4_K:
-      return q4_k_weight(block, i);
+      return q4_k_weight(block, i, false);
     case DenseType::kQ6_K:
       return q6_k_weight(block, i);
+    case DenseType::kQ4_1:
+      return q4_1_weight(block, i);
+    case DenseType::kQ5_0:
+      return q5_0_weight(block, i);
+    case DenseType::kQ5_1:
+      return q5_1_weight(block, i);
+    case DenseType::kQ2_K:
+      return q2_k_weight(block, i);
+    case DenseType::kQ3_K:
+      return q3_k_weight(block, i);
+    case DenseType::kQ5_K:
+      return q4_k_weight(block, i, true);
+    case DenseType::kIQ4_NL:
+      return iq4_nl_weight(block, i);
+    case DenseType::kMXFP4:
+      return mxfp4_weight(block, i);
   }
   return 0.0;
 }

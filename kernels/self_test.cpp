@@ -152,7 +152,30 @@ void TableTest::ternary(TernaryKind kind, Fill fill, int32_t rows, int32_t cols,
   }
 }
 
-// Random bytes whose scales are ordinary numbers: bits of the exponent are cleared wherever a half or float ends.
+// Of a block: where a half or float ends, or a power of two stands.
+std::vector<size_t> last_bytes_of_exponents(DenseType type) {
+  switch (type) {
+    case DenseType::kF32:
+      return {3};
+    case DenseType::kQ4_1:
+    case DenseType::kQ5_1:
+    case DenseType::kQ4_K:
+    case DenseType::kQ5_K:
+      return {1, 3};
+    case DenseType::kQ2_K:
+      return {81, 83};
+    case DenseType::kQ3_K:
+      return {109};
+    case DenseType::kQ6_K:
+      return {209};
+    case DenseType::kMXFP4:
+      return {0};
+    default:
+      return {1};
+  }
+}
+
+// Random bytes whose scales are ordinary numbers: a bit of each exponent is cleared.
 std::vector<uint8_t> dense_bytes(DenseType type, size_t size, std::mt19937& random) {
   std::vector<uint8_t> bytes(size);
   for (uint8_t& byte : bytes) {
@@ -160,10 +183,8 @@ std::vector<uint8_t> dense_bytes(DenseType type, size_t size, std::mt19937& rand
   }
   const auto block = static_cast<size_t>(dense_type_info(type).block_bytes);
   for (size_t begin = 0; begin < size; begin += block) {
-    const size_t last = type == DenseType::kF32 ? 3 : type == DenseType::kQ6_K ? 209 : 1;
-    bytes[begin + last] &= 0xBF;
-    if (type == DenseType::kQ4_K) {
-      bytes[begin + 3] &= 0xBF;
+    for (const size_t last : last_bytes_of_exponents(type)) {
+      bytes[begin + last] &= 0xBF;
     }
   }
   return bytes;
@@ -176,7 +197,7 @@ void TableTest::dense(DenseType type) {
   DenseMatrix w{nullptr, kRows, kCols, type};
   const std::vector<uint8_t> bytes = dense_bytes(type, w.row_bytes() * kRows, random_);
   w.data = bytes.data();
-  const std::string name = "dense type " + std::to_string(static_cast<int>(type));
+  const std::string name = kDenseTypeNames[static_cast<int>(type)];
   std::vector<float> row(kCols);
   for (int32_t r = 0; r < kRows; ++r) {
     table_.dense_row(w, r, row.data());

@@ -61,21 +61,14 @@ constexpr std::string_view kIk = "ik_llama.cpp";
 
 // Sources: ggml.h of llama.cpp and of the forks named; block sizes from their block structures.
 constexpr ForeignType kForeignTypes[] = {
-    {3, "Q4_1", kLlama, kGetCommon, blocks<32, 20>},
     {4, "Q4_2", "llama.cpp of early 2023", kRemoved, nullptr},
     {5, "Q4_3", "llama.cpp of early 2023", kRemoved, nullptr},
-    {6, "Q5_0", kLlama, kGetCommon, blocks<32, 22>},
-    {7, "Q5_1", kLlama, kGetCommon, blocks<32, 24>},
     {9, "Q8_1", kLlama, kGetCommon, blocks<32, 36>},
-    {10, "Q2_K", kLlama, kGetCommon, blocks<256, 84>},
-    {11, "Q3_K", kLlama, kGetCommon, blocks<256, 110>},
-    {13, "Q5_K", kLlama, kGetCommon, blocks<256, 176>},
     {15, "Q8_K", kLlama, kGetCommon, blocks<256, 292>},
     {16, "IQ2_XXS", kLlama, kGetCommon, blocks<256, 66>},
     {17, "IQ2_XS", kLlama, kGetCommon, blocks<256, 74>},
     {18, "IQ3_XXS", kLlama, kGetCommon, blocks<256, 98>},
     {19, "IQ1_S", kLlama, kGetCommon, blocks<256, 50>},
-    {20, "IQ4_NL", kLlama, kGetCommon, blocks<32, 18>},
     {21, "IQ3_S", kLlama, kGetCommon, blocks<256, 110>},
     {22, "IQ2_S", kLlama, kGetCommon, blocks<256, 82>},
     {23, "IQ4_XS", kLlama, kGetCommon, blocks<256, 136>},
@@ -94,7 +87,6 @@ constexpr ForeignType kForeignTypes[] = {
     {37, "IQ4_NL_4_8", "llama.cpp of late 2024", kRemoved, blocks<32, 18>},
     {38, "TL1", kBitnet, kGetI2s, blocks<4, 1, 0, 32>},
     {38, "IQ4_NL_8_8", "llama.cpp of late 2024", kRemoved, blocks<32, 18>},
-    {39, "MXFP4", kLlama, kGetCommon, blocks<32, 17>},
     {39, "TL2", "bitnet.cpp before its id moved to 42", kGetI2s, tl2_bytes},
     {40, "NVFP4", kLlama, kGetCommon, blocks<64, 36>},
     {42, "TL2", kBitnet, kGetI2s, tl2_bytes},
@@ -158,6 +150,22 @@ uint64_t least_foreign_bytes(uint32_t ggml_type, int64_t rows, int64_t cols) {
     least = least == 0 || (bytes != 0 && bytes < least) ? bytes : least;
   }
   return least;
+}
+
+std::vector<std::string> foreign_twins(const WeightFormat& format,
+                                       std::span<const StoredTensor> tensors) {
+  std::vector<std::string> twins;
+  for (const ForeignType& type : kForeignTypes) {
+    const bool same_sizes = type.id == format.ggml_type && type.bytes != nullptr &&
+                            std::ranges::all_of(tensors, [&](const StoredTensor& tensor) {
+                              return type.bytes(tensor.rows, tensor.cols) ==
+                                     tensor_bytes(format, tensor.rows, tensor.cols);
+                            });
+    if (same_sizes) {
+      twins.push_back(describe(type));
+    }
+  }
+  return twins;
 }
 
 Error foreign_type_error(uint32_t ggml_type, std::span<const StoredTensor> tensors,

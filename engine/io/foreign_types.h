@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "engine/base/result.h"
 #include "engine/io/weight_format.h"
@@ -29,6 +30,10 @@ bool fills_span(const StoredTensor& tensor, uint64_t bytes);
 bool is_foreign_type(uint32_t ggml_type);
 // The fewest bytes that a tensor of this id takes in the formats that Tern does not read; 0: none is known, or none has this shape.
 uint64_t least_foreign_bytes(uint32_t ggml_type, int64_t rows, int64_t cols);
+// The formats that Tern does not read, go by the id of `format` and take as many bytes for every one of these tensors, as a person
+// would name them: no size can tell them apart from it.
+std::vector<std::string> foreign_twins(const WeightFormat& format,
+                                       std::span<const StoredTensor> tensors);
 // Why tensors of this type id (all of the file, at least one) cannot be read. `tried`: Tern's own formats of the id, none of which
 // fits their sizes.
 Error foreign_type_error(uint32_t ggml_type, std::span<const StoredTensor> tensors,

@@ -71,6 +71,14 @@ void encode_q8_0(std::span<const float> weights, float /*tensor_scale*/, std::by
   }
 }
 
+// 32 codes in 16 bytes: code i below, code i + 16 above.
+template <class Code>
+void put_nibbles(std::byte*& out, const Code& code) {
+  for (size_t i = 0; i < kSmallBlock / 2; ++i) {
+    put(out, static_cast<uint8_t>((code(i) & 15U) | (code(i + kSmallBlock / 2) & 15U) << 4U));
+  }
+}
+
 // Codes 0..15 stand for -8..7: the largest magnitude becomes -8 whatever its sign, so the scale may be negative.
 void encode_q4_0(std::span<const float> weights, float /*tensor_scale*/, std::byte* out) {
   for (size_t block = 0; block < weights.size(); block += kSmallBlock) {
@@ -81,9 +89,83 @@ void encode_q4_0(std::span<const float> weights, float /*tensor_scale*/, std::by
       return static_cast<unsigned>(std::clamp(static_cast<int>(x[i] * inverse + 8.5F), 0, 15));
     };
     put(out, float_to_half(scale));
-    for (size_t i = 0; i < kSmallBlock / 2; ++i) {
-      put(out, static_cast<uint8_t>(code(i) | code(i + kSmallBlock / 2) << 4U));
+    put_nibbles(out, code);
+  }
+}
+
+// The smallest and the largest of a block.
+std::pair<float, float> range_of(std::span<const float> x) {
+  const auto [low, high] = std::ranges::minmax_element(x);
+  return {*low, *high};
+}
+
+// The fifth bits of 32 codes.
+template <class Code>
+void put_top_bits(std::byte*& out, const Code& code) {
+  uint32_t bits = 0;
+  for (size_t i = 0; i < kSmallBlock; ++i) {
+    bits |= (code(i) >> 4U & 1U) << i;
+  }
+  put(out, bits);
+}
+
+// Codes from 0 stand for steps above the smallest weight.
+template <unsigned kLast>
+void encode_with_minimum(std::span<const float> weights, float /*tensor_scale*/, std::byte* out) {
+  for (size_t block = 0; block < weights.size(); block += kSmallBlock) {
+    const std::span<const float> x = weights.subspan(block, kSmallBlock);
+    const auto [low, high] = range_of(x);
+    const float scale = (high - low) / static_cast<float>(kLast);
+    const float inverse = reciprocal(scale);
+    const auto code = [&, low = low](size_t i) {
+      return std::min(static_cast<unsigned>((x[i] - low) * inverse + 0.5F), kLast);
+    };
+    put(out, float_to_half(scale));
+    put(out, float_to_half(low));
+    if (kLast > 15) {
+      put_top_bits(out, code);
     }
+    put_nibbles(out, code);
+  }
+}
+
+// As Q4_0, with codes 0..31 for -16..15.
+void encode_q5_0(std::span<const float> weights, float /*tensor_scale*/, std::byte* out) {
+  for (size_t block = 0; block < weights.size(); block += kSmallBlock) {
+    const std::span<const float> x = weights.subspan(block, kSmallBlock);
+    const float scale = extreme(x) / -16;
+    const float inverse = reciprocal(scale);
+    const auto code = [&](size_t i) {
+      return static_cast<unsigned>(std::clamp(static_cast<int>(x[i] * inverse + 16.5F), 0, 31));
+    };
+    put(out, float_to_half(scale));
+    put_top_bits(out, code);
+    put_nibbles(out, code);
+  }
+}
+
+// The scale is a power of two, 2^(e - 127), under which the largest magnitude lies between 4 and 8; a code stands for the
+// nearest of the 4-bit floats, the lower code where two are as near.
+void encode_mxfp4(std::span<const float> weights, float /*tensor_scale*/, std::byte* out) {
+  constexpr float kFloats[] = {0, 0.5F, 1, 1.5F, 2, 3, 4, 6};
+  for (size_t block = 0; block < weights.size(); block += kSmallBlock) {
+    const std::span<const float> x = weights.subspan(block, kSmallBlock);
+    const float largest = std::fabs(extreme(x));
+    const float exponent = largest > 0 ? std::floor(std::log2(largest)) - 2 + 127 : 0;
+    const auto e = static_cast<uint8_t>(std::clamp(exponent, 0.0F, 254.0F));
+    const float unit = std::ldexp(1.0F, e - 127);
+    const auto code = [&](size_t i) {
+      unsigned best = 0;
+      for (unsigned c = 1; c < 8; ++c) {
+        const float magnitude = std::fabs(x[i]);
+        const bool nearer =
+            std::fabs(unit * kFloats[c] - magnitude) < std::fabs(unit * kFloats[best] - magnitude);
+        best = nearer ? c : best;
+      }
+      return best != 0 && x[i] < 0 ? best + 8 : best;
+    };
+    put(out, e);
+    put_nibbles(out, code);
   }
 }
 
@@ -153,6 +235,22 @@ const WeightFormat kBf16 = dense("BF16", 30, 1, 2, encode_bf16);
 const WeightFormat kQ8_0 = dense("Q8_0", 8, 32, 2 + 32, encode_q8_0);
 // fp16 scale, 32 x 4 bits.
 const WeightFormat kQ4_0 = dense("Q4_0", 2, 32, 2 + 16, encode_q4_0);
+// fp16 scale and minimum, 32 x 4 bits.
+const WeightFormat kQ4_1 = dense("Q4_1", 3, 32, 2 + 2 + 16, encode_with_minimum<15>);
+// fp16 scale, 32 x 5 bits.
+const WeightFormat kQ5_0 = dense("Q5_0", 6, 32, 2 + 4 + 16, encode_q5_0);
+// fp16 scale and minimum, 32 x 5 bits.
+const WeightFormat kQ5_1 = dense("Q5_1", 7, 32, 2 + 2 + 4 + 16, encode_with_minimum<31>);
+// 16 x (4-bit scale, 4-bit minimum), 256 x 2 bits, fp16 scale and minimum.
+const WeightFormat kQ2K = dense("Q2_K", 10, 256, 16 + 64 + 2 + 2, nullptr);
+// 256 x (1 high bit, 2 low bits), 16 x 6-bit scale, fp16 scale.
+const WeightFormat kQ3K = dense("Q3_K", 11, 256, 32 + 64 + 12 + 2, nullptr);
+// Q4_K and 256 x 1 bit.
+const WeightFormat kQ5K = dense("Q5_K", 13, 256, 2 + 2 + 12 + 32 + 128, nullptr);
+// fp16 scale, 32 x 4 bits for one of 16 levels.
+const WeightFormat kIq4Nl = dense("IQ4_NL", 20, 32, 2 + 16, nullptr);
+// A power of two, 32 x floats of 4 bits.
+const WeightFormat kMxfp4 = dense("MXFP4", 39, 32, 1 + 16, encode_mxfp4);
 // fp16 scale and minimum, 8 x (6-bit scale, 6-bit minimum), 256 x 4 bits.
 const WeightFormat kQ4K = dense("Q4_K", 12, 256, 2 + 2 + 12 + 128, nullptr);
 // 256 x (4 low bits, 2 high bits), 16 x int8 scale, fp16 scale.

@@ -6,7 +6,8 @@
 namespace tern::formats {
 
 // format_dense.cpp
-extern const WeightFormat kF32, kF16, kBf16, kQ8_0, kQ4_0, kQ4K, kQ6K;
+extern const WeightFormat kF32, kF16, kBf16, kQ8_0, kQ4_0, kQ4K, kQ6K, kQ4_1, kQ5_0, kQ5_1, kQ2K,
+    kQ3K, kQ5K, kIq4Nl, kMxfp4;
 // format_i2s.cpp
 extern const WeightFormat kI2s128, kI2sArm64, kI2s1x4;
 // format_tq.cpp

@@ -82,10 +82,14 @@ Error shape_error(const IndexEntry& entry, const WeightFormat& format) {
 }
 
 Error several_fit(uint32_t type, const std::vector<StoredTensor>& tensors,
-                  const std::vector<const WeightFormat*>& fitting) {
+                  const std::vector<const WeightFormat*>& fitting,
+                  const std::vector<std::string>& foreign) {
   std::string names;
   for (const WeightFormat* format : fitting) {
-    names += (names.empty() ? "" : ", ") + std::string(format->name);
+    names += (names.empty() ? "" : "; ") + std::string(format->name);
+  }
+  for (const std::string& name : foreign) {
+    names += "; " + name;
   }
   return Error{
       "tensor " + tensors.front().name + ": type id " + number(type) +
@@ -267,8 +271,9 @@ class GgufReader {
     if (fitting.empty()) {
       return foreign_type_error(type, tensors, ours).in(out_.path().string());
     }
-    if (fitting.size() > 1) {
-      return several_fit(type, tensors, fitting).in(out_.path().string());
+    const std::vector<std::string> twins = foreign_twins(*fitting.front(), tensors);
+    if (fitting.size() + twins.size() > 1) {
+      return several_fit(type, tensors, fitting, twins).in(out_.path().string());
     }
     if (ours.size() > 1) {
       out_.notices_.push_back("type id " + number(type) + " read as " +

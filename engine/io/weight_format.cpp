@@ -11,9 +11,11 @@ namespace tern {
 namespace {
 
 // To add a format: its entry in a format_*.cpp, and its name here.
-constexpr std::array<const WeightFormat*, 22> kFormats = {
+constexpr std::array<const WeightFormat*, 30> kFormats = {
     &formats::kF32,    &formats::kF16,    &formats::kBf16,      &formats::kQ8_0,
-    &formats::kQ4_0,   &formats::kQ4K,    &formats::kQ6K,       &formats::kTq1_0,
+    &formats::kQ4_0,   &formats::kQ4_1,   &formats::kQ5_0,      &formats::kQ5_1,
+    &formats::kQ2K,    &formats::kQ3K,    &formats::kQ4K,       &formats::kQ5K,
+    &formats::kQ6K,    &formats::kIq4Nl,  &formats::kMxfp4,     &formats::kTq1_0,
     &formats::kTq2_0,  &formats::kI2s128, &formats::kI2sArm64,  &formats::kI2s1x4,
     &formats::kQ1_0,   &formats::kQ2_0,   &formats::kQ2_0Of128, &formats::kStq1_0Id42,
     &formats::kStq1_0, &formats::kIq1Bn,  &formats::kIq2Bn,     &formats::kIq2BnR4,

@@ -25,16 +25,10 @@ std::string shape_text(const std::vector<int64_t>& shape) {
 }  // namespace
 
 std::optional<DenseType> dense_type_of(const WeightFormat& format) {
-  constexpr std::pair<std::string_view, DenseType> kTypes[] = {
-      {"F32", DenseType::kF32},   {"F16", DenseType::kF16},   {"BF16", DenseType::kBF16},
-      {"Q8_0", DenseType::kQ8_0}, {"Q4_0", DenseType::kQ4_0}, {"Q4_K", DenseType::kQ4_K},
-      {"Q6_K", DenseType::kQ6_K}};
-  for (const auto& [name, type] : kTypes) {
-    if (format.name == name) {
-      return type;
-    }
-  }
-  return std::nullopt;
+  const auto* const end = std::end(kDenseTypeNames);
+  const auto* const found = std::find(std::begin(kDenseTypeNames), end, format.name);
+  return found == end ? std::nullopt
+                      : std::optional(static_cast<DenseType>(found - kDenseTypeNames));
 }
 
 namespace {

@@ -14,7 +14,7 @@ import time
 import unittest
 
 TERN = ""
-TYPES = ("I2_S", "TQ1_0", "TQ2_0", "F32", "F16", "BF16", "Q8_0", "Q4_0", "Q6_K")
+TYPES = ("I2_S", "TQ1_0", "TQ2_0", "F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q6_K", "MXFP4")
 TEXT = "The quick brown fox, 1234 times; gr\u00fc\u00dfe \u4f60\u597d!\n" * 30
 
 

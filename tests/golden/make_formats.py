@@ -35,13 +35,23 @@ def random_blocks(rng, ggml_type, half_offsets):
     return blocks.reshape(ROWS, -1)
 
 
-def encode_goldens(rng):
+def random_golden(rng, ggml_type, half_offsets):
+    data = random_blocks(rng, ggml_type, half_offsets)
+    if ggml_type == Type.MXFP4:  # an exponent a block: all of them, but for those whose weights overflow a float
+        data = data.reshape(-1, 17)
+        data[:, 0] = np.linspace(0, 252, len(data)).astype(np.uint8)
+        data = data.reshape(ROWS, -1)
+    values = quants.dequantize(data, ggml_type).astype(np.float32)
+    write(ggml_type.name.lower(), ggml_type, data, values)
+
+
+def encode_goldens(rng, types):
     """encode_<type>.bin: what the numpy encoders make of ordinary weights, with the corners of each type among them."""
     values = rng.normal(0, 0.02, (ROWS, COLS)).astype(np.float32)
     values[1, :256] = 0  # blocks of zeros
     values[1, 256:288] = np.linspace(-1, 1, 32)  # ties of the ternary types
     values[2, :6] = [0.5, -0.5, 3e-6, -1e-7, 2.0**-25, 65519.0]
-    for ggml_type in [Type.F16, Type.BF16, Type.Q8_0, Type.Q4_0, Type.TQ1_0, Type.TQ2_0]:
+    for ggml_type in types:
         data = quants.quantize(values, ggml_type).view(np.uint8)
         write(f"encode_{ggml_type.name.lower()}", ggml_type, data, values)
 
@@ -55,11 +65,22 @@ def main():
         (Type.Q4_K, [0, 2]),
         (Type.Q6_K, [208]),
     ]:
-        data = random_blocks(rng, ggml_type, half_offsets)
-        values = quants.dequantize(data, ggml_type).astype(np.float32)
-        write(ggml_type.name.lower(), ggml_type, data, values)
+        random_golden(rng, ggml_type, half_offsets)
 
-    encode_goldens(np.random.default_rng(20261124))
+    encode_goldens(np.random.default_rng(20261124), [Type.F16, Type.BF16, Type.Q8_0, Type.Q4_0, Type.TQ1_0, Type.TQ2_0])
+    rng_2 = np.random.default_rng(20261125)
+    for ggml_type, half_offsets in [
+        (Type.Q4_1, [0, 2]),
+        (Type.Q5_0, [0]),
+        (Type.Q5_1, [0, 2]),
+        (Type.Q2_K, [80, 82]),
+        (Type.Q3_K, [108]),
+        (Type.Q5_K, [0, 2]),
+        (Type.IQ4_NL, [0]),
+        (Type.MXFP4, []),
+    ]:
+        random_golden(rng_2, ggml_type, half_offsets)
+    encode_goldens(np.random.default_rng(20261126), [Type.Q4_1, Type.Q5_0, Type.Q5_1, Type.MXFP4])
 
     values = rng.normal(0, 0.02, (ROWS, COLS)).astype(np.float32)
     # Zeros, subnormal halves, the largest half.

@@ -1,5 +1,7 @@
 // Dense weights of every type and table: decoded bit for bit, multiplied within rounding.
 
+#include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <cstring>
 #include <map>
@@ -11,20 +13,36 @@
 namespace tern::testing {
 namespace {
 
-const std::map<DenseType, std::string> kNames = {
-    {DenseType::kF32, "f32"},   {DenseType::kF16, "f16"},   {DenseType::kBF16, "bf16"},
-    {DenseType::kQ8_0, "q8_0"}, {DenseType::kQ4_0, "q4_0"}, {DenseType::kQ4_K, "q4_k"},
-    {DenseType::kQ6_K, "q6_k"}};
+// Of all types, as the golden files are called.
+const std::map<DenseType, std::string> kNames = [] {
+  std::map<DenseType, std::string> names;
+  for (int type = 0; type < kDenseTypeCount; ++type) {
+    std::string name = kDenseTypeNames[type];
+    std::transform(name.begin(), name.end(), name.begin(),
+                   [](char c) { return static_cast<char>(std::tolower(c)); });
+    names[static_cast<DenseType>(type)] = name;
+  }
+  return names;
+}();
 
 // Byte offsets of a block's halves (of a float's upper half for F32): what makes random bytes huge or not a number.
 std::vector<size_t> exponents_of(DenseType type) {
   switch (type) {
     case DenseType::kF32:
       return {2};
+    case DenseType::kQ4_1:
+    case DenseType::kQ5_1:
     case DenseType::kQ4_K:
+    case DenseType::kQ5_K:
       return {0, 2};
+    case DenseType::kQ2_K:
+      return {80, 82};
+    case DenseType::kQ3_K:
+      return {108};
     case DenseType::kQ6_K:
       return {208};
+    case DenseType::kMXFP4:
+      return {};
     default:
       return {0};
   }
@@ -46,6 +64,9 @@ class Dense : public KernelTest {
     for (size_t begin = 0; sane && begin < bytes; begin += block) {
       for (const size_t offset : exponents_of(type)) {
         data[begin + offset + 1] &= 0xBF;
+      }
+      if (type == DenseType::kMXFP4) {
+        data[begin] = static_cast<uint8_t>(120 + data[begin] % 8);
       }
     }
     return data;
@@ -117,9 +138,11 @@ TEST_F(Dense, EverySixteenBitNumberDecodes) {
 TEST_F(Dense, EveryByteValueDecodes) {
   constexpr Half kScales[] = {0x3C00, 0xBC00, 0x0000, 0x8000, 0x0001, 0x03FF,
                               0x0400, 0x7BFF, 0xFBFF, 0x2E66, 0x7C00, 0x7E00};
-  for (const DenseType type :
-       {DenseType::kQ8_0, DenseType::kQ4_0, DenseType::kQ4_K, DenseType::kQ6_K}) {
+  for (const auto& [type, name] : kNames) {
     const DenseTypeInfo info = dense_type_info(type);
+    if (info.block_weights == 1) {
+      continue;
+    }
     const auto block = static_cast<size_t>(info.block_bytes);
     const std::vector<size_t> halves = exponents_of(type);
     Guarded<uint8_t> data(256 * block, 1, Place::kEnd);
@@ -172,7 +195,7 @@ struct Exact {
 };
 
 // Tables sum lanes over chunks of columns and then the chunks: no term passes through more than 64 additions in its lane, 4
-// that join lanes (16 at most), and one a chunk (of 256 columns at least); its product is rounded once, a Q4_K weight too.
+// that join lanes (16 at most), and one a chunk (of 256 columns at least); its product is rounded once, and a weight with a minimum too.
 double error_bound(int32_t cols, double magnitude) {
   const double roundings = 64 + 4 + cols / 256 + 1 + 2;
   return roundings * 0x1p-24 * magnitude * 1.001 + 1e-38;

@@ -26,8 +26,8 @@ struct Matrix {
 };
 
 DenseType dense_type(const std::string_view name) {
-  constexpr std::string_view kNames[] = {"F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_K", "Q6_K"};
-  return static_cast<DenseType>(std::find(std::begin(kNames), std::end(kNames), name) - kNames);
+  const auto* const found = std::find(std::begin(kDenseTypeNames), std::end(kDenseTypeNames), name);
+  return static_cast<DenseType>(found - kDenseTypeNames);
 }
 
 Vector ternary_weights(const Tensor& tensor) {

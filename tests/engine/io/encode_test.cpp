@@ -46,7 +46,8 @@ TEST_P(Encode, WritesTheBytesOfAnIndependentProgram) {
 }
 
 INSTANTIATE_TEST_SUITE_P(WeightFormat, Encode,
-                         ::testing::Values("f16", "bf16", "q8_0", "q4_0", "tq1_0", "tq2_0"));
+                         ::testing::Values("f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1",
+                                           "mxfp4", "tq1_0", "tq2_0"));
 
 TEST(Encode, I2sTakesTheScaleOfTheTensor) {
   std::mt19937 random(3);

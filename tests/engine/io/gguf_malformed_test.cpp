@@ -247,8 +247,8 @@ GgufWriter foreign(uint32_t type, const std::vector<uint64_t>& shape, size_t byt
 
 TEST_F(MalformedGguf, ForeignTypesAreNamedWithWhatToDo) {
   const std::tuple<uint32_t, const char*, const char*> cases[] = {
-      {3, "Q4_1", "llama.cpp"},    {10, "Q2_K", "llama.cpp"},     {13, "Q5_K", "llama.cpp"},
-      {20, "IQ4_NL", "llama.cpp"}, {29, "IQ1_M", "llama.cpp"},    {31, "Q4_0_4_4", "removed"},
+      {9, "Q8_1", "llama.cpp"},    {15, "Q8_K", "llama.cpp"},     {19, "IQ1_S", "llama.cpp"},
+      {23, "IQ4_XS", "llama.cpp"}, {29, "IQ1_M", "llama.cpp"},    {31, "Q4_0_4_4", "removed"},
       {40, "NVFP4", "llama.cpp"},  {136, "Q8_K64", "ik_llama"},   {137, "IQ2_K", "ik_llama"},
       {77, "no format", "I2_S"},   {155, "ik_llama.cpp", "I2_S"}, {4000000000, "no format", ""}};
   for (const auto& [type, name, who] : cases) {
@@ -269,7 +269,6 @@ TEST_F(MalformedGguf, CollidingTypesAreToldApartBySize) {
       {37, 4096 / 32 * 18, "IQ4_NL_4_8"},
       {38, 4096 / 4 + 32, "TL1"},
       {38, 4096 / 32 * 18, "IQ4_NL_8_8"},
-      {39, 4096 / 32 * 17, "MXFP4"},
       {39, 960 + 32, "TL2"},  // 426 bytes of triples, 512 of pairs, padded
       {42, 960 + 32, "TL2"},
       {142, 4096 / 4 + 8 * 4, "IQ2_TN"},
@@ -280,11 +279,43 @@ TEST_F(MalformedGguf, CollidingTypesAreToldApartBySize) {
   }
 }
 
+// bitnet.cpp's lookup-table formats depend on a file that is not in the model: the message says which file to get instead.
+TEST_F(MalformedGguf, LookupTableFormatsAreRefusedWithTheFileToGet) {
+  // The seven matrices of a layer of BitNet-b1.58-2B-4T, in numbers of rows and columns.
+  constexpr std::pair<uint64_t, uint64_t> kShapes[] = {{2560, 2560}, {640, 2560},  {640, 2560},
+                                                       {2560, 2560}, {6912, 2560}, {6912, 2560},
+                                                       {2560, 6912}};
+  const auto tl1 = [](uint64_t rows, uint64_t cols) { return rows * cols / 4 + 32; };
+  // 256 columns of pairs of weights in 4 bits, the others of triples in 5.
+  const auto tl2 = [](uint64_t rows, uint64_t cols) {
+    const uint64_t codes = rows * (cols - 256) / 3 * 5 / 8 + rows * 256 / 2 * 4 / 8;
+    return (codes + 31) / 32 * 32 + 32;
+  };
+  const auto refusal = [&](uint32_t type, auto bytes_of) {
+    GgufWriter writer;
+    int next = 0;
+    for (const auto& [rows, cols] : kShapes) {
+      writer.add_tensor("w" + std::to_string(next++), type, {cols, rows},
+                        ByteVector(bytes_of(rows, cols)));
+    }
+    return error_of(writer);
+  };
+  for (const auto& [type, name, message] :
+       {std::tuple(38U, "TL1", refusal(38, tl1)), std::tuple(39U, "TL2", refusal(39, tl2)),
+        std::tuple(42U, "TL2", refusal(42, tl2))}) {
+    EXPECT_HAS(message, "type id " + std::to_string(type) + ": the sizes fit " + name);
+    EXPECT_HAS(message, "bitnet.cpp");
+    EXPECT_HAS(message, "kernel_config.ini");
+    EXPECT_HAS(message, "get the I2_S file of this model");
+  }
+}
+
 TEST_F(MalformedGguf, OurOwnFormatsAmongCollidingTypesAreRead) {
   const std::tuple<uint32_t, size_t, const char*> cases[] = {
       {42, 4096 / 64 * 18, "Q2_0"},    {42, 4096 / 128 * 34, "Q2_0/128"},
       {42, 4096 / 256 * 42, "STQ1_0"}, {43, 4096 / 256 * 42, "STQ1_0"},
-      {142, 4096 / 128 * 34, "PQ2_0"}, {143, 4096 / 128 * 28, "PTQ1_0"}};
+      {142, 4096 / 128 * 34, "PQ2_0"}, {143, 4096 / 128 * 28, "PTQ1_0"},
+      {39, 4096 / 32 * 17, "MXFP4"}};
   for (const auto& [type, bytes, name] : cases) {
     foreign(type, {512, 8}, bytes).save(folder_ / "ours.gguf");
     const auto file = TensorFile::open(folder_ / "ours.gguf");
@@ -309,6 +340,26 @@ TEST_F(MalformedGguf, OneTensorThatDoesNotFitRulesACandidateOut) {
   GgufWriter writer = foreign(42, {512, 8}, 4096 / 64 * 18);
   writer.add_tensor("w3", 42, {512, 8}, ByteVector(4096 / 128 * 34));
   EXPECT_HAS(error_of(writer), "fit none of them");
+}
+
+// A file of both is damaged, whatever the names of its formats.
+TEST_F(MalformedGguf, SizesOfBothMeaningsOfId39FitNone) {
+  GgufWriter writer = foreign(39, {512, 8}, 4096 / 32 * 17);
+  writer.add_tensor("w3", 39, {512, 8}, ByteVector(992));
+  const std::string message = error_of(writer);
+  EXPECT_HAS(message, "fit none of them");
+  EXPECT_HAS(message, "MXFP4");
+  EXPECT_HAS(message, "TL2");
+}
+
+// 256 columns take 68 bytes in PQ2_0 and in IQ2_TN: a file of nothing else could be either.
+TEST_F(MalformedGguf, AForeignFormatThatFitsAsWellIsNotOverlooked) {
+  const std::string message = error_of(foreign(142, {256, 8}, size_t{8} * 68));
+  EXPECT_HAS(message, "fit more than one: PQ2_0; IQ2_TN");
+  GgufWriter writer = foreign(142, {256, 8}, size_t{8} * 68);
+  writer.add_tensor("w3", 142, {512, 1}, ByteVector(4 * 34));  // IQ2_TN: 132
+  writer.set_pad_last(false);
+  EXPECT_EQ(error_of(writer), "no error");
 }
 
 TEST_F(MalformedGguf, ATensorOfOneBlockCanFitSeveral) {

@@ -54,8 +54,8 @@ const WeightFormat& format_named(std::string_view name) {
 }
 
 TEST(WeightFormat, SizesAgreeWithFilesOfAnotherProgram) {
-  for (const char* name :
-       {"f32", "f16", "bf16", "q8_0", "q4_0", "q4_k", "q6_k", "tq1_0", "tq2_0"}) {
+  for (const char* name : {"f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q2_k",
+                           "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "mxfp4", "tq1_0", "tq2_0"}) {
     const GoldenFormat golden = read_golden_format(name);
     const std::vector<const WeightFormat*> formats = formats_of_type(golden.ggml_type);
     ASSERT_EQ(formats.size(), 1U) << name;
