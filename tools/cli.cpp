@@ -64,8 +64,10 @@ void ModelOptions::declare(CLI::App& app) {
   app.add_option("--kv-type", kv_type,
                  "Numbers of the KV cache: f16, or q8_0 for half the memory and reading")
       ->type_name("TYPE");
-  app.add_option("--i2s-layout", i2s_layout,
-                 "Byte order of I2_S tensors: 128 (all published files), arm64 or 1x4")
+  app.add_option(
+         "--i2s-layout", i2s_layout,
+         "Byte order of I2_S tensors: 128 (published files), arm64, 1x4, or auto (default): the "
+         "one under which the model predicts a short text")
       ->type_name("NAME");
   app.add_option("--packing", packing,
                  "Ternary kernel: two_bit, base3, bitplanes, bitplanes_masked or sign; default: "
@@ -159,7 +161,10 @@ Result<LoraSource> parse_lora(const std::string& text) {
   return LoraSource{text.substr(0, colon), scale};
 }
 
-Result<I2sLayout> parse_i2s_layout(const std::string& name) {
+Result<std::optional<I2sLayout>> parse_i2s_layout(const std::string& name) {
+  if (name == "auto") {
+    return std::optional<I2sLayout>();
+  }
   if (name == "128") {
     return I2sLayout::k128;
   }
@@ -169,7 +174,7 @@ Result<I2sLayout> parse_i2s_layout(const std::string& name) {
   if (name == "1x4") {
     return I2sLayout::k1x4;
   }
-  return Error{"--i2s-layout: expected 128, arm64 or 1x4, found " + name + "."};
+  return Error{"--i2s-layout: expected auto, 128, arm64 or 1x4, found " + name + "."};
 }
 
 Result<HeadType> parse_head_type(const std::string& name) {

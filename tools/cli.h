@@ -45,7 +45,7 @@ struct ModelOptions {
   int batch_threads = 0;  // at most, for prompts; 0: as `threads`
   std::string isa;        // empty: the best table, or what TERN_ISA names
   std::string kv_type = "f16";
-  std::string i2s_layout = "128";
+  std::string i2s_layout = "auto";
   std::string packing;  // a ternary kernel's name; empty: what suits the model
   std::string head_type = "auto";
   std::vector<std::string> lora;  // FILE or FILE:SCALE
@@ -97,7 +97,8 @@ Result<std::optional<TernaryKind>> parse_packing(const std::string& name);
 Result<KvType> parse_kv_type(const std::string& name);
 Result<HeadType> parse_head_type(const std::string& name);
 Result<LoraSource> parse_lora(const std::string& text);
-Result<I2sLayout> parse_i2s_layout(const std::string& name);
+// "auto": none.
+Result<std::optional<I2sLayout>> parse_i2s_layout(const std::string& name);
 // A file that comes with Tern: at `in_tree` within the repository of a build tree, at share/tern/`installed` beside an installed
 // program.
 Result<std::string> find_shared_file(const std::string& in_tree, const std::string& installed);

@@ -13,14 +13,15 @@ namespace {
 
 struct InspectCommand {
   std::string path;
-  std::string i2s_layout = "128";
+  std::string i2s_layout = "auto";
   bool json = false;
 };
 
 Result<void> inspect(const InspectCommand& command) {
-  ASSIGN_OR_RETURN(const I2sLayout layout, parse_i2s_layout(command.i2s_layout));
+  ASSIGN_OR_RETURN(const std::optional<I2sLayout> layout, parse_i2s_layout(command.i2s_layout));
   ASSIGN_OR_RETURN(const std::string path, resolve_model(command.path));
-  ASSIGN_OR_RETURN(const TensorFile file, TensorFile::open(path, {.i2s_layout = layout}));
+  ASSIGN_OR_RETURN(const TensorFile file,
+                   TensorFile::open(path, {.i2s_layout = layout.value_or(I2sLayout::k128)}));
   ASSIGN_OR_RETURN(const Setup setup, choose_setup({}));
   const KernelTable* kernels = setup.kernels;
   const TernaryKind kind = choose_ternary_kind(*kernels, setup.packing, ternary_weights(file));

@@ -16,7 +16,7 @@ namespace {
 
 struct TuneOptions {
   std::string model;
-  std::string i2s_layout = "128";
+  std::string i2s_layout = "auto";
   bool reset = false;
 };
 
@@ -197,9 +197,10 @@ Result<void> tune(const TuneOptions& options) {
   TuneShape cached = cached_shape();
   TuneShape streamed = streamed_shape();
   if (!options.model.empty()) {
-    ASSIGN_OR_RETURN(const I2sLayout layout, parse_i2s_layout(options.i2s_layout));
-    ASSIGN_OR_RETURN(const TensorFile file,
-                     TensorFile::open(options.model, {.i2s_layout = layout}));
+    ASSIGN_OR_RETURN(const std::optional<I2sLayout> layout, parse_i2s_layout(options.i2s_layout));
+    ASSIGN_OR_RETURN(
+        const TensorFile file,
+        TensorFile::open(options.model, {.i2s_layout = layout.value_or(I2sLayout::k128)}));
     std::vector<std::string> notices;
     Result<ModelConfig> config = read_config(file, notices);
     if (!config) {

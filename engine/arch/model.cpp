@@ -1,6 +1,10 @@
 #include "engine/arch/model.h"
 
 #include <algorithm>
+#include <array>
+#include <cstdio>
+
+#include "engine/arch/text_loss.h"
 
 namespace tern {
 namespace {
@@ -10,16 +14,73 @@ std::string_view spelling_of(const Tokenizer& tokenizer, TokenId id) {
   return id < 0 ? std::string_view() : tokenizer.spelling(id);
 }
 
+bool has_i2s(const TensorFile& file) {
+  return std::ranges::any_of(
+      file.tensors(), [](const Tensor& tensor) { return tensor.format->name.starts_with("I2_S"); });
+}
+
+std::string two_digits(double value) {
+  std::array<char, 32> text{};
+  std::snprintf(text.data(), text.size(), "%.2f", value);
+  return text.data();
+}
+
 }  // namespace
 
 Result<std::shared_ptr<const Model>> Model::load(const std::filesystem::path& path,
                                                  const LoadOptions& options) {
-  ASSIGN_OR_RETURN(TensorFile file, TensorFile::open(path, OpenOptions{options.i2s_layout}));
+  ASSIGN_OR_RETURN(std::shared_ptr<Model> model, load_as(path, options));
+  if (!options.i2s_layout && has_i2s(model->file())) {
+    const double loss = text_loss(*model, options.compute.threads);
+    if (!knows_text(*model, loss)) {
+      model.reset();  // memory for one model at a time is enough
+      ASSIGN_OR_RETURN(model, load_other_layouts(path, options, loss));
+    }
+  }
+  return std::shared_ptr<const Model>(std::move(model));
+}
+
+// What the published layout does not explain, another may. If none does, the weights are random, or the text is not in their
+// language: then the published layout is as good as any.
+Result<std::shared_ptr<Model>> Model::load_other_layouts(const std::filesystem::path& path,
+                                                         LoadOptions options, double loss_of_128) {
+  constexpr std::pair<I2sLayout, const char*> kOthers[] = {{I2sLayout::kArm64, "arm64"},
+                                                           {I2sLayout::k1x4, "1x4"}};
+  for (const auto& [layout, name] : kOthers) {
+    options.i2s_layout = layout;
+    Result<std::shared_ptr<Model>> other = load_as(path, options);
+    if (!other) {
+      continue;  // a shape that this layout cannot have
+    }
+    const double loss = text_loss(**other, options.compute.threads);
+    if (knows_text(**other, loss)) {
+      (*other)->notices_.push_back("I2_S weights read in the layout " + std::string(name) +
+                                   ": a short text costs " + two_digits(loss) +
+                                   " nats a token so, and " + two_digits(loss_of_128) +
+                                   " in the layout of published files; --i2s-layout forces one");
+      return other;
+    }
+  }
+  options.i2s_layout = I2sLayout::k128;
+  ASSIGN_OR_RETURN(std::shared_ptr<Model> model, load_as(path, options));
+  model->notices_.push_back(
+      "I2_S weights read in the layout of published files, 128, although a short English text "
+      "costs " +
+      two_digits(loss_of_128) +
+      " nats a token so; the other layouts explain it no better (--i2s-layout forces one)");
+  return model;
+}
+
+Result<std::shared_ptr<Model>> Model::load_as(const std::filesystem::path& path,
+                                              const LoadOptions& options) {
+  ASSIGN_OR_RETURN(
+      TensorFile file,
+      TensorFile::open(path, OpenOptions{options.i2s_layout.value_or(I2sLayout::k128)}));
   std::shared_ptr<Model> model(new Model(std::move(file)));
   if (const Result<void> read = model->read(options); !read) {
     return read.error().in(path.string());
   }
-  return std::shared_ptr<const Model>(std::move(model));
+  return model;
 }
 
 Result<void> Model::read(const LoadOptions& options) {

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,8 +16,8 @@
 namespace tern {
 
 struct LoadOptions {
-  Compute compute;  // packs the weights for this table, on so many threads
-  I2sLayout i2s_layout = I2sLayout::k128;
+  Compute compute;                      // packs the weights for this table, on so many threads
+  std::optional<I2sLayout> i2s_layout;  // none: the one under which the model knows a text
   TernaryChoice packing;
   HeadType head = HeadType::kAuto;
   std::vector<LoraSource> lora;  // adapters, whose sum is added
@@ -46,6 +47,10 @@ class Model {
 
  private:
   explicit Model(TensorFile file) : file_(std::move(file)) {}
+  static Result<std::shared_ptr<Model>> load_as(const std::filesystem::path& path,
+                                                const LoadOptions& options);
+  static Result<std::shared_ptr<Model>> load_other_layouts(const std::filesystem::path& path,
+                                                           LoadOptions options, double loss_of_128);
   Result<void> read(const LoadOptions& options);
   Result<void> read_text_side(const LoadOptions& options);
   void find_stop_tokens();

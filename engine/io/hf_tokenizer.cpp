@@ -21,8 +21,8 @@ enum Type : int64_t {
   kByte = 6
 };
 
-// Far above every real vocabulary.
-constexpr uint64_t kMostTokens = 1U << 24U;
+// How many ids of a vocabulary may have no token. (Published ones lack some hundreds, if any.)
+constexpr uint64_t kMostGaps = 1U << 16U;
 
 const Json* find(const Json& object, const char* key) {
   if (!object.is_object()) {
@@ -111,15 +111,16 @@ class Vocabulary {
  private:
   Result<void> put(const std::string& text, const Json& id, int64_t type);
 
+  uint64_t limit_ = 0;  // of ids
   std::vector<std::string> tokens_;
   std::vector<int64_t> types_;
   std::unordered_map<std::string, int64_t> ids_;
 };
 
 Result<void> Vocabulary::put(const std::string& text, const Json& id, int64_t type) {
-  if (!id.is_number_unsigned() || id.get<uint64_t>() >= kMostTokens) {
+  if (!id.is_number_unsigned() || id.get<uint64_t>() >= limit_) {
     return Error{"tokenizer.json: token " + printable(text) + ": expected an id below " +
-                 std::to_string(kMostTokens) + ", found " + printable(id.dump()) + "."};
+                 std::to_string(limit_) + ", found " + printable(id.dump()) + "."};
   }
   const auto index = id.get<size_t>();
   while (tokens_.size() <= index) {
@@ -138,13 +139,14 @@ Result<void> Vocabulary::read(const Json& tokenizer) {
   if (vocab == nullptr || !vocab->is_object() || vocab->empty()) {
     return Error{"tokenizer.json: expected a BPE model with a vocabulary, found none."};
   }
+  const Json* added = find(tokenizer, "added_tokens");
+  limit_ = kMostGaps + vocab->size() + (added == nullptr ? 0 : added->size());
   const Json* fallback = find(*model, "byte_fallback");
   const bool bytes = fallback != nullptr && fallback->is_boolean() && fallback->get<bool>();
   for (const auto& [text, id] : vocab->items()) {
     const bool byte = bytes && text.size() == 6 && text.starts_with("<0x") && text.back() == '>';
     RETURN_IF_ERROR(put(text, id, byte ? kByte : kNormal));
   }
-  const Json* added = find(tokenizer, "added_tokens");
   for (size_t i = 0; added != nullptr && added->is_array() && i < added->size(); ++i) {
     const Json& token = (*added)[i];
     const Json* id = find(token, "id");
@@ -177,7 +179,7 @@ Result<std::vector<std::string>> read_merges(const Json& model) {
     return Error{"tokenizer.json: expected a list of merges, found none."};
   }
   for (const Json& merge : *list) {
-    if (merge.is_string()) {
+    if (merge.is_string() && merge.get<std::string>().find(' ') != std::string::npos) {
       merges.push_back(merge.get<std::string>());
     } else if (merge.is_array() && merge.size() == 2 && merge[0].is_string() &&
                merge[1].is_string()) {

@@ -6,6 +6,7 @@
 
 #include "engine/base/half.h"
 #include "engine/io/formats.h"
+#include "engine/io/json_text.h"
 #include "engine/io/safetensors.h"
 
 namespace tern {
@@ -261,7 +262,7 @@ bool is_hugging_face_model(const std::filesystem::path& path) {
 
 Result<Json> read_json_file(const std::filesystem::path& path) {
   ASSIGN_OR_RETURN(const std::string text, read_text_file(path));
-  Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  Json json = parse_json(text);
   if (!json.is_object()) {
     return Error{path.string() +
                  ": expected a JSON object, found something else; download it again."};

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "engine/io/json_text.h"
 #include "engine/io/tensor_file.h"
 
 namespace tern::safetensors {
@@ -51,7 +52,7 @@ Result<Json> read_header(std::span<const std::byte> file) {
                  " before the end of the file: it was cut off on its way; download it again."};
   }
   const auto* text = reinterpret_cast<const char*>(file.data()) + sizeof length;
-  Json header = Json::parse(text, text + length, nullptr, /*allow_exceptions=*/false);
+  Json header = parse_json({text, length});
   if (!header.is_object()) {
     return Error{
         "expected a header that is a JSON object, found something else: the file is damaged."};
@@ -88,7 +89,7 @@ Result<void> read_data(const Json& tensor, std::span<const std::byte> data, Entr
   ASSIGN_OR_RETURN(const int64_t begin, whole_number((*offsets)[0], "data_offsets"));
   ASSIGN_OR_RETURN(const int64_t end, whole_number((*offsets)[1], "data_offsets"));
   int64_t bits = 0;
-  if (end < begin || __builtin_mul_overflow(entry.count, dtype->bits, &bits) ||
+  if (__builtin_mul_overflow(entry.count, dtype->bits, &bits) || end < begin ||
       end - begin != bits / 8) {
     return Error{"expected " + std::to_string(bits / 8) + " bytes for its shape in " + entry.dtype +
                  ", found the offsets " + std::to_string(begin) + " to " + std::to_string(end) +

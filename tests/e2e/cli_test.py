@@ -159,7 +159,7 @@ class BadInput(Case):
         self.refused("run", "--temp", "warm", "x", expect="--temp")
         self.refused("run", "--top-p", "1.5", "x", expect="--top-p")
         self.refused("run", "-m", MODEL, "--logit-bias", "5", "x", expect="TOKEN+VALUE")
-        self.refused("run", "-m", MODEL, "--i2s-layout", "best", "x", expect="128, arm64 or 1x4")
+        self.refused("run", "-m", MODEL, "--i2s-layout", "best", "x", expect="auto, 128, arm64 or 1x4")
 
     def test_instruction_set(self):
         for place in ({"arguments": ["--isa", "doesnotexist"]}, {"env": {**os.environ, "TERN_ISA": "doesnotexist"}}):
