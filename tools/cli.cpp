@@ -327,11 +327,14 @@ void on_interrupt(int) {
 
 }  // namespace
 
-void catch_interrupts() {
+void catch_interrupts(int also) {
   struct sigaction action {};
   action.sa_handler = on_interrupt;
   sigemptyset(&action.sa_mask);
   ::sigaction(SIGINT, &action, nullptr);
+  if (also != 0) {
+    ::sigaction(also, &action, nullptr);
+  }
 }
 
 bool interrupted() {

@@ -25,6 +25,7 @@ struct Command {
 
 Action declare_bench(CLI::App& app);
 Action declare_chat(CLI::App& app);
+Action declare_convert(CLI::App& app);
 Action declare_doctor(CLI::App& app);
 Action declare_inspect(CLI::App& app);
 Action declare_list(CLI::App& app);
@@ -110,8 +111,9 @@ std::string read_stdin();
 bool stdin_is_terminal();
 bool stderr_is_terminal();
 
-// From here on Ctrl-C sets interrupted() instead of ending the program; a second one ends it.
-void catch_interrupts();
+// From here on Ctrl-C sets interrupted() instead of ending the program; a second one ends it. `also`: another signal that does
+// (SIGTERM).
+void catch_interrupts(int also = 0);
 bool interrupted();
 void clear_interrupt();
 

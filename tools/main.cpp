@@ -14,6 +14,7 @@ constexpr Command kCommands[] = {
     {"bench", "Measure speed, beside what the machine allows", declare_bench},
     {"run", "Complete a prompt", declare_run},
     {"chat", "Hold a conversation", declare_chat},
+    {"convert", "Write a model as a GGUF file of another weight type", declare_convert},
     {"doctor", "Show what this machine can do and test its kernels", declare_doctor},
     {"embed", "Turn texts into vectors", declare_embed},
     {"inspect", "Describe a model file and the memory it needs", declare_inspect},

@@ -18,6 +18,11 @@ Error system_error(const std::filesystem::path& path, const std::string& what) {
   return Error{path.string() + ": " + what + ": " + std::strerror(errno) + "."};
 }
 
+// Where the system shows an open file that may have no other name.
+std::string link_of(int fd) {
+  return "/proc/self/fd/" + std::to_string(fd);
+}
+
 // A file descriptor that closes itself.
 class Descriptor {
  public:
@@ -103,6 +108,14 @@ Result<std::string> read_text_file(const std::filesystem::path& path, size_t lim
 }
 
 Result<AtomicFile> AtomicFile::create(const std::filesystem::path& path) {
+  const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
+  if (const int unnamed = ::open(folder.c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
+      unnamed >= 0) {
+    if (::access(link_of(unnamed).c_str(), F_OK) == 0) {
+      return AtomicFile(path, {}, unnamed);
+    }
+    ::close(unnamed);  // no /proc, no way to give the file a name
+  }
   std::string temporary = path.string() + ".XXXXXX";
   const int fd = ::mkostemp(temporary.data(), O_CLOEXEC);
   if (fd < 0) {
@@ -148,6 +161,24 @@ Result<void> AtomicFile::commit() {
   ::umask(mask);
   if (::fchmod(fd_, 0666 & ~mask) != 0 || ::fsync(fd_) != 0) {
     return system_error(path_, "cannot finish writing");
+  }
+  if (temporary_.empty()) {
+    // A link replaces nothing: where the name is taken, the file gets another for the moment before the renaming.
+    const std::string self = link_of(fd_);
+    const auto link_to = [&](const std::string& name) {
+      return ::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, name.c_str(), AT_SYMLINK_FOLLOW) == 0;
+    };
+    if (link_to(path_.string())) {
+      return {};
+    }
+    const std::string beside = path_.string() + "." + std::to_string(::getpid());
+    for (int attempt = 0; errno == EEXIST && temporary_.empty() && attempt < 100; ++attempt) {
+      const std::string name = beside + "." + std::to_string(attempt);
+      temporary_ = link_to(name) ? name : std::string();
+    }
+    if (temporary_.empty()) {
+      return system_error(path_, "cannot give this file its name");
+    }
   }
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) {
     return system_error(path_, "cannot replace");

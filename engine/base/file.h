@@ -38,8 +38,9 @@ class MappedFile {
 Result<std::string> read_text_file(const std::filesystem::path& path,
                                    size_t limit = size_t{64} << 20);
 
-// A file that appears under its name only when it is complete: written to a temporary file beside it, flushed to the disk
-// and renamed by commit(). Without commit() nothing is left behind. Errors name the path and the system's reason.
+// A file that appears under its name only when it is complete: written without a name where the file system can (O_TMPFILE), so
+// that nothing is left behind even if the program is killed, else to a temporary file beside it; flushed to the disk and given
+// its name by commit(). Without commit() nothing is left behind. Errors name the path and the system's reason.
 class AtomicFile {
  public:
   static Result<AtomicFile> create(const std::filesystem::path& path);
@@ -55,7 +56,7 @@ class AtomicFile {
   AtomicFile(std::filesystem::path path, std::string temporary, int fd);
 
   std::filesystem::path path_;
-  std::string temporary_;  // empty once renamed
+  std::string temporary_;  // empty while the file has no name, and once it has its own
   int fd_;
 };
 

@@ -50,7 +50,9 @@ void pack_digits(const uint8_t* codes, uint8_t* out) {
 //   struct Tq2_0 {
 //     static constexpr int kWeights = 256, kBytes = 66;
 //     static bool unpack(const uint8_t* block, int8_t* trits, float* scale);  // false: a code stands for no trit
-//     static void pack(const uint8_t* codes, uint8_t* block);  // codes 0..2; what precedes the scale. Only where Tern writes it
+//     static constexpr int kScaleAt = 64;  // where the fp16 scale lies. This and pack only where Tern writes the format
+//     static void pack(const uint8_t* codes, uint8_t* block);  // codes 0..2; all but the scale
+//     static constexpr bool kEncodes = true;  // floats become this format as ggml's reference encodes them
 //   };
 template <class Block>
 bool unpack_block_rows(std::span<const std::byte> data, int64_t /*rows*/, int64_t cols,
@@ -65,7 +67,25 @@ bool unpack_block_rows(std::span<const std::byte> data, int64_t /*rows*/, int64_
   return good;
 }
 
-// An fp16 scale, the block's largest magnitude, ends each block.
+inline void put_half(uint8_t* out, float value) {
+  const uint16_t bits = float_to_half(value);
+  std::memcpy(out, &bits, sizeof bits);
+}
+
+template <class Block>
+void pack_block_rows(const int8_t* trits, const float* scales, int64_t rows, int64_t cols,
+                     std::byte* out) {
+  auto* block = reinterpret_cast<uint8_t*>(out);
+  for (int64_t i = 0; i < rows * (cols / Block::kWeights); ++i, block += Block::kBytes) {
+    std::array<uint8_t, Block::kWeights> codes;
+    std::transform(trits + i * Block::kWeights, trits + (i + 1) * Block::kWeights, codes.begin(),
+                   [](int8_t trit) { return static_cast<uint8_t>(trit + 1); });
+    Block::pack(codes.data(), block);
+    put_half(block + Block::kScaleAt, scales[i]);
+  }
+}
+
+// The scale is the block's largest magnitude.
 template <class Block>
 void encode_blocks(std::span<const float> weights, float /*tensor_scale*/, std::byte* out) {
   auto* bytes = reinterpret_cast<uint8_t*>(out);
@@ -80,16 +100,24 @@ void encode_blocks(std::span<const float> weights, float /*tensor_scale*/, std::
     std::transform(x.begin(), x.end(), codes.begin(),
                    [=](float weight) { return nearest_code(weight, inverse); });
     Block::pack(codes.data(), bytes);
+    put_half(bytes + Block::kScaleAt, scale);
     bytes += Block::kBytes;
-    const uint16_t bits = float_to_half(scale);
-    std::memcpy(bytes - sizeof bits, &bits, sizeof bits);
   }
 }
 
 template <class Block>
 constexpr decltype(WeightFormat::encode) encoder_of() {
-  if constexpr (requires { &Block::pack; }) {
+  if constexpr (requires { Block::kEncodes; }) {
     return encode_blocks<Block>;
+  } else {
+    return nullptr;
+  }
+}
+
+template <class Block>
+constexpr decltype(WeightFormat::pack) packer_of() {
+  if constexpr (requires { &Block::pack; }) {
+    return pack_block_rows<Block>;
   } else {
     return nullptr;
   }
@@ -106,7 +134,9 @@ constexpr WeightFormat block_format(std::string_view name, uint32_t ggml_type) {
           .ternary = true,
           .cols_per_scale = Block::kWeights,
           .unpack = unpack_block_rows<Block>,
-          .encode = encoder_of<Block>()};
+          .encode = encoder_of<Block>(),
+          .pack = packer_of<Block>(),
+          .half_scales = true};
 }
 
 }  // namespace tern::formats

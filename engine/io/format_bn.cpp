@@ -39,6 +39,24 @@ struct Iq1Bn {
     }
     return 0;
   }
+  static void put_scale(uint8_t* row, float scale) { put_half(row, scale); }
+  // The digits of a byte, last first, are those of pack_digits in another order.
+  static void pack(const int8_t* trits, uint8_t* block) {
+    for (int i = 0; i < 4; ++i) {
+      for (int k = 0; k < 3; ++k) {
+        block[3 * i + k] = byte_of(trits + 16 * i + 5 * k, 5, 1);
+      }
+    }
+    block[12] = byte_of(trits + 15, 4, 16);
+  }
+  // The smallest byte whose digits, as trit() reads them, are `count` trits `stride` apart; the others are -1.
+  static uint8_t byte_of(const int8_t* trits, int count, int stride) {
+    unsigned value = 0;
+    for (int j = 4; j >= 0; --j) {
+      value = value * 3 + (j < count ? static_cast<unsigned>(trits[j * stride] + 1) : 0U);
+    }
+    return static_cast<uint8_t>((value * 256 + 242) / 243);
+  }
 };
 
 // 16 bytes: byte j holds the weights j, j + 16, j + 32, j + 48, the first in the low bits; codes 0, 1, 2 for -1, 0, +1.
@@ -58,6 +76,16 @@ struct Iq2Bn {
     }
     return bad;
   }
+  static void put_scale(uint8_t* row, float scale) { std::memcpy(row, &scale, sizeof scale); }
+  static void pack(const int8_t* trits, uint8_t* block) {
+    for (int j = 0; j < 16; ++j) {
+      unsigned byte = 0;
+      for (int field = 0; field < 4; ++field) {
+        byte |= static_cast<unsigned>(trits[16 * field + j] + 1) << (2 * field);
+      }
+      block[j] = static_cast<uint8_t>(byte);
+    }
+  }
 };
 
 template <class Block>
@@ -75,6 +103,19 @@ bool unpack_rows(std::span<const std::byte> data, int64_t /*rows*/, int64_t cols
     }
   }
   return bad == 0;
+}
+
+template <class Block>
+void pack_rows(const int8_t* trits, const float* scales, int64_t rows, int64_t cols,
+               std::byte* out) {
+  auto* bytes = reinterpret_cast<uint8_t*>(out);
+  for (int64_t i = 0; i < rows; ++i) {
+    Block::put_scale(bytes, scales[i]);
+    bytes += Block::kRowBytes;
+    for (int64_t col = 0; col < cols; col += kBlock, bytes += Block::kBytes) {
+      Block::pack(trits + i * cols + col, bytes);
+    }
+  }
 }
 
 // Rows in groups of four: their scales, then 64 bytes for each 64 columns. Byte 4 k + i + 16 l belongs to row k and holds its
@@ -108,7 +149,8 @@ bool unpack_four_rows(std::span<const std::byte> data, int64_t /*rows*/, int64_t
 
 constexpr WeightFormat bn(std::string_view name, uint32_t ggml_type, int32_t row_bytes,
                           int32_t block_bytes, int32_t row_group,
-                          decltype(WeightFormat::unpack) unpack) {
+                          decltype(WeightFormat::unpack) unpack,
+                          decltype(WeightFormat::pack) pack) {
   return {.name = name,
           .ggml_type = ggml_type,
           .block_weights = kBlock,
@@ -119,13 +161,15 @@ constexpr WeightFormat bn(std::string_view name, uint32_t ggml_type, int32_t row
           .row_group = row_group,
           .row_bytes = row_bytes,
           .cols_per_scale = WeightFormat::kWholeRow,
-          .unpack = unpack};
+          .unpack = unpack,
+          .pack = pack,
+          .half_scales = row_bytes == 2};
 }
 
 }  // namespace
 
-const WeightFormat kIq1Bn = bn("IQ1_BN", 134, 2, 13, 1, unpack_rows<Iq1Bn>);
-const WeightFormat kIq2Bn = bn("IQ2_BN", 135, 4, 16, 1, unpack_rows<Iq2Bn>);
-const WeightFormat kIq2BnR4 = bn("IQ2_BN_R4", 335, 4, 16, 4, unpack_four_rows);
+const WeightFormat kIq1Bn = bn("IQ1_BN", 134, 2, 13, 1, unpack_rows<Iq1Bn>, pack_rows<Iq1Bn>);
+const WeightFormat kIq2Bn = bn("IQ2_BN", 135, 4, 16, 1, unpack_rows<Iq2Bn>, pack_rows<Iq2Bn>);
+const WeightFormat kIq2BnR4 = bn("IQ2_BN_R4", 335, 4, 16, 4, unpack_four_rows, nullptr);
 
 }  // namespace tern::formats

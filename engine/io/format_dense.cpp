@@ -1,5 +1,5 @@
 // The formats that the dense kernels read in place: geometry (sizes from ggml's block structures), and encoders, which round
-// as ggml's reference encoders do, to the same bytes (Q6_K: see there).
+// as ggml's reference encoders do, to the same bytes (Q6_K, Q4_K: see there).
 
 #include <algorithm>
 #include <array>
@@ -214,6 +214,70 @@ void encode_q6_k(std::span<const float> weights, float /*tensor_scale*/, std::by
   }
 }
 
+// A block of Q4_K as the file has it: 8 sub-blocks of 32 weights, weight = unit * scale * code - least * minimum. Byte 32 h + i
+// of `codes` has weight i of sub-block 2 h in its low half and of sub-block 2 h + 1 in its high half.
+struct BlockQ4K {
+  uint16_t unit;                  // half, of scales
+  uint16_t least;                 // half, of minima
+  std::array<uint8_t, 12> steps;  // 6-bit scales and minima: see put_steps
+  std::array<uint8_t, 128> codes;
+};
+static_assert(sizeof(BlockQ4K) == 144);
+
+// Bytes 0-3 and 4-7 end in the scales and minima of sub-blocks 0-3; bytes 8-11 hold the low four bits of those of 4-7, scale
+// first, whose top two bits are the tops of bytes 0-3 and 4-7.
+void put_steps(std::array<uint8_t, 12>& steps, size_t sub, unsigned scale, unsigned minimum) {
+  if (sub < 4) {
+    steps[sub] = static_cast<uint8_t>(steps[sub] | scale);
+    steps[sub + 4] = static_cast<uint8_t>(steps[sub + 4] | minimum);
+  } else {
+    steps[sub + 4] = static_cast<uint8_t>((scale & 15U) | (minimum & 15U) << 4U);
+    steps[sub - 4] = static_cast<uint8_t>(steps[sub - 4] | scale >> 4U << 6U);
+    steps[sub] = static_cast<uint8_t>(steps[sub] | minimum >> 4U << 6U);
+  }
+}
+
+// Codes 0..15 span each sub-block from its least weight (0 if that is above) to its largest; scales and minima are then rounded
+// to multiples of 1/63 of the largest. Like Q6_K without ggml's search for least squared error.
+BlockQ4K encode_block_q4_k(std::span<const float> x) {
+  constexpr size_t kSubs = 8;
+  std::array<float, kSubs> scales{};
+  std::array<float, kSubs> minima{};
+  for (size_t sub = 0; sub < kSubs; ++sub) {
+    const auto [low, high] = std::ranges::minmax(x.subspan(sub * kSmallBlock, kSmallBlock));
+    minima[sub] = -std::min(low, 0.0F);
+    scales[sub] = (std::max(high, 0.0F) + minima[sub]) / 15;
+  }
+  BlockQ4K block{};
+  block.unit = float_to_half(std::ranges::max(scales) / 63);
+  block.least = float_to_half(std::ranges::max(minima) / 63);
+  const float unit = half_to_float(block.unit);
+  const float least = half_to_float(block.least);
+  for (size_t sub = 0; sub < kSubs; ++sub) {
+    const auto steps = [](float value, float of) {
+      return static_cast<unsigned>(std::clamp(std::round(value * reciprocal(of)), 0.0F, 63.0F));
+    };
+    const unsigned scale = steps(scales[sub], unit);
+    const unsigned minimum = steps(minima[sub], least);
+    put_steps(block.steps, sub, scale, minimum);
+    const float inverse = reciprocal(unit * static_cast<float>(scale));
+    const float offset = least * static_cast<float>(minimum);
+    for (size_t i = 0; i < kSmallBlock; ++i) {
+      const float level = std::round((x[sub * kSmallBlock + i] + offset) * inverse);
+      const auto code = static_cast<unsigned>(std::clamp(level, 0.0F, 15.0F));
+      uint8_t& byte = block.codes[sub / 2 * kSmallBlock + i];
+      byte = static_cast<uint8_t>(byte | code << (4 * (sub % 2)));
+    }
+  }
+  return block;
+}
+
+void encode_q4_k(std::span<const float> weights, float /*tensor_scale*/, std::byte* out) {
+  for (size_t block = 0; block < weights.size(); block += kSuperBlock) {
+    put(out, encode_block_q4_k(weights.subspan(block, kSuperBlock)));
+  }
+}
+
 constexpr WeightFormat dense(std::string_view name, uint32_t ggml_type, int32_t block_weights,
                              int32_t block_bytes, decltype(WeightFormat::encode) encode) {
   return {.name = name,
@@ -252,7 +316,7 @@ const WeightFormat kIq4Nl = dense("IQ4_NL", 20, 32, 2 + 16, nullptr);
 // A power of two, 32 x floats of 4 bits.
 const WeightFormat kMxfp4 = dense("MXFP4", 39, 32, 1 + 16, encode_mxfp4);
 // fp16 scale and minimum, 8 x (6-bit scale, 6-bit minimum), 256 x 4 bits.
-const WeightFormat kQ4K = dense("Q4_K", 12, 256, 2 + 2 + 12 + 128, nullptr);
+const WeightFormat kQ4K = dense("Q4_K", 12, 256, 2 + 2 + 12 + 128, encode_q4_k);
 // 256 x (4 low bits, 2 high bits), 16 x int8 scale, fp16 scale.
 const WeightFormat kQ6K = dense("Q6_K", 14, 256, 128 + 64 + 16 + 2, encode_q6_k);
 

@@ -106,9 +106,24 @@ void encode_blocks(std::span<const float> weights, float scale, std::byte* out) 
   }
 }
 
+template <int kStride>
+void pack_blocks(const int8_t* trits, const float* /*scales*/, int64_t rows, int64_t cols,
+                 std::byte* out) {
+  for (int64_t block = 0; block < rows * cols; block += int64_t{4} * kStride) {
+    for (int p = 0; p < kStride; ++p) {
+      unsigned byte = 0;
+      for (int field = 0; field < 4; ++field) {
+        byte = byte << 2U | static_cast<unsigned>(trits[block + kStride * field + p] + 1);
+      }
+      *out++ = static_cast<std::byte>(byte);
+    }
+  }
+}
+
 constexpr WeightFormat i2s(std::string_view name, int32_t block_weights, int32_t row_group,
                            decltype(WeightFormat::unpack) unpack,
-                           decltype(WeightFormat::encode) encode) {
+                           decltype(WeightFormat::encode) encode,
+                           decltype(WeightFormat::pack) pack) {
   return {.name = name,
           .ggml_type = 36,
           .block_weights = block_weights,
@@ -119,13 +134,15 @@ constexpr WeightFormat i2s(std::string_view name, int32_t block_weights, int32_t
           .row_group = row_group,
           .cols_per_scale = 0,
           .unpack = unpack,
-          .encode = encode};
+          .encode = encode,
+          .pack = pack};
 }
 
 }  // namespace
 
-const WeightFormat kI2s128 = i2s("I2_S", 128, 1, unpack_blocks<32>, encode_blocks<32>);
-const WeightFormat kI2sArm64 = i2s("I2_S/arm64", 64, 1, unpack_blocks<16>, nullptr);
-const WeightFormat kI2s1x4 = i2s("I2_S/1x4", 4, 4, unpack_1x4, nullptr);
+const WeightFormat kI2s128 =
+    i2s("I2_S", 128, 1, unpack_blocks<32>, encode_blocks<32>, pack_blocks<32>);
+const WeightFormat kI2sArm64 = i2s("I2_S/arm64", 64, 1, unpack_blocks<16>, nullptr, nullptr);
+const WeightFormat kI2s1x4 = i2s("I2_S/1x4", 4, 4, unpack_1x4, nullptr, nullptr);
 
 }  // namespace tern::formats

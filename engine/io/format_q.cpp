@@ -12,6 +12,7 @@ namespace {
 struct Q1_0 {
   static constexpr int kWeights = 128;
   static constexpr int kBytes = 18;
+  static constexpr int kScaleAt = 0;
 
   static bool unpack(const uint8_t* block, int8_t* trits, float* scale) {
     for (int j = 0; j < kWeights; ++j) {
@@ -19,6 +20,15 @@ struct Q1_0 {
     }
     *scale = half_at(block);
     return true;
+  }
+  static void pack(const uint8_t* codes, uint8_t* block) {
+    for (int byte = 0; byte < kWeights / 8; ++byte) {
+      unsigned bits = 0;
+      for (int j = 0; j < 8; ++j) {
+        bits |= (codes[8 * byte + j] >> 1U & 1U) << j;
+      }
+      block[2 + byte] = static_cast<uint8_t>(bits);
+    }
   }
 };
 
@@ -28,6 +38,7 @@ template <int kGroup>
 struct Q2_0 {
   static constexpr int kWeights = kGroup;
   static constexpr int kBytes = 2 + kGroup / 4;
+  static constexpr int kScaleAt = 0;
 
   static bool unpack(const uint8_t* block, int8_t* trits, float* scale) {
     unsigned bad = 0;
@@ -41,6 +52,12 @@ struct Q2_0 {
     }
     *scale = half_at(block);
     return bad == 0;
+  }
+  static void pack(const uint8_t* codes, uint8_t* block) {
+    for (int byte = 0; byte < kGroup / 4; ++byte) {
+      const uint8_t* c = codes + 4 * byte;
+      block[2 + byte] = static_cast<uint8_t>(c[0] | c[1] << 2U | c[2] << 4U | c[3] << 6U);
+    }
   }
 };
 

@@ -11,12 +11,14 @@ namespace {
 struct Tq1_0 {
   static constexpr int kWeights = 256;
   static constexpr int kBytes = 54;
+  static constexpr int kScaleAt = 52;
+  static constexpr bool kEncodes = true;
 
   static bool unpack(const uint8_t* block, int8_t* trits, float* scale) {
     unpack_digits<32, 5>(block, trits);
     unpack_digits<16, 5>(block + 32, trits + 160);
     unpack_digits<4, 4>(block + 48, trits + 240);
-    *scale = half_at(block + 52);
+    *scale = half_at(block + kScaleAt);
     return true;
   }
   static void pack(const uint8_t* codes, uint8_t* block) {
@@ -30,13 +32,19 @@ struct Tq1_0 {
 struct Ptq1_0 {
   static constexpr int kWeights = 128;
   static constexpr int kBytes = 28;
+  static constexpr int kScaleAt = 26;
 
   static bool unpack(const uint8_t* block, int8_t* trits, float* scale) {
     unpack_digits<16, 5>(block, trits);
     unpack_digits<8, 5>(block + 16, trits + 80);
     unpack_digits<2, 4>(block + 24, trits + 120);
-    *scale = half_at(block + 26);
+    *scale = half_at(block + kScaleAt);
     return true;
+  }
+  static void pack(const uint8_t* codes, uint8_t* block) {
+    pack_digits<16, 5>(codes, block);
+    pack_digits<8, 5>(codes + 80, block + 16);
+    pack_digits<2, 4>(codes + 120, block + 24);
   }
 };
 
@@ -44,6 +52,8 @@ struct Ptq1_0 {
 struct Tq2_0 {
   static constexpr int kWeights = 256;
   static constexpr int kBytes = 66;
+  static constexpr int kScaleAt = 64;
+  static constexpr bool kEncodes = true;
 
   static bool unpack(const uint8_t* block, int8_t* trits, float* scale) {
     unsigned bad = 0;
@@ -58,7 +68,7 @@ struct Tq2_0 {
         bad |= codes[m] & (codes[m] >> 1U) & 0x55U;  // a code of 3: both bits of a pair
       }
     }
-    *scale = half_at(block + 64);
+    *scale = half_at(block + kScaleAt);
     return bad == 0;
   }
   static void pack(const uint8_t* codes, uint8_t* block) {

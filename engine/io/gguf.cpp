@@ -156,6 +156,7 @@ class GgufReader {
     RETURN_IF_ERROR(reader.add_tensors());
     reader.add_notices();
     reader.out_.metadata_ = std::move(reader.parts_.front().metadata);
+    reader.out_.stored_values_ = std::move(reader.parts_.front().stored_values);
     return std::move(reader.out_);
   }
 

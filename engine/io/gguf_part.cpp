@@ -26,6 +26,8 @@ class Cursor {
   explicit Cursor(Bytes bytes) : bytes_(bytes) {}
 
   size_t position() const { return position_; }
+  // What was read since it stood there.
+  Bytes since(size_t position) const { return bytes_.subspan(position, position_ - position); }
   size_t remaining() const { return bytes_.size() - position_; }
 
   Result<Bytes> take(uint64_t size) {
@@ -247,18 +249,20 @@ Result<uint64_t> read_count(Cursor& cursor, std::string_view what, uint64_t min_
   return count;
 }
 
-Result<void> read_key(Cursor& cursor, Metadata& metadata) {
+Result<void> read_key(Cursor& cursor, Part& part) {
   ASSIGN_OR_RETURN(const std::string_view key, cursor.read_string(65535));
   if (key.empty()) {
     return Error{"expected the name of a key, found an empty text: the file is damaged."};
   }
+  const size_t begin = cursor.position();
   auto value = read_value(cursor);
   if (!value) {
     return value.error().in("key " + printable(key));
   }
-  if (!metadata.emplace(key, std::move(*value)).second) {
+  if (!part.metadata.emplace(key, std::move(*value)).second) {
     return Error{"key " + printable(key) + " occurs twice: the file is damaged."};
   }
+  part.stored_values.emplace(key, cursor.since(begin));
   return {};
 }
 
@@ -350,7 +354,7 @@ Result<Part> read_part(Bytes file) {
   ASSIGN_OR_RETURN(const uint64_t tensor_count, read_count(cursor, "tensors", 8 + 4 + 8 + 4 + 8));
   ASSIGN_OR_RETURN(const uint64_t key_count, read_count(cursor, "keys", 8 + 4 + 1));
   for (uint64_t i = 0; i < key_count; ++i) {
-    RETURN_IF_ERROR(read_key(cursor, part.metadata));
+    RETURN_IF_ERROR(read_key(cursor, part));
   }
   ASSIGN_OR_RETURN(part.alignment, read_alignment(part.metadata));
   part.index.reserve(tensor_count);

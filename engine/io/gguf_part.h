@@ -30,6 +30,8 @@ struct IndexEntry {
 // One file: all of a model, or a part of a split one.
 struct Part {
   Metadata metadata;
+  std::map<std::string, Bytes, std::less<>>
+      stored_values;  // the same, as type and value lie in the file
   std::vector<IndexEntry> index;
   uint64_t alignment = 32;
   Bytes data;

@@ -8,12 +8,7 @@
 namespace tern {
 namespace {
 
-constexpr uint64_t kAlignment = 32;  // the format's default, so that no key need name it
 constexpr uint32_t kVersion = 3;
-
-uint64_t padding_after(uint64_t size) {
-  return (kAlignment - size % kAlignment) % kAlignment;
-}
 
 template <class T>
 void put(std::string& out, T value) {
@@ -42,6 +37,33 @@ void GgufHead::begin_array(std::string_view key, GgufType type, size_t count) {
 void GgufHead::set(std::string_view key, std::string_view value) {
   begin_value(key, GgufType::kString);
   put_text(keys_, value);
+}
+
+void GgufHead::set_array(std::string_view key, std::span<const std::string_view> values) {
+  begin_array(key, GgufType::kString, values.size());
+  for (const std::string_view value : values) {
+    put_text(keys_, value);
+  }
+}
+
+void GgufHead::set_bools(std::string_view key, const std::vector<bool>& values) {
+  begin_array(key, GgufType::kBool, values.size());
+  for (const bool value : values) {
+    put_number(value);
+  }
+}
+
+void GgufHead::set_stored(std::string_view key, std::span<const std::byte> type_and_value) {
+  put_text(keys_, key);
+  keys_.append(reinterpret_cast<const char*>(type_and_value.data()), type_and_value.size());
+  ++key_count_;
+}
+
+void GgufHead::set_alignment(uint32_t alignment) {
+  if (alignment != alignment_) {
+    set("general.alignment", alignment);
+    alignment_ = alignment;
+  }
 }
 
 void GgufHead::set_array(std::string_view key, std::span<const std::string> values) {
@@ -117,8 +139,8 @@ Result<void> GgufWriter::write(std::span<const std::byte> bytes) {
   RETURN_IF_ERROR(file_.write(bytes));
   written_ += bytes.size();
   if (written_ == tensor.bytes) {
-    constexpr std::byte kZeros[kAlignment] = {};
-    RETURN_IF_ERROR(file_.write(std::span(kZeros).first(padding_after(tensor.bytes))));
+    const std::vector<std::byte> zeros(head_.padding_after(tensor.bytes));
+    RETURN_IF_ERROR(file_.write(zeros));
     ++due_;
     written_ = 0;
   }

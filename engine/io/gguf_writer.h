@@ -81,6 +81,13 @@ class GgufHead {
     put_number(value);
   }
   void set_array(std::string_view key, std::span<const std::string> values);
+  void set_array(std::string_view key, std::span<const std::string_view> values);
+  void set_bools(std::string_view key,
+                 const std::vector<bool>& values);  // which are no span of bools
+  // Type and value as they lie in another file (TensorFile::stored_value).
+  void set_stored(std::string_view key, std::span<const std::byte> type_and_value);
+  // Where tensors begin: multiples of this power of two, at least 32. Written as a key if it is another.
+  void set_alignment(uint32_t alignment);
   template <GgufNumber T>
   void set_array(std::string_view key, std::span<const T> values) {
     begin_array(key, gguf_type<T>(), values.size());
@@ -98,6 +105,9 @@ class GgufHead {
 
   // The file up to the data, padded.
   std::string bytes() const;
+  uint64_t padding_after(uint64_t size) const {
+    return (alignment_ - size % alignment_) % alignment_;
+  }
 
  private:
   template <class T>
@@ -113,6 +123,7 @@ class GgufHead {
 
   std::string keys_;  // as they stand in the file
   uint64_t key_count_ = 0;
+  uint64_t alignment_ = 32;  // the format's default, so that no key need name it
   std::vector<Tensor> tensors_;
 };
 

@@ -91,6 +91,11 @@ const Tensor* TensorFile::find(std::string_view name) const {
   return found == index_.end() ? nullptr : &tensors_[found->second];
 }
 
+std::span<const std::byte> TensorFile::stored_value(std::string_view key) const {
+  const auto found = stored_values_.find(key);
+  return found == stored_values_.end() ? std::span<const std::byte>() : found->second;
+}
+
 Result<std::optional<int64_t>> TensorFile::get_int(std::string_view key) const {
   const auto found = metadata_.find(key);
   if (found == metadata_.end()) {

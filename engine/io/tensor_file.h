@@ -55,6 +55,8 @@ class TensorFile {
   const std::filesystem::path& path() const { return files_.front().path(); }
   std::span<const MappedFile> files() const { return files_; }
   const std::map<std::string, MetaValue, std::less<>>& metadata() const { return metadata_; }
+  // A key's type and value as they lie in a GGUF file, to be carried to another; empty in other containers.
+  std::span<const std::byte> stored_value(std::string_view key) const;
   std::span<const Tensor> tensors() const { return tensors_; }  // in file order
   const Tensor* find(std::string_view name) const;              // null if absent
 
@@ -78,6 +80,7 @@ class TensorFile {
 
   std::vector<MappedFile> files_;
   std::map<std::string, MetaValue, std::less<>> metadata_;
+  std::map<std::string, std::span<const std::byte>, std::less<>> stored_values_;
   std::vector<Tensor> tensors_;
   std::map<std::string, size_t, std::less<>> index_;
   std::vector<std::string> notices_;

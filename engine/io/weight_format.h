@@ -47,6 +47,13 @@ struct WeightFormat {
   // Null for formats that Tern reads but does not write.
   void (*encode)(std::span<const float> weights, float tensor_scale, std::byte* out) = nullptr;
 
+  // Ternary only. The inverse of unpack: whole rows (as many as fill whole blocks and row groups) as the bytes that stand for them in
+  // the file; scales as unpack gives them, rounded to what the format stores. One scale per tensor is not written here but by
+  // encode_end. Null for formats that Tern reads but does not write.
+  void (*pack)(const int8_t* trits, const float* scales, int64_t rows, int64_t cols,
+               std::byte* out) = nullptr;
+  bool half_scales = false;  // scales are stored in half precision
+
   // Columns of a row of `cols` that share a scale: all of them where rows share theirs.
   int64_t scale_width(int64_t cols) const { return cols_per_scale > 0 ? cols_per_scale : cols; }
 };

@@ -73,7 +73,8 @@ ScaleGrid simplify(std::vector<float> scales, int32_t rows, int32_t cols, int32_
   return {std::move(per_row), 1, cols};
 }
 
-// What formats that round by it need: the mean magnitude of a matrix, at least 1e-5, whatever the number of threads.
+}  // namespace
+
 float mean_magnitude(const Tensor& tensor, int threads) {
   if (tensor.format->sum_of_magnitudes == nullptr) {
     return 0;
@@ -90,7 +91,10 @@ float mean_magnitude(const Tensor& tensor, int threads) {
   return std::max(static_cast<float>(total / static_cast<double>(tensor.count())), 1e-5F);
 }
 
-}  // namespace
+std::optional<DenseMatrix> dense_matrix(const Tensor& tensor) {
+  const std::optional<DenseType> type = dense_type_of(*tensor.format);
+  return type ? std::optional(view_dense(tensor, *type)) : std::nullopt;
+}
 
 int32_t Linear::rows() const {
   return std::visit([](const auto& m) { return m.rows; }, matrix);

@@ -57,6 +57,12 @@ class Embedding {
       nullptr;  // set instead of the matrix when the file's embedding is ternary
 };
 
+// What formats that round by it need (WeightFormat::sum_of_magnitudes; 0 for others): the mean magnitude of a matrix, at least
+// 1e-5, whatever the number of threads.
+float mean_magnitude(const Tensor& tensor, int threads);
+// A dense tensor as the kernels see it; none for a ternary one.
+std::optional<DenseMatrix> dense_matrix(const Tensor& tensor);
+
 // How many ternary weights a file holds.
 size_t ternary_weights(const TensorFile& file);
 // Up to so many of them stay in the caches of common CPUs: 16 MB, four weights a byte.

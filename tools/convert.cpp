@@ -1,0 +1,124 @@
+// tern convert: a model in whatever form as a GGUF file of another weight type.
+
+#include <algorithm>
+#include <cctype>
+#include <csignal>
+#include <cstdio>
+
+#include "engine/base/memory.h"
+#include "engine/base/parallel.h"
+#include "tools/cli.h"
+#include "tools/convert_model.h"
+
+namespace tern::cli {
+namespace {
+
+struct Options {
+  std::string in;
+  std::string out;
+  std::string type;
+  std::string embedding;
+  std::string i2s_layout = "128";
+  int threads = 0;
+  bool allow_lossy = false;
+  bool force = false;
+};
+
+std::string names_of(bool (*wanted)(const WeightFormat&)) {
+  std::string text;
+  for (const WeightFormat* format : all_weight_formats()) {
+    if (wanted(*format)) {
+      std::string name(format->name);
+      std::transform(name.begin(), name.end(), name.begin(),
+                     [](char c) { return static_cast<char>(std::tolower(c)); });
+      text += (text.empty() ? "" : ", ") + name;
+    }
+  }
+  return text;
+}
+
+Result<const WeightFormat*> parse_type(const char* option, const std::string& name,
+                                       bool (*wanted)(const WeightFormat&)) {
+  const WeightFormat* format = find_weight_format(name);
+  if (format == nullptr || !wanted(*format)) {
+    return Error{std::string(option) + ": expected one of " + names_of(wanted) + ", found " + name +
+                 "."};
+  }
+  return format;
+}
+
+Result<void> convert(const Options& options) {
+  ConvertOptions convert;
+  ASSIGN_OR_RETURN(convert.type, parse_type("--type", options.type, is_layer_target));
+  if (!options.embedding.empty()) {
+    ASSIGN_OR_RETURN(convert.embedding,
+                     parse_type("--embedding-type", options.embedding, is_embedding_target));
+  }
+  ASSIGN_OR_RETURN(const I2sLayout layout, parse_i2s_layout(options.i2s_layout));
+  std::error_code ignored;
+  if (std::filesystem::is_directory(options.out, ignored)) {
+    return Error{options.out + ": expected the name of a file to write, found a directory."};
+  }
+  if (!options.force && std::filesystem::exists(options.out, ignored)) {
+    return Error{options.out + ": this file exists. Give another name, or --force to replace it."};
+  }
+  ASSIGN_OR_RETURN(const TensorFile in, TensorFile::open(options.in, {.i2s_layout = layout}));
+  for (const std::string& notice : in.notices()) {
+    std::fprintf(stderr, "note: %s\n", notice.c_str());
+  }
+  convert.allow_lossy = options.allow_lossy;
+  convert.threads = options.threads > 0 ? options.threads : default_thread_count();
+  catch_interrupts(SIGTERM);
+  ConvertReport report;
+  {
+    ProgressBar bar("converting");
+    convert.keep_going = [&](double done) {
+      bar.update(done);
+      return !interrupted();
+    };
+    ASSIGN_OR_RETURN(report, convert_model(in, options.out, convert));
+  }
+  if (!report.losses.empty()) {
+    std::fprintf(stderr, "note: %zu tensors lost something, as --allow-lossy lets them; %s\n",
+                 report.losses.size(), report.losses.front().c_str());
+  }
+  std::fprintf(stderr, "%s: %s (was %s), %lld matrices converted, %lld tensors kept\n",
+               options.out.c_str(), human_bytes(report.bytes_out).c_str(),
+               human_bytes(report.bytes_in).c_str(), static_cast<long long>(report.matrices),
+               static_cast<long long>(report.kept));
+  return {};
+}
+
+}  // namespace
+
+Action declare_convert(CLI::App& app) {
+  const auto options = std::make_shared<Options>();
+  app.add_option("in", options->in,
+                 "GGUF file (or the first part of a split one), or Hugging Face folder")
+      ->required()
+      ->type_name("IN");
+  app.add_option("out", options->out, "File to write (GGUF)")->required()->type_name("OUT");
+  app.add_option("--type", options->type,
+                 "Type of the layers' matrices: " + names_of(is_layer_target))
+      ->required()
+      ->type_name("TYPE");
+  app.add_option("--embedding-type", options->embedding,
+                 "Type of token embedding and head, rounded where it must be: " +
+                     names_of(is_embedding_target) + "; default: as they are")
+      ->type_name("TYPE");
+  app.add_flag(
+      "--allow-lossy", options->allow_lossy,
+      "Round scales and weights that the type cannot hold exactly; without it they are an error");
+  app.add_flag("--force", options->force, "Replace an existing file");
+  app.add_option("--i2s-layout", options->i2s_layout,
+                 "Byte order of I2_S tensors in IN: 128 (all published files), arm64 or 1x4")
+      ->type_name("NAME")
+      ->capture_default_str();
+  app.add_option("-t,--threads", options->threads,
+                 "Threads; default: the physical cores that this process may use")
+      ->check(in_range(1, 1024))
+      ->type_name("N");
+  return [options] { return convert(*options); };
+}
+
+}  // namespace tern::cli

@@ -1,0 +1,144 @@
+#include "tools/convert_keys.h"
+
+#include <algorithm>
+#include <array>
+#include <limits>
+
+#include "engine/arch/arch.h"
+#include "engine/io/hugging_face.h"
+
+namespace tern::cli {
+namespace {
+
+constexpr std::string_view kRotateHalf = "tern.rope.rotate_half";
+
+// general.file_type of files whose layers have a type: llama.cpp's numbers, bitnet.cpp's (I2_S) and ik_llama.cpp's (IQ1_BN, IQ2_BN).
+// Programs show it; none reads a weight by it.
+struct FileType {
+  std::string_view name;
+  uint32_t number;
+};
+constexpr FileType kFileTypes[] = {{"F32", 0},      {"F16", 1},    {"BF16", 32}, {"TQ1_0", 36},
+                                   {"TQ2_0", 37},   {"Q1_0", 40},  {"I2_S", 40}, {"IQ1_BN", 136},
+                                   {"IQ2_BN", 137}, {"PQ2_0", 141}};
+
+bool is_left_out(std::string_view key) {
+  return key.starts_with("split.") || key.starts_with("tern.packed.") ||
+         key == "general.alignment" || key == "general.file_type" || key == kRotateHalf;
+}
+
+// Integers as the smallest of the types that loaders ask for: counts and ids are uint32 there, lists of them int32.
+void set(GgufHead& out, const std::string& key, int64_t value) {
+  if (value >= 0 && value <= int64_t{std::numeric_limits<uint32_t>::max()}) {
+    out.set(key, static_cast<uint32_t>(value));
+  } else {
+    out.set(key, value);
+  }
+}
+void set(GgufHead& out, const std::string& key, double value) {
+  out.set(key, static_cast<float>(value));
+}
+void set(GgufHead& out, const std::string& key, bool value) {
+  out.set(key, value);
+}
+void set(GgufHead& out, const std::string& key, std::string_view value) {
+  out.set(key, value);
+}
+
+void set(GgufHead& out, const std::string& key, const std::vector<int64_t>& values) {
+  std::vector<int32_t> narrow;
+  narrow.reserve(values.size());
+  for (const int64_t value : values) {
+    narrow.push_back(static_cast<int32_t>(value));
+  }
+  out.set_array(key, std::span<const int32_t>(narrow));
+}
+void set(GgufHead& out, const std::string& key, const std::vector<double>& values) {
+  const std::vector<float> narrow(values.begin(), values.end());
+  out.set_array(key, std::span<const float>(narrow));
+}
+void set(GgufHead& out, const std::string& key, const std::vector<bool>& values) {
+  out.set_bools(key, values);
+}
+void set(GgufHead& out, const std::string& key, const std::vector<std::string_view>& values) {
+  out.set_array(key, std::span<const std::string_view>(values));
+}
+void set(GgufHead& out, const std::string& key, const MetaArray& values) {
+  std::visit([&](const auto& v) { set(out, key, v); }, values);
+}
+
+bool is_folder(const TensorFile& in) {
+  return is_hugging_face_model(in.path());
+}
+
+// What a GGUF file has and a folder leaves to be inferred.
+void add_missing_keys(const TensorFile& in, GgufHead& out) {
+  const auto add = [&](const std::string& key, auto value) {
+    if (!in.metadata().contains(key)) {
+      set(out, key, value);
+    }
+  };
+  const std::string name = in.path().parent_path().filename().string();
+  add("general.name", std::string_view(name));
+  const auto prefix = in.get_string("general.architecture");
+  if (!prefix || !*prefix) {
+    return;
+  }
+  const std::string arch(**prefix);
+  if (const Tensor* embedding = in.find("token_embd.weight")) {
+    add(arch + ".vocab_size", embedding->rows());
+  }
+  if (const auto config = read_model_config(in)) {
+    add(arch + ".rope.dimension_count", int64_t{config->head_dim});
+  }
+}
+
+}  // namespace
+
+void copy_keys(const TensorFile& in, const WeightFormat* type, GgufHead& out) {
+  // First by custom: programs that show a file's beginning find it there.
+  constexpr std::string_view kFirst = "general.architecture";
+  const auto copy = [&](const std::string& key, const MetaValue& value) {
+    if (const std::span<const std::byte> stored = in.stored_value(key); !stored.empty()) {
+      out.set_stored(key, stored);
+    } else {
+      std::visit([&](const auto& v) { set(out, key, v); }, value);
+    }
+  };
+  if (const auto found = in.metadata().find(kFirst); found != in.metadata().end()) {
+    copy(found->first, found->second);
+  }
+  for (const auto& [key, value] : in.metadata()) {
+    if (key != kFirst && !is_left_out(key)) {
+      copy(key, value);
+    }
+  }
+  if (is_folder(in)) {
+    add_missing_keys(in, out);
+  }
+  if (!in.metadata().contains("general.quantization_version")) {
+    out.set("general.quantization_version", uint32_t{2});
+  }
+  if (type != nullptr) {
+    const auto* found = std::ranges::find(kFileTypes, type->name, &FileType::name);
+    if (found != std::end(kFileTypes)) {
+      out.set("general.file_type", found->number);
+    }
+  }
+}
+
+Result<ReorderedHeads> find_reordered_heads(const TensorFile& in) {
+  if (!is_folder(in)) {
+    return ReorderedHeads{};  // written as it is read, its own keys included
+  }
+  std::vector<std::string> ignored;
+  ASSIGN_OR_RETURN(ModelConfig config, read_config(in, ignored));
+  const bool halves = config.ropes[0].rotate_half;
+  RETURN_IF_ERROR(find_architecture(config.architecture)->configure(in, config, ignored));
+  if (!halves || config.ropes[0].rotate_half) {
+    return ReorderedHeads{};
+  }
+  return ReorderedHeads{config.heads, config.kv_heads};
+}
+
+}  // namespace tern::cli

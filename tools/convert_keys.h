@@ -1,0 +1,24 @@
+#pragma once
+// The keys of a converted file.
+
+#include "engine/base/result.h"
+#include "engine/io/gguf_writer.h"
+#include "engine/io/tensor_file.h"
+
+namespace tern::cli {
+
+// All keys of `in`, those of a GGUF file byte by byte, those of a Hugging Face folder with the types that GGUF files use. Left out:
+// what describes the file rather than the model (split.*, general.alignment), and what the conversion changes.
+// `type`: what the layers' matrices become; null: a type of Tern's own.
+void copy_keys(const TensorFile& in, const WeightFormat* type, GgufHead& out);
+
+// Heads whose rows must be reordered for a GGUF file: those of queries and of keys of an architecture whose files pair neighbours
+// in RoPE, if `in` pairs halves. 0, 0: none.
+struct ReorderedHeads {
+  int64_t queries = 0;
+  int64_t keys = 0;
+};
+// Errors: a Hugging Face folder of something that GGUF files cannot say.
+Result<ReorderedHeads> find_reordered_heads(const TensorFile& in);
+
+}  // namespace tern::cli
