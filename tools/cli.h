@@ -27,6 +27,7 @@ Action declare_bench(CLI::App& app);
 Action declare_chat(CLI::App& app);
 Action declare_convert(CLI::App& app);
 Action declare_doctor(CLI::App& app);
+Action declare_eval(CLI::App& app);
 Action declare_inspect(CLI::App& app);
 Action declare_list(CLI::App& app);
 Action declare_run(CLI::App& app);

@@ -17,6 +17,7 @@ constexpr Command kCommands[] = {
     {"convert", "Write a model as a GGUF file of another weight type", declare_convert},
     {"doctor", "Show what this machine can do and test its kernels", declare_doctor},
     {"embed", "Turn texts into vectors", declare_embed},
+    {"eval", "Measure a benchmark by likelihood", declare_eval},
     {"inspect", "Describe a model file and the memory it needs", declare_inspect},
     {"list", "List the models that have been downloaded, or can be", declare_list},
     {"logits", "Write the raw logits of given tokens", declare_logits},

@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "tools/cli.h"
+#include "tools/likelihood.h"
 
 namespace tern::cli {
 namespace {
@@ -15,47 +16,12 @@ struct PerplexityOptions {
   int chunks = -1;
 };
 
-// Mean and standard error of the losses seen so far.
-class Losses {
- public:
-  void add(double loss) {
-    ++count_;
-    sum_ += loss;
-    squares_ += loss * loss;
-  }
-  int64_t count() const { return count_; }
-  double mean() const { return sum_ / static_cast<double>(count_); }
-  double standard_error() const {
-    const auto n = static_cast<double>(count_);
-    const double variance = squares_ / n - mean() * mean();
-    return count_ > 1 && variance > 0 ? std::sqrt(variance / (n - 1)) : 0;
-  }
-
- private:
-  int64_t count_ = 0;
-  double sum_ = 0;
-  double squares_ = 0;
-};
-
-// -log softmax(logits)[token]
-double loss_of(std::span<const float> logits, TokenId token) {
-  float largest = logits[0];
-  for (const float logit : logits) {
-    largest = std::max(largest, logit);
-  }
-  double sum = 0;
-  for (const float logit : logits) {
-    sum += std::exp(static_cast<double>(logit - largest));
-  }
-  return std::log(sum) - static_cast<double>(logits[static_cast<size_t>(token)] - largest);
-}
-
 // Windows of `context` tokens, one after another; each begins with BOS in place of its first token if the model wants one.
 // Only the second half of a window counts: there every prediction has at least half a window before it.
-Result<Losses> measure(Session& session, const std::vector<TokenId>& tokens, int chunks,
-                       bool with_bos) {
+Result<Average> measure(Session& session, const std::vector<TokenId>& tokens, int chunks,
+                        bool with_bos) {
   const auto context = static_cast<size_t>(session.context());
-  Losses losses;
+  Average losses;
   ProgressBar bar("perplexity");
   for (int chunk = 0; chunk < chunks; ++chunk) {
     std::vector<TokenId> window(
@@ -101,7 +67,7 @@ Result<void> perplexity(const PerplexityOptions& options) {
   const auto possible = static_cast<int>(tokens.size() / static_cast<size_t>(session.context()));
   const int chunks = options.chunks > 0 ? std::min(options.chunks, possible) : possible;
   catch_interrupts();
-  ASSIGN_OR_RETURN(const Losses losses, measure(session, tokens, chunks, with_bos));
+  ASSIGN_OR_RETURN(const Average losses, measure(session, tokens, chunks, with_bos));
   if (losses.count() == 0) {
     return Error{"Interrupted before the first prediction."};
   }
