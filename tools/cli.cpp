@@ -78,6 +78,10 @@ void ModelOptions::declare(CLI::App& app) {
                  "(q6_k if that is smaller and the head large)")
       ->type_name("NAME");
   declare_lora(app, lora);
+  app.add_option("--activations", activations,
+                 "Inputs of ternary layers: int8 (as BitNet models were trained), int16, f32 "
+                 "(exact and slow) or auto (what suits the model)")
+      ->type_name("TYPE");
   app.add_flag("-v,--verbose", verbose, "Say more on stderr");
 }
 
@@ -166,13 +170,13 @@ Result<std::optional<I2sLayout>> parse_i2s_layout(const std::string& name) {
     return std::optional<I2sLayout>();
   }
   if (name == "128") {
-    return I2sLayout::k128;
+    return std::optional(I2sLayout::k128);
   }
   if (name == "arm64") {
-    return I2sLayout::kArm64;
+    return std::optional(I2sLayout::kArm64);
   }
   if (name == "1x4") {
-    return I2sLayout::k1x4;
+    return std::optional(I2sLayout::k1x4);
   }
   return Error{"--i2s-layout: expected auto, 128, arm64 or 1x4, found " + name + "."};
 }
@@ -186,6 +190,20 @@ Result<HeadType> parse_head_type(const std::string& name) {
     choices += (type == 0 ? "" : ", ") + std::string(kHeadTypeNames[type]);
   }
   return Error{"--head-type: expected one of " + choices + ", found " + name + "."};
+}
+
+Result<std::optional<Activations>> parse_activations(const std::string& name) {
+  if (name == "auto") {
+    return std::optional<Activations>();
+  }
+  std::string choices = "auto";
+  for (size_t each = 0; each < std::size(kActivationsNames); ++each) {
+    if (name == kActivationsNames[each]) {
+      return std::optional(static_cast<Activations>(each));
+    }
+    choices += ", " + std::string(kActivationsNames[each]);
+  }
+  return Error{"--activations: expected one of " + choices + ", found " + name + "."};
 }
 
 Result<std::string> find_shared_file(const std::string& in_tree, const std::string& installed) {
@@ -268,6 +286,7 @@ Result<LoadedModel> load_model(const ModelOptions& options) {
     ASSIGN_OR_RETURN(LoraSource source, parse_lora(adapter));
     load.lora.push_back(std::move(source));
   }
+  ASSIGN_OR_RETURN(load.activations, parse_activations(options.activations));
   ASSIGN_OR_RETURN(load.chat_template, template_text(options.chat_template));
   load.progress = [&](double done) { bar.update(done); };
   ASSIGN_OR_RETURN(loaded.model, Model::load(path, load));
@@ -277,10 +296,11 @@ Result<LoadedModel> load_model(const ModelOptions& options) {
   if (options.verbose) {
     const TernaryKind kind =
         choose_ternary_kind(*setup.kernels, setup.packing, ternary_weights(loaded.model->file()));
-    std::fprintf(stderr, "%s: %s, %s kernels, %s, %d threads%s, %s template\n", path.c_str(),
-                 loaded.model->config().architecture.c_str(), setup.kernels->name,
-                 kTernaryKindNames[static_cast<int>(kind)], setup.threads,
-                 setup.tuned ? " (tuned)" : "",
+    std::fprintf(stderr, "%s: %s, %s kernels, %s, %s activations, %d threads%s, %s template\n",
+                 path.c_str(), loaded.model->config().architecture.c_str(), setup.kernels->name,
+                 kTernaryKindNames[static_cast<int>(kind)],
+                 kActivationsNames[static_cast<int>(loaded.model->config().activations)],
+                 setup.threads, setup.tuned ? " (tuned)" : "",
                  std::string(loaded.model->chat_template().name()).c_str());
   }
   return loaded;

@@ -50,6 +50,7 @@ struct ModelOptions {
   std::string i2s_layout = "auto";
   std::string packing;  // a ternary kernel's name; empty: what suits the model
   std::string head_type = "auto";
+  std::string activations = "auto";
   std::vector<std::string> lora;  // FILE or FILE:SCALE
   std::string chat_template;      // a built-in name or a file
   bool verbose = false;
@@ -101,6 +102,8 @@ Result<HeadType> parse_head_type(const std::string& name);
 Result<LoraSource> parse_lora(const std::string& text);
 // "auto": none.
 Result<std::optional<I2sLayout>> parse_i2s_layout(const std::string& name);
+// None for "auto".
+Result<std::optional<Activations>> parse_activations(const std::string& name);
 // A file that comes with Tern: at `in_tree` within the repository of a build tree, at share/tern/`installed` beside an installed
 // program.
 Result<std::string> find_shared_file(const std::string& in_tree, const std::string& installed);

@@ -96,7 +96,7 @@ class Layers {
       }
       QuantizedRows& rows = inputs_.emplace_back(kPromptTokens, step.cols);
       for (int32_t t = 0; t < kPromptTokens; ++t) {
-        rows.quantize(*candidate_.kernels, x.data(), t, step.cols);
+        rows.quantize(*candidate_.kernels, x.data(), t, kPromptTokens, step.cols, nullptr);
       }
       for (const int32_t count : step.rows) {
         most = std::max(most, count);

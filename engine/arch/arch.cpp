@@ -1,5 +1,7 @@
 #include "engine/arch/arch.h"
 
+#include <algorithm>
+
 #include "engine/arch/families.h"
 
 namespace tern {
@@ -25,6 +27,16 @@ Result<std::span<const float>> norm_if(bool present, Weights& weights, const std
     return std::span<const float>();
   }
   return weights.vector(name, size);
+}
+
+// 8 bits for models that were trained so, which their architecture or the format of their weights tells.
+Activations suited_activations(const TensorFile& file, std::string_view architecture) {
+  const auto any = [&](bool WeightFormat::*property) {
+    return std::ranges::any_of(file.tensors(),
+                               [&](const Tensor& tensor) { return tensor.format->*property; });
+  };
+  const bool trained_so = architecture.starts_with("bitnet") || any(&WeightFormat::bitnet);
+  return trained_so || !any(&WeightFormat::ternary) ? Activations::kInt8 : Activations::kInt16;
 }
 
 Result<Linear> bind_linear(const ModelConfig& config, Weights& weights, const std::string& stem,
@@ -157,6 +169,7 @@ Result<ModelConfig> read_config(const TensorFile& file, std::vector<std::string>
                  (name ? std::string(*name) : "no such key") + "."};
   }
   ASSIGN_OR_RETURN(ModelConfig config, read_model_config(file));
+  config.activations = suited_activations(file, *name);
   RETURN_IF_ERROR(spec->configure(file, config, notices));
   // The BitNet embedding models keep the architecture of the model that they were made from, with a norm before every projection.
   config.input_norms = file.find("blk.0.attn_q_norm_in.weight") != nullptr;

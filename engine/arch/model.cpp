@@ -87,6 +87,7 @@ Result<void> Model::read(const LoadOptions& options) {
   kernels_ = options.compute.kernels;
   notices_.assign(file_.notices().begin(), file_.notices().end());
   ASSIGN_OR_RETURN(config_, read_config(file_, notices_));
+  config_.activations = options.activations.value_or(config_.activations);
   // What is cheap to check comes before the packing of gigabytes.
   RETURN_IF_ERROR(read_text_side(options));
   ASSIGN_OR_RETURN(adapters_, LoraSet::open(options.lora, file_, config_, *kernels_));

@@ -20,8 +20,9 @@ struct LoadOptions {
   std::optional<I2sLayout> i2s_layout;  // none: the one under which the model knows a text
   TernaryChoice packing;
   HeadType head = HeadType::kAuto;
-  std::vector<LoraSource> lora;  // adapters, whose sum is added
-  std::string chat_template;     // a built-in name or Jinja text; empty: the file's
+  std::optional<Activations> activations;  // none: what suits the model
+  std::vector<LoraSource> lora;            // adapters, whose sum is added
+  std::string chat_template;               // a built-in name or Jinja text; empty: the file's
   Progress progress;
 };
 

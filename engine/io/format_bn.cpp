@@ -158,6 +158,7 @@ constexpr WeightFormat bn(std::string_view name, uint32_t ggml_type, int32_t row
           .extra_bytes = 0,
           .rows_are_blocks = true,
           .ternary = true,
+          .bitnet = true,
           .row_group = row_group,
           .row_bytes = row_bytes,
           .cols_per_scale = WeightFormat::kWholeRow,

@@ -122,6 +122,7 @@ constexpr WeightFormat absmean(std::string_view name) {
           .extra_bytes = 0,
           .rows_are_blocks = true,
           .ternary = true,
+          .bitnet = true,
           .unpack = unpack_absmean<Number>,
           .sum_of_magnitudes = sum_of_magnitudes<Number>};
 }
@@ -159,6 +160,7 @@ const WeightFormat kPackedRows = {.name = "U8/packed",
                                   .extra_bytes = 0,
                                   .rows_are_blocks = false,
                                   .ternary = true,
+                                  .bitnet = true,
                                   .row_group = 4,
                                   .unpack = unpack_packed};
 

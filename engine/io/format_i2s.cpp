@@ -131,6 +131,7 @@ constexpr WeightFormat i2s(std::string_view name, int32_t block_weights, int32_t
           .extra_bytes = 32,  // the scale and 28 bytes of padding
           .rows_are_blocks = false,
           .ternary = true,
+          .bitnet = true,
           .row_group = row_group,
           .cols_per_scale = 0,
           .unpack = unpack,

@@ -26,6 +26,7 @@ struct WeightFormat {
   int32_t extra_bytes;    // bytes after the last block (I2_S keeps its scale there)
   bool rows_are_blocks;   // a row is a whole number of blocks (all but I2_S)
   bool ternary;
+  bool bitnet = false;    // made for BitNet models, which were trained with activations of 8 bits
   int32_t row_group = 1;  // the number of rows is a multiple of this
   int32_t row_bytes = 0;  // bytes of a row besides its blocks
 

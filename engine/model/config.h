@@ -27,6 +27,18 @@ enum class NormKind : uint8_t {
 // Where norms of query and key heads stand.
 enum class QkNorms : uint8_t { kNone, kBeforeRope, kAfterRope };
 
+// How the inputs of ternary matrices are rounded.
+enum class Activations : uint8_t {
+  kInt8,   // to one int8 row a token, as BitNet models were trained
+  kInt16,  // to two, the second of what the first lost: nearly as exact as floats, for models that were trained with those
+  kF32,    // not at all: slow, to compare with
+};
+inline constexpr const char* kActivationsNames[] = {"int8", "int16", "f32"};
+// int8 rows a token.
+constexpr int32_t planes_of(Activations activations) {
+  return activations == Activations::kInt16 ? 2 : 1;
+}
+
 // RoPE angles: position * inverse_frequencies[i] for the i-th pair; cos and sin are multiplied by `magnitude` (YaRN).
 struct Rope {
   int32_t dims = 0;          // leading values of a head that are rotated
@@ -87,6 +99,7 @@ struct ModelConfig {
       false;  // attention and feed-forward read one norm, and are added together (Cohere)
   QkNorms qk_norms = QkNorms::kNone;
   bool gated_attention = false;  // attn_q yields a query and a gate for each head (Qwen3.5)
+  Activations activations = Activations::kInt8;
   float embedding_scale = 1.0F;  // of token embeddings
   float residual_scale = 1.0F;   // of what each block adds to the residual stream
   float logit_scale = 1.0F;

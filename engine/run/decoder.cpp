@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cmath>
 #include <functional>
+#include <type_traits>
 
 #include "engine/run/hadamard.h"
 
@@ -29,16 +30,25 @@ float* row(AlignedArray<float>& array, int64_t token, int64_t width) {
   return array.data() + token * width;
 }
 
-// `values`: how many floats one token's step reads.
+// body(token), or body(token, thread). `values`: how many floats one token's step reads.
 template <class Body>
 void for_each_token(const Pass& pass, int64_t values, Body body) {
   constexpr auto kFloat = static_cast<int64_t>(sizeof(float));
   parallel_for(pass.compute.threads_for(values * kFloat * pass.tokens), pass.tokens, 1,
-               [&](int64_t begin, int64_t end, int) {
+               [&](int64_t begin, int64_t end, int thread) {
                  for (int64_t t = begin; t < end; ++t) {
-                   body(static_cast<int32_t>(t));
+                   if constexpr (std::is_invocable_v<Body, int32_t, int>) {
+                     body(static_cast<int32_t>(t), thread);
+                   } else {
+                     body(static_cast<int32_t>(t));
+                   }
                  }
                });
+}
+
+// The widest input of any product.
+int32_t widest_input(const ModelConfig& config) {
+  return std::max({config.width, config.q_width(), config.ffn, config.delta_net.values()});
 }
 
 bool any_ternary(std::span<const Product> products) {
@@ -76,12 +86,13 @@ struct Norm {
 void multiply_own_input(const Pass& pass, AlignedArray<float>& x, int32_t width,
                         const Product& product) {
   Workspace& ws = pass.ws;
-  for_each_token(pass, width, [&](int32_t t) {
+  for_each_token(pass, width, [&](int32_t t, int thread) {
     float* input = row(ws.input, t, width);
     pass.kernels().rms_norm(row(x, t, width), product.w->input_norm.data(), width,
                             pass.config.norm_eps, input);
     if (product.w->ternary()) {
-      ws.quantized.quantize(pass.kernels(), input, t, width);
+      ws.quantized.quantize(pass.kernels(), input, t, pass.tokens, width,
+                            reinterpret_cast<float*>(ws.scratch.of(thread)));
     }
   });
   multiply(pass.compute, {ws.input.data(), ws.quantized.view(pass.tokens, width), pass.tokens},
@@ -110,21 +121,22 @@ void multiply_normed(const Pass& pass, PassPart part, const Norm& norm,
   const std::span<const Product> plain(ordered.data(), border);
   const std::span<const Product> rotated(border, end);
   const std::span<const Product> first = plain.empty() ? rotated : plain;
-  const auto complete = [&](int32_t t, std::span<const Product> readers) {
+  const auto complete = [&](int32_t t, int thread, std::span<const Product> readers) {
     if (is_rotated(readers.front())) {
       rotate(readers.front().w->rotation, row(result, t, norm.width), norm.width);
     }
     if (!own_inputs && any_ternary(readers)) {
-      pass.ws.quantized.quantize(pass.kernels(), row(result, t, norm.width), t, norm.width);
+      pass.ws.quantized.quantize(pass.kernels(), row(result, t, norm.width), t, pass.tokens,
+                                 norm.width, reinterpret_cast<float*>(pass.ws.scratch.of(thread)));
     }
   };
-  for_each_token(pass, norm.width + values_before, [&](int32_t t) {
+  for_each_token(pass, norm.width + values_before, [&](int32_t t, int thread) {
     before(t);
     if (!norm.weight.empty()) {
       normalize(pass.config, pass.kernels(), row(norm.x, t, norm.width), norm.weight,
                 row(norm.out, t, norm.width));
     }
-    complete(t, first);
+    complete(t, thread, first);
   });
   pass.compute.lap(PassPart::kRest);
   if (own_inputs) {
@@ -139,7 +151,8 @@ void multiply_normed(const Pass& pass, PassPart part, const Norm& norm,
     };
     multiply_by(first);
     if (!plain.empty() && !rotated.empty()) {
-      for_each_token(pass, norm.width, [&](int32_t t) { complete(t, rotated); });
+      for_each_token(pass, norm.width,
+                     [&](int32_t t, int thread) { complete(t, thread, rotated); });
       multiply_by(rotated);
     }
   }
@@ -368,11 +381,16 @@ bool run_layers(const Pass& pass, std::span<const LayerWeights> layers, Compute&
   return true;
 }
 
-size_t scratch_bytes(const KernelTable& kernels, const DecoderWeights& weights, int32_t batch) {
-  size_t most = linear_scratch_bytes(kernels, weights.head, std::min(batch, kLogitsBatch));
+size_t scratch_bytes(const KernelTable& kernels, const ModelConfig& config,
+                     const DecoderWeights& weights, int32_t batch) {
+  const Activations activations = config.activations;
+  size_t most = std::max(
+      QuantizedRows::scratch_floats(widest_input(config)) * sizeof(float),
+      linear_scratch_bytes(kernels, weights.head, std::min(batch, kLogitsBatch), activations));
   for (const LayerWeights& layer : weights.layers) {
-    layer.for_each_linear(
-        [&](const Linear& w) { most = std::max(most, linear_scratch_bytes(kernels, w, batch)); });
+    layer.for_each_linear([&](const Linear& w) {
+      most = std::max(most, linear_scratch_bytes(kernels, w, batch, activations));
+    });
   }
   return most;
 }
@@ -391,11 +409,6 @@ size_t lora_floats(const DecoderWeights& weights) {
   return static_cast<size_t>(most);
 }
 
-// The widest input of any product.
-int32_t widest_input(const ModelConfig& config) {
-  return std::max({config.width, config.q_width(), config.ffn, config.delta_net.values()});
-}
-
 }  // namespace
 
 Workspace::Workspace(const ModelConfig& config, const DecoderWeights& weights,
@@ -404,16 +417,17 @@ Workspace::Workspace(const ModelConfig& config, const DecoderWeights& weights,
   const auto floats = [&](int32_t width) {
     return AlignedArray<float>(static_cast<size_t>(batch) * static_cast<size_t>(width));
   };
+  const int32_t planes = planes_of(config.activations);  // of what products write
   x = floats(config.width);
   norm = floats(config.width);
-  out = floats(config.width);
-  q = floats(config.q_width());
-  k = floats(config.kv_width());
-  v = floats(config.kv_width());
-  q_gate = floats(config.gated_attention ? 2 * config.q_width() : 0);
+  out = floats(planes * config.width);
+  q = floats(planes * config.q_width());
+  k = floats(planes * config.kv_width());
+  v = floats(planes * config.kv_width());
+  q_gate = floats(config.gated_attention ? planes * 2 * config.q_width() : 0);
   attention = floats(config.q_width());
-  gate = floats(config.ffn);
-  up = floats(config.ffn);
+  gate = floats(planes * config.ffn);
+  up = floats(planes * config.ffn);
   const auto ropes = static_cast<int32_t>(config.ropes.size());
   cos = floats(ropes * config.most_rope_dims() / 2);
   sin = floats(ropes * config.most_rope_dims() / 2);
@@ -422,23 +436,25 @@ Workspace::Workspace(const ModelConfig& config, const DecoderWeights& weights,
       AttentionMemory(config, cache.layout(), batch, cache.capacity(), compute.threads);
   delta_net = DeltaNetMemory(config, batch);
   trits = AlignedArray<int8_t>(static_cast<size_t>(config.width));
-  logits =
-      AlignedArray<float>(static_cast<size_t>(kLogitsBatch) * static_cast<size_t>(config.vocab));
-  head = HeadWorkspace(weights.head, compute.threads);
-  quantized = QuantizedRows(batch, widest_input(config));
-  scratch = ThreadScratch(compute.threads, scratch_bytes(*compute.kernels, weights, batch),
+  logits = AlignedArray<float>(static_cast<size_t>(kLogitsBatch * planes) *
+                               static_cast<size_t>(config.vocab));
+  head = HeadWorkspace(weights.head, compute.threads, config.activations);
+  quantized = QuantizedRows(batch, widest_input(config), config.activations);
+  scratch = ThreadScratch(compute.threads, scratch_bytes(*compute.kernels, config, weights, batch),
                           lora_floats(weights) * static_cast<size_t>(batch));
 }
 
 size_t Workspace::bytes(const ModelConfig& config, const KvLayout& kv, int64_t batch,
                         int64_t context, int threads) {
   const int64_t widest = widest_input(config);
-  const int64_t per_token = 3 * int64_t{config.width} +
-                            (config.gated_attention ? 4 : 2) * int64_t{config.q_width()} +
-                            2 * config.kv_width() + 2 * int64_t{config.ffn} +
+  const int64_t planes = planes_of(config.activations);
+  const int64_t written = int64_t{config.width} +
+                          (config.gated_attention ? 3 : 1) * int64_t{config.q_width()} +
+                          2 * config.kv_width() + 2 * int64_t{config.ffn};
+  const int64_t per_token = 2 * int64_t{config.width} + config.q_width() +
                             static_cast<int64_t>(config.ropes.size()) * config.most_rope_dims() +
-                            (config.input_norms ? widest : 0) + widest / 4;
-  return static_cast<size_t>(batch * per_token + kLogitsBatch * int64_t{config.vocab}) *
+                            (config.input_norms ? widest : 0) + planes * (written + widest / 4);
+  return static_cast<size_t>(batch * per_token + planes * kLogitsBatch * int64_t{config.vocab}) *
              sizeof(float) +
          AttentionMemory::bytes(config, kv, batch, context, threads) +
          DeltaNetMemory::bytes(config, batch);

@@ -54,7 +54,8 @@ struct DecoderWeights {
   Linear head;
 };
 
-// Memory of one forward pass over up to `batch` tokens and a cache. Nothing is allocated after its creation.
+// Memory of one forward pass over up to `batch` tokens and a cache. Nothing is allocated after its creation. What products write
+// (q, k, v, q_gate, out, gate, up, logits) has room for planes_of(config.activations) times the rows.
 class Workspace {
  public:
   Workspace() = default;

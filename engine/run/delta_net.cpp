@@ -159,11 +159,12 @@ DeltaNetMemory::DeltaNetMemory(const ModelConfig& config, int32_t batch) {
   const auto floats = [&](int32_t width) {
     return AlignedArray<float>(static_cast<size_t>(batch) * static_cast<size_t>(width));
   };
-  qkv = floats(delta.channels());
-  gate = floats(delta.values());
+  const int32_t planes = planes_of(config.activations);  // of what products write
+  qkv = floats(planes * delta.channels());
+  gate = floats(planes * delta.values());
   out = floats(delta.values());
-  alpha = floats(delta.value_heads);
-  beta = floats(delta.value_heads);
+  alpha = floats(planes * delta.value_heads);
+  beta = floats(planes * delta.value_heads);
   ones = AlignedArray<float>(static_cast<size_t>(delta.state));
   std::ranges::fill(ones.span(), 1.0F);
 }
@@ -172,8 +173,10 @@ size_t DeltaNetMemory::bytes(const ModelConfig& config, int64_t batch) {
   const DeltaNet& delta = config.delta_net;
   return delta.layers == 0 ? 0
                            : static_cast<size_t>(batch) * sizeof(float) *
-                                 static_cast<size_t>(delta.channels() + 2 * delta.values() +
-                                                     2 * delta.value_heads);
+                                 static_cast<size_t>(planes_of(config.activations) *
+                                                         (delta.channels() + delta.values() +
+                                                          2 * delta.value_heads) +
+                                                     delta.values());
 }
 
 void delta_net(const ModelConfig& config, const Compute& compute, const DeltaNetWeights& weights,

@@ -4,13 +4,13 @@
 
 namespace tern {
 
-HeadWorkspace::HeadWorkspace(const Linear& head, int threads) {
+HeadWorkspace::HeadWorkspace(const Linear& head, int threads, Activations activations) {
   if (const auto* split = std::get_if<SplitMatrix>(&head.matrix)) {
     blocks_ = AlignedArray<SplitInputBlock>(static_cast<size_t>(kLogitsBatch) *
                                             static_cast<size_t>(split->blocks()));
     screen_ = HeadScreen(split->rows, threads);
   } else if (head.ternary()) {
-    quantized_ = QuantizedRows(kLogitsBatch, head.cols());
+    quantized_ = QuantizedRows(kLogitsBatch, head.cols(), activations);
   }
 }
 
@@ -33,7 +33,8 @@ void HeadWorkspace::multiply(const Compute& compute, const Linear& head, const f
     }
   } else if (head.ternary()) {
     for (int32_t t = 0; t < tokens; ++t) {
-      quantized_.quantize(*compute.kernels, x + int64_t{t} * head.cols(), t, head.cols());
+      quantized_.quantize(*compute.kernels, x + int64_t{t} * head.cols(), t, tokens, head.cols(),
+                          reinterpret_cast<float*>(scratch.of(0)));
     }
     in.q8 = quantized_.view(tokens, head.cols());
   }

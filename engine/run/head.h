@@ -15,9 +15,9 @@ namespace tern {
 class HeadWorkspace {
  public:
   HeadWorkspace() = default;
-  HeadWorkspace(const Linear& head, int threads);
+  HeadWorkspace(const Linear& head, int threads, Activations activations = Activations::kInt8);
 
-  // Logits y[t * head.rows() + r] of up to kLogitsBatch tokens; x: tokens x head.cols(). Those that are wanted have the same
+  // Logits y[t * head.rows() + r] of up to kLogitsBatch tokens, with room as Product says; x: tokens x head.cols(). Those that are wanted have the same
   // bits whatever else is wanted; the others may be minus infinity.
   void multiply(const Compute& compute, const Linear& head, const float* x, int32_t tokens,
                 const LogitsWanted& wanted, ThreadScratch& scratch, float* y);

@@ -5,6 +5,7 @@
 #include "engine/base/check.h"
 #include "engine/base/parallel.h"
 #include "engine/run/lora.h"
+#include "kernels/pack.h"
 
 namespace tern {
 namespace {
@@ -45,6 +46,12 @@ struct Cut {
   }
 };
 
+// One panel as floats and as trits.
+size_t float_panel_bytes(const TernaryMatrix& w) {
+  const int64_t weights = int64_t{w.layout.tile_rows} * w.cols;
+  return static_cast<size_t>(round_up(weights * int64_t{sizeof(float) + 1}, 64));
+}
+
 void scale_rows(float* y, int64_t stride, int32_t tokens, RowRange rows, float scale) {
   if (scale == 1.0F) {
     return;
@@ -53,6 +60,54 @@ void scale_rows(float* y, int64_t stride, int32_t tokens, RowRange rows, float s
     for (int32_t r = rows.begin; r < rows.end; ++r) {
       y[t * stride + r] *= scale;
     }
+  }
+}
+
+struct Ternary {
+  const TernaryMatrix& w;
+  const TernaryKernel& kernel;
+};
+
+// With inputs as they are: one panel of weights at a time is unpacked to floats.
+void multiply_floats(const KernelTable& kernels, const LinearInput& in, const TernaryMatrix& w,
+                     RowRange rows, float* y, uint8_t* scratch) {
+  const auto cols = static_cast<size_t>(w.cols);
+  const size_t panel_weights = w.layout.tile_rows * cols;
+  auto* weights = reinterpret_cast<float*>(scratch);
+  auto* trits = reinterpret_cast<int8_t*>(weights + panel_weights);
+  uint8_t* rest = scratch + float_panel_bytes(w);
+  const auto groups = static_cast<size_t>((w.cols + w.cols_per_scale - 1) / w.cols_per_scale);
+  for (int32_t first = rows.begin; first < rows.end; first += w.layout.tile_rows) {
+    const int32_t count = std::min<int32_t>(w.layout.tile_rows, rows.end - first);
+    const size_t panel = static_cast<size_t>(first) / w.layout.tile_rows;
+    unpack_panel(w.layout, w.codes + panel * panel_bytes(w.layout, w.cols), count, w.cols, trits);
+    for (int32_t r = 0; r < count; ++r) {
+      const float* scales = w.scales + static_cast<size_t>((first + r) / w.rows_per_scale) * groups;
+      const size_t at = static_cast<size_t>(r) * cols;
+      for (size_t c = 0; c < cols; ++c) {
+        weights[at + c] =
+            static_cast<float>(trits[at + c]) * scales[c / static_cast<size_t>(w.cols_per_scale)];
+      }
+    }
+    const DenseMatrix dense{scratch, count, w.cols, DenseType::kF32};
+    kernels.dense_matmul(dense, in.x, in.tokens, {0, count}, y + first, w.rows, rest);
+  }
+}
+
+void multiply_ternary(const KernelTable& kernels, const LinearInput& in, const Ternary& ternary,
+                      RowRange rows, float* y, uint8_t* scratch) {
+  const int64_t stride = ternary.w.rows;
+  if (in.q8.rows == 0) {
+    multiply_floats(kernels, in, ternary.w, rows, y, scratch);
+    return;
+  }
+  ternary.kernel.matmul(ternary.w, in.q8, rows, y, stride, scratch);
+  if (in.q8.rows == in.tokens) {
+    return;
+  }
+  for (int64_t t = 0; t < in.tokens; ++t) {
+    kernels.add(y + t * stride + rows.begin, y + (in.tokens + t) * stride + rows.begin,
+                rows.end - rows.begin);
   }
 }
 
@@ -65,7 +120,7 @@ void multiply_rows(const KernelTable& kernels, const LinearInput& in, const Prod
     return;  // its input holds the scale
   }
   if (const auto* ternary = std::get_if<TernaryMatrix>(&w.matrix)) {
-    w.kernel->matmul(*ternary, in.q8, rows, product.y, stride, scratch);
+    multiply_ternary(kernels, in, {*ternary, *w.kernel}, rows, product.y, scratch);
   } else {
     kernels.dense_matmul(std::get<DenseMatrix>(w.matrix), in.x, in.tokens, rows, product.y, stride,
                          scratch);
@@ -75,25 +130,55 @@ void multiply_rows(const KernelTable& kernels, const LinearInput& in, const Prod
 
 }  // namespace
 
-QuantizedRows::QuantizedRows(int32_t tokens, int32_t cols) {
+QuantizedRows::QuantizedRows(int32_t tokens, int32_t cols, Activations activations)
+    : activations_(activations) {
+  if (activations == Activations::kF32) {
+    return;
+  }
   const auto stride = static_cast<size_t>(round_up(cols, kQ8ColsAlign));
-  const auto rows = static_cast<size_t>(tokens);
+  const auto rows = static_cast<size_t>(tokens * planes_of(activations));
   q_ = AlignedArray<int8_t>(rows * stride);
   scale_ = AlignedArray<float>(rows);
   sums_ = AlignedArray<int32_t>(rows * stride / kQ8SumBlock);
 }
 
+void QuantizedRows::quantize_row(const KernelTable& kernels, const float* x, int32_t row,
+                                 int32_t cols) {
+  const auto stride = static_cast<size_t>(round_up(cols, kQ8ColsAlign));
+  const auto at = static_cast<size_t>(row);
+  kernels.quantize_q8(x, cols, static_cast<int32_t>(stride), q_.data() + at * stride, &scale_[at],
+                      sums_.data() + at * (stride / kQ8SumBlock));
+}
+
 void QuantizedRows::quantize(const KernelTable& kernels, const float* x, int32_t token,
-                             int32_t cols) {
-  const auto stride = static_cast<int32_t>(round_up(cols, kQ8ColsAlign));
-  const auto row = static_cast<size_t>(token);
-  kernels.quantize_q8(x, cols, stride, q_.data() + row * static_cast<size_t>(stride), &scale_[row],
-                      sums_.data() + row * static_cast<size_t>(stride / kQ8SumBlock));
+                             int32_t tokens, int32_t cols, float* scratch) {
+  if (activations_ == Activations::kF32) {
+    return;
+  }
+  quantize_row(kernels, x, token, cols);
+  if (activations_ != Activations::kInt16) {
+    return;
+  }
+  // What is left over is at most half a step. Enlarged, exactly, it is as large as x was, far from the least scale that the kernel
+  // gives.
+  constexpr float kEnlarge = 256;
+  const auto stride = static_cast<size_t>(round_up(cols, kQ8ColsAlign));
+  const int8_t* q = q_.data() + static_cast<size_t>(token) * stride;
+  const float scale = scale_[static_cast<size_t>(token)];
+  for (int32_t i = 0; i < cols; ++i) {
+    scratch[i] = (x[i] - static_cast<float>(q[i]) * scale) * kEnlarge;
+  }
+  quantize_row(kernels, scratch, tokens + token, cols);
+  scale_[static_cast<size_t>(tokens + token)] /= kEnlarge;
 }
 
 Q8Rows QuantizedRows::view(int32_t tokens, int32_t cols) const {
+  if (activations_ == Activations::kF32) {
+    return {};
+  }
   const auto stride = static_cast<int32_t>(round_up(cols, kQ8ColsAlign));
-  return Q8Rows{q_.data(), scale_.data(), sums_.data(), tokens, cols, stride};
+  return Q8Rows{q_.data(), scale_.data(), sums_.data(), tokens * planes_of(activations_),
+                cols,      stride};
 }
 
 ThreadScratch::ThreadScratch(int threads, size_t bytes_each, size_t shared_floats)
@@ -106,9 +191,17 @@ uint8_t* ThreadScratch::of(int thread) {
   return reinterpret_cast<uint8_t*>(buffer_.data()) + stride_ * static_cast<size_t>(thread);
 }
 
-size_t linear_scratch_bytes(const KernelTable& kernels, const Linear& w, int32_t tokens) {
-  const size_t own = w.ternary() ? w.kernel->scratch_bytes(w.cols(), tokens)
-                                 : kernels.dense_scratch_bytes(w.cols(), tokens);
+size_t linear_scratch_bytes(const KernelTable& kernels, const Linear& w, int32_t tokens,
+                            Activations activations) {
+  const auto* ternary = std::get_if<TernaryMatrix>(&w.matrix);
+  size_t own = 0;
+  if (ternary == nullptr) {
+    own = kernels.dense_scratch_bytes(w.cols(), tokens);
+  } else if (activations == Activations::kF32) {
+    own = float_panel_bytes(*ternary) + kernels.dense_scratch_bytes(w.cols(), tokens);
+  } else {
+    own = w.kernel->scratch_bytes(w.cols(), tokens * planes_of(activations));
+  }
   return w.lora == nullptr ? own : std::max(own, lora_scratch_bytes(kernels, *w.lora, tokens));
 }
 

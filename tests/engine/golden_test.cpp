@@ -36,6 +36,8 @@ struct Golden {
   bool ternary = false;
   std::vector<float> logits;
   std::vector<float> half_kv_logits;  // as an F16 cache makes them; ternary models only
+  std::vector<float>
+      float_logits;  // without rounding of activations; ternary models that were not trained with it
 };
 
 struct Goldens {
@@ -65,9 +67,13 @@ Goldens read_goldens() {
                   kFolder / entry["file"].get<std::string>(),
                   entry["class"] == "ternary",
                   read_floats(entry["logits"], count),
+                  {},
                   {}};
     if (golden.ternary) {
       golden.half_kv_logits = read_floats(entry["half_kv_logits"], count);
+      if (entry.contains("float_logits")) {
+        golden.float_logits = read_floats(entry["float_logits"], count);
+      }
     }
     goldens.models.push_back(std::move(golden));
   }
@@ -91,8 +97,9 @@ class GoldenModel : public ::testing::TestWithParam<size_t> {
   }
   const Golden& golden() const { return goldens().models[GetParam()]; }
   std::vector<float> run(int32_t batch, int threads = 1,
-                         const std::vector<int32_t>& tokens = goldens().tokens) {
-    return testing::DecoderRunner(*file_, *table_, threads).logits(tokens, batch);
+                         const std::vector<int32_t>& tokens = goldens().tokens,
+                         Activations activations = Activations::kInt8) {
+    return testing::DecoderRunner(*file_, *table_, threads, activations).logits(tokens, batch);
   }
   static std::vector<int32_t> long_text() {
     std::vector<int32_t> tokens;
@@ -179,6 +186,23 @@ TEST_P(GoldenModel, LongTextsAgreeWithTheSlowModel) {
     EXPECT_LT(each[each.size() / 2], 1e-4);
     EXPECT_LT(each.back(), 2e-3);  // where a key rounded to the next half
   }
+}
+
+// Models that were trained with float activations: two int8 rows a token are about as good as floats, one is not.
+TEST_P(GoldenModel, ActivationsOf16BitsComeCloseToFloats) {
+  if (golden().float_logits.empty()) {
+    GTEST_SKIP() << "trained with activations of 8 bits, or not ternary";
+  }
+  std::vector<std::string> notices;
+  EXPECT_EQ(read_config(*file_, notices).value().activations, Activations::kInt16);
+  const auto error = [&](Activations activations) {
+    const std::vector<float> logits = run(16, 1, goldens().tokens, activations);
+    return testing::overall(testing::differences(logits, golden().float_logits, goldens().vocab));
+  };
+  const double exact = error(Activations::kF32);  // of the F16 cache
+  EXPECT_LT(exact, 1e-3);
+  EXPECT_LT(error(Activations::kInt16), 1.05 * exact + 2e-5);
+  EXPECT_GT(error(Activations::kInt8), 10 * exact);
 }
 
 TEST_P(GoldenModel, ThreadsChangeNothing) {

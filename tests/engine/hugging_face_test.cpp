@@ -44,7 +44,7 @@ class HuggingFaceModel : public ::testing::TestWithParam<std::string> {
  protected:
   static std::vector<float> logits_of(const fs::path& path) {
     const TensorFile file = TensorFile::open(path).value();
-    return testing::DecoderRunner(file, best_table(), 1)
+    return testing::DecoderRunner(file, best_table(), 1, Activations::kInt8)
         .logits(manifest()["tokens"].get<std::vector<int32_t>>(), 16);
   }
   const Json& golden() const {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -16,10 +17,12 @@ namespace tern::testing {
 // The runtime up to the decoder: what a Session does, without the text side.
 class DecoderRunner {
  public:
-  DecoderRunner(const TensorFile& file, const KernelTable& table, int threads)
+  DecoderRunner(const TensorFile& file, const KernelTable& table, int threads,
+                std::optional<Activations> activations = {})
       : compute_{&table, threads}, weights_(file, table, threads) {
     std::vector<std::string> notices;
     config_ = read_config(file, notices).value();
+    config_.activations = activations.value_or(config_.activations);
     decoder_ = bind_decoder(config_, weights_).value();
   }
 

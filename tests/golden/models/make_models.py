@@ -15,7 +15,8 @@ No class exists for 1bitLLM's `bitnet` (SiLU instead of relu^2): it is transform
 hidden_act="silu", which is the same graph; `bitnet-25` is `bitnet-b1.58` under its older name.
 
 Written for each model NAME: NAME.gguf, and NAME.f32: float32 logits, [tokens, vocabulary],
-row-major, little-endian; for ternary models also NAME.half_kv.f32: the same with keys and values
+row-major, little-endian; for ternary models of architectures that are not trained with rounded
+activations also NAME.float.f32, without any rounding; for ternary models also NAME.half_kv.f32: the same with keys and values
 rounded to half precision, as engines that keep an F16 cache see them. A rounded int8 activation
 turns the last bit of a float into a step of 1/127 of the largest, so what is right for a ternary
 model is only known to within such steps: `jitter` in the manifest measures it (relative rms of the
@@ -367,6 +368,19 @@ def relative_rms(a, b):
     )
 
 
+def without_rounding(model):
+    """Ternary layers whose inputs stay floats: what is right for models that were not trained with
+    rounded activations."""
+
+    def forward(self, x):
+        return torch.nn.functional.linear(x, self.weight) * self.weight_scale
+
+    for module in model.modules():
+        if isinstance(module, AutoBitLinear):
+            module.forward = forward.__get__(module)
+    return model
+
+
 def jitter(model, tokens, truth, draws=8):
     """Largest relative rms of the logits when every linear layer's output is disturbed by 1e-6 of
     itself."""
@@ -414,6 +428,9 @@ def make(spec, tokens):
         logits.tofile(HERE / entry["logits"])
         if spec.ternary:
             half.tofile(HERE / entry["half_kv_logits"])
+        if spec.ternary and spec.arch == "llama":
+            entry["float_logits"] = f"{stem}.float.f32"
+            logits_of(without_rounding(model), tokens).tofile(HERE / entry["float_logits"])
     print(
         f"{spec.name:26} {path.stat().st_size:7} bytes, logits std {entry['std']:.2f}, "
         f"half kv {entry['half_kv']:.1e}, jitter {entry['jitter']:.1e}"
