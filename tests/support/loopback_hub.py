@@ -155,8 +155,9 @@ class Hub:
         if handler.command == "HEAD":
             return None
         if self.stall:
-            handler.wfile.write(body[:len(body) // 2])
-            handler.wfile.flush()
+            if begin == 0:  # and nothing more to those who come again
+                handler.wfile.write(body[:len(body) // 2])
+                handler.wfile.flush()
             time.sleep(20)
         if self.cuts:
             handler.wfile.write(body[:self.cuts.pop(0)])
