@@ -54,10 +54,12 @@ Result<BenchFormat> parse_format(const std::string& name) {
 
 // The kernel that reads the layers' matrices, or the type that they are stored in.
 void name_weights(BenchModel& model) {
-  const Linear& w = model.model->decoder().layers.front().up;
+  const LayerWeights& layer = model.model->decoder().layers.front();
+  const Linear w = layer.experts ? layer.experts->up->shape() : layer.up;
   model.ternary = w.ternary();
   if (!model.ternary) {
-    const Tensor* tensor = model.model->file().find("blk.0.ffn_up.weight");
+    const Tensor* tensor = model.model->file().find(layer.experts ? "blk.0.ffn_up_exps.weight"
+                                                                  : "blk.0.ffn_up.weight");
     model.packing = tensor != nullptr ? std::string(tensor->format->name) : "dense";
     return;
   }

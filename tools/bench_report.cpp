@@ -47,6 +47,9 @@ double layer_weights(const Model& model) {
   double total = 0;
   for (const LayerWeights& layer : model.decoder().layers) {
     layer.for_each_linear([&](const Linear& w) { total += weights_of(w); });
+    if (layer.experts) {
+      total += model.config().experts.used * 3 * weights_of(layer.experts->up->shape());
+    }
   }
   return total;
 }

@@ -249,9 +249,13 @@ std::string architecture_line(const ModelConfig& config) {
   return config.architecture + ": " + text(config.layers) +
          (config.layers == 1 ? " layer" : " layers") +
          (config.delta_net.layers > 0 ? " (" + text(config.delta_net.layers) + " recurrent)" : "") +
-         " of width " + text(config.width) + ", ffn " + text(config.ffn) + ", " +
-         text(config.heads) + " heads of " + text(config.head_dim) + " (" + text(config.kv_heads) +
-         " kv), vocabulary " + text(config.vocab) + ", context " + text(config.context);
+         " of width " + text(config.width) + ", ffn " + text(config.ffn) +
+         (config.experts.count > 0
+              ? " (" + text(config.experts.used) + " of " + text(config.experts.count) + " experts)"
+              : "") +
+         ", " + text(config.heads) + " heads of " + text(config.head_dim) + " (" +
+         text(config.kv_heads) + " kv), vocabulary " + text(config.vocab) + ", context " +
+         text(config.context);
 }
 
 std::string memory_section(const Inspection& inspection) {

@@ -18,6 +18,8 @@ constexpr ArchSpec kArchitectures[] = {
     {"minicpm", configure_minicpm},
     {"qwen3", configure_qwen3},
     {"qwen35", configure_qwen35},
+    {"qwen3moe", configure_qwen3moe},
+    {"maple", configure_maple},
 };
 
 // Norms that an architecture does not have stay empty.
@@ -90,6 +92,21 @@ Result<void> bind_attention(const ModelConfig& config, Weights& weights, const s
   return {};
 }
 
+Result<ExpertWeights> bind_experts(const ModelConfig& config, Weights& weights,
+                                   const std::string& blk) {
+  const Experts& experts = config.experts;
+  const int32_t width = config.width;
+  ExpertWeights out;
+  ASSIGN_OR_RETURN(out.router, weights.linear(blk + "ffn_gate_inp.weight", experts.count, width));
+  ASSIGN_OR_RETURN(
+      out.gate, weights.experts(blk + "ffn_gate_exps.weight", experts.ffn, width, experts.count));
+  ASSIGN_OR_RETURN(out.up,
+                   weights.experts(blk + "ffn_up_exps.weight", experts.ffn, width, experts.count));
+  ASSIGN_OR_RETURN(
+      out.down, weights.experts(blk + "ffn_down_exps.weight", width, experts.ffn, experts.count));
+  return out;
+}
+
 Result<LayerWeights> bind_layer(const ModelConfig& config, Weights& weights, int32_t index) {
   const std::string blk = "blk." + std::to_string(index) + ".";
   const auto name = [&](const char* part) { return blk + part + ".weight"; };
@@ -111,6 +128,10 @@ Result<LayerWeights> bind_layer(const ModelConfig& config, Weights& weights, int
                    norm_if(config.sub_norms, weights, name("ffn_sub_norm"), config.ffn));
   ASSIGN_OR_RETURN(layer.ffn_post_norm,
                    norm_if(config.post_norms, weights, name("post_ffw_norm"), config.width));
+  if (config.experts.count > 0) {
+    ASSIGN_OR_RETURN(layer.experts, bind_experts(config, weights, blk));
+    return layer;
+  }
   ASSIGN_OR_RETURN(layer.gate,
                    bind_linear(config, weights, blk + "ffn_gate", config.ffn, config.width));
   ASSIGN_OR_RETURN(layer.up,

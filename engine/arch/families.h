@@ -39,4 +39,11 @@ Result<void> configure_qwen3(const TensorFile& file, ModelConfig& config,
 Result<void> configure_qwen35(const TensorFile& file, ModelConfig& config,
                               std::vector<std::string>& notices);
 
+// "qwen3moe": Qwen3 with experts.
+Result<void> configure_qwen3moe(const TensorFile& file, ModelConfig& config,
+                                std::vector<std::string>& notices);
+// "maple": experts with bounded activations; layers with a window and RoPE, and layers with neither.
+Result<void> configure_maple(const TensorFile& file, ModelConfig& config,
+                             std::vector<std::string>& notices);
+
 }  // namespace tern

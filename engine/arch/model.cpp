@@ -160,6 +160,11 @@ size_t Model::bytes_per_token() const {
   size_t bytes = decoder_.head.bytes();
   for (const LayerWeights& layer : decoder_.layers) {
     layer.for_each_linear([&](const Linear& w) { bytes += w.bytes(); });
+    if (layer.experts) {
+      const ExpertWeights& w = *layer.experts;
+      bytes += static_cast<size_t>(config_.experts.used) *
+               (w.gate->bytes() + w.up->bytes() + w.down->bytes());
+    }
   }
   return bytes;
 }

@@ -89,7 +89,12 @@ Result<void> apply_long_rope(const TensorFile& file, const Keys& keys, ModelConf
 
 Result<void> read_rope(const TensorFile& file, const Keys& keys, ModelConfig& config) {
   Rope& rope = config.ropes.emplace_back();
-  ASSIGN_OR_RETURN(rope.dims, keys.dimension("rope.dimension_count", config.head_dim));
+  // Files whose layers without a window do not rotate may have 0 here and the number under another name.
+  ASSIGN_OR_RETURN(const std::optional<int64_t> given_dims,
+                   file.get_int(keys.full("rope.dimension_count")));
+  const bool only_windows = given_dims == 0 && keys.has("rope.dimension_count_swa");
+  const char* dims_key = only_windows ? "rope.dimension_count_swa" : "rope.dimension_count";
+  ASSIGN_OR_RETURN(rope.dims, keys.dimension(dims_key, config.head_dim));
   if (rope.dims > config.head_dim || rope.dims % 2 != 0) {
     return Error{"key " + keys.full("rope.dimension_count") +
                  ": expected an even number up to the head size " +

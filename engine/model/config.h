@@ -76,6 +76,14 @@ struct DeltaNet {
   int32_t channels() const { return 2 * keys() + values(); }
 };
 
+// Feed-forward layers that are mixtures of experts.
+struct Experts {
+  int32_t count = 0;  // 0: plain feed-forward layers
+  int32_t used = 0;   // by each token
+  int32_t ffn = 0;
+  float clamp = 0;  // bound of the activations: gate from above, up from both sides; 0: none
+};
+
 struct ModelConfig {
   std::string architecture;
   std::string name;
@@ -107,6 +115,7 @@ struct ModelConfig {
   std::vector<Rope> ropes;                 // those that layers choose from
   std::vector<LayerConfig> layer_configs;  // of each layer
   DeltaNet delta_net;
+  Experts experts;
   Rotations rotations;
 
   // Values of a head that any of the ropes rotates.

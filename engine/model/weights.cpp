@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "engine/base/parallel.h"
+#include "engine/model/expert_matrix.h"
 #include "kernels/pack.h"
 
 namespace tern {
@@ -158,7 +159,7 @@ Weights::Weights(const TensorFile& file, const KernelTable& kernels, int threads
   one_bit_ = choice.wanted ? ternary_ : &kernels.kernel(TernaryKind::kSign);
   size_t codes = 0;
   for (const Tensor& tensor : file.tensors()) {
-    if (tensor.format->ternary) {
+    if (tensor.format->ternary && tensor.shape.size() == 2) {  // experts have memory of their own
       bytes_total_ += tensor.data.size();
       codes += Arena::cost(packed_bytes(kernel_of(tensor).layout, tensor.rows(), tensor.cols()));
     }
@@ -260,6 +261,35 @@ Result<Linear> Weights::unrotated_head(std::string_view name, int32_t rows, int3
   // An embedding that shares the tensor touches single rows of it from now on.
   file_.files()[static_cast<size_t>(tensor->file)].drop(tensor->data);
   return linear;
+}
+
+Weights::~Weights() = default;
+
+Result<const ExpertMatrix*> Weights::experts(std::string_view name, int32_t rows, int32_t cols,
+                                             int32_t count) {
+  ASSIGN_OR_RETURN(const Tensor* tensor, require(name, {cols, rows, count}));
+  const WeightFormat& format = *tensor->format;
+  if (format.ternary) {
+    if (format.cols_per_scale <= 0 || format.cols_per_scale % kQ8SumBlock != 0 ||
+        format.row_group != 1 || !rotation_of(name, cols).signs.empty()) {
+      return Error{
+          "tensor " + std::string(name) +
+          ": expected experts in a format of blocks within rows (TQ1_0, TQ2_0, Q2_0), found " +
+          std::string(format.name) + "."};
+    }
+    const TernaryKernel& kernel = *ternary_;
+    const auto trits =
+        static_cast<size_t>(kernel.layout.tile_rows) * static_cast<size_t>(std::max(rows, cols));
+    if (expert_packer_ == nullptr) {
+      expert_packer_ =
+          std::make_unique<ExpertPacker>(threads_, std::max(threads_, usable_cpu_count()), trits);
+    }
+    expert_matrices_.push_back(std::make_unique<ExpertMatrix>(*tensor, kernel, *expert_packer_));
+  } else {
+    expert_matrices_.push_back(
+        std::make_unique<ExpertMatrix>(*tensor, view_dense(*tensor, *dense_type_of(format))));
+  }
+  return expert_matrices_.back().get();
 }
 
 Result<Embedding> Weights::embedding(std::string_view name, int32_t rows, int32_t cols) {

@@ -2,6 +2,7 @@
 // Tensors of a file made ready for the kernels: ternary ones packed, dense ones mapped as they are.
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <set>
 #include <span>
@@ -40,6 +41,9 @@ struct Linear {
 
 // The kernels' name of a dense format; none for a ternary one.
 std::optional<DenseType> dense_type_of(const WeightFormat& format);
+
+class ExpertMatrix;
+struct ExpertPacker;
 
 // Rows of the token embedding, as floats.
 class Embedding {
@@ -101,10 +105,14 @@ class Weights {
   Result<Linear> linear(std::string_view name, int32_t rows, int32_t cols);
   // The output head, converted if its type says so; the pages of what is not needed any more are dropped.
   Result<Linear> head(std::string_view name, int32_t rows, int32_t cols, HeadType type);
+  // The matrices of all experts of a layer: cols x rows x count.
+  Result<const ExpertMatrix*> experts(std::string_view name, int32_t rows, int32_t cols,
+                                      int32_t count);
   Result<Embedding> embedding(std::string_view name, int32_t rows, int32_t cols);
 
   // Matrices that linear() hands out from now on carry what these add to them. The set must outlive them.
   void use(const LoraSet& adapters) { adapters_ = &adapters; }
+  ~Weights();
 
   bool has(std::string_view name) const { return file_.find(name) != nullptr; }
   // Marks a tensor as known although nothing here needs it.
@@ -133,6 +141,8 @@ class Weights {
   int threads_;
   Progress progress_;
   std::set<std::string, std::less<>> taken_;
+  std::unique_ptr<ExpertPacker> expert_packer_;
+  std::vector<std::unique_ptr<ExpertMatrix>> expert_matrices_;
   Arena codes_;                         // of all packed matrices
   std::vector<AlignedBuffer> buffers_;  // vectors and scales
   size_t bytes_read_ = 0;

@@ -347,6 +347,18 @@ void feed_forward_block(const Pass& pass, const LayerWeights& layer) {
                   [&](int32_t t) { activate(row(ws.gate, t, ffn), row(ws.up, t, ffn), ffn); });
 }
 
+// out = the chosen experts' feed-forward of n, n = norm(x), once attention has been added to x.
+void expert_block(const Pass& pass, const LayerWeights& layer) {
+  Workspace& ws = pass.ws;
+  const int32_t width = pass.config.width;
+  const Product router[] = {{&layer.experts->router, ws.experts.scores.data()}};
+  multiply_normed(pass, PassPart::kFeedForward, {ws.x, layer.ffn_norm, ws.norm, width}, router,
+                  width, [&](int32_t t) { add_to_residual(pass, t, layer.attn_post_norm); });
+  run_experts(pass.config, pass.compute, *layer.experts, ws.experts, ws.quantized, ws.scratch,
+              ws.norm.data(), ws.out.data(), pass.tokens);
+  pass.compute.lap(PassPart::kFeedForward);
+}
+
 // All layers in turn, each on as many threads as the tuner says; false if `keep_going` said no.
 bool run_layers(const Pass& pass, std::span<const LayerWeights> layers, Compute& compute,
                 FunctionRef<bool()> keep_going) {
@@ -366,7 +378,11 @@ bool run_layers(const Pass& pass, std::span<const LayerWeights> layers, Compute&
     } else {
       attention_block(pass, layers, index);
     }
-    feed_forward_block(pass, layers[i]);
+    if (layers[i].experts) {
+      expert_block(pass, layers[i]);
+    } else {
+      feed_forward_block(pass, layers[i]);
+    }
     if (tuner != nullptr) {
       const Clock::time_point end = Clock::now();
       tuner->end_layer(index, std::chrono::duration<double>(end - begin).count());
@@ -391,6 +407,11 @@ size_t scratch_bytes(const KernelTable& kernels, const ModelConfig& config,
     layer.for_each_linear([&](const Linear& w) {
       most = std::max(most, linear_scratch_bytes(kernels, w, batch, activations));
     });
+    if (layer.experts) {
+      for (const ExpertMatrix* w : {layer.experts->gate, layer.experts->up, layer.experts->down}) {
+        most = std::max(most, linear_scratch_bytes(kernels, w->shape(), batch, activations));
+      }
+    }
   }
   return most;
 }
@@ -435,6 +456,7 @@ Workspace::Workspace(const ModelConfig& config, const DecoderWeights& weights,
   attention_memory =
       AttentionMemory(config, cache.layout(), batch, cache.capacity(), compute.threads);
   delta_net = DeltaNetMemory(config, batch);
+  experts = ExpertMemory(config, batch);
   trits = AlignedArray<int8_t>(static_cast<size_t>(config.width));
   logits = AlignedArray<float>(static_cast<size_t>(kLogitsBatch * planes) *
                                static_cast<size_t>(config.vocab));
@@ -457,7 +479,7 @@ size_t Workspace::bytes(const ModelConfig& config, const KvLayout& kv, int64_t b
   return static_cast<size_t>(batch * per_token + planes * kLogitsBatch * int64_t{config.vocab}) *
              sizeof(float) +
          AttentionMemory::bytes(config, kv, batch, context, threads) +
-         DeltaNetMemory::bytes(config, batch);
+         DeltaNetMemory::bytes(config, batch) + ExpertMemory::bytes(config, batch);
 }
 
 bool decoder_forward(const ModelConfig& config, const DecoderWeights& weights,

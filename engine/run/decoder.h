@@ -13,6 +13,7 @@
 #include "engine/run/attention.h"
 #include "engine/run/compute.h"
 #include "engine/run/delta_net.h"
+#include "engine/run/experts.h"
 #include "engine/run/head.h"
 #include "engine/run/kv_cache.h"
 #include "engine/run/linear.h"
@@ -26,8 +27,9 @@ struct LayerWeights {
   Linear q, k, v, o;                         // of attention layers
   std::optional<DeltaNetWeights> delta_net;  // of recurrent ones
   Linear gate, up, down;
+  std::optional<ExpertWeights> experts;  // instead of them
 
-  // Calls f(linear) for every matrix that the layer has.
+  // Calls f(linear) for every matrix that every token meets: not for those of experts.
   template <class F>
   void for_each_linear(F f) const {
     if (delta_net) {
@@ -39,6 +41,10 @@ struct LayerWeights {
       for (const Linear* w : {&q, &k, &v, &o}) {
         f(*w);
       }
+    }
+    if (experts) {
+      f(experts->router);
+      return;
     }
     for (const Linear* w : {&gate, &up, &down}) {
       f(*w);
@@ -79,6 +85,7 @@ class Workspace {
   QuantizedRows quantized;
   AttentionMemory attention_memory;
   DeltaNetMemory delta_net;
+  ExpertMemory experts;
   HeadWorkspace head;
   ThreadScratch scratch;
 };

@@ -1,5 +1,6 @@
-// Decoders with recurrent layers: logits of transformers (tests/golden/hybrid/make_hybrid.py), and that a state that cannot be
-// cut leaves no trace of what was rewound, cancelled or computed again.
+// Decoders with recurrent layers or experts: logits of transformers and of plain functions (make_hybrid.py and make_experts.py
+// in tests/golden); that a state that cannot be cut leaves no trace of what was rewound, cancelled or computed again; that
+// experts are touched only when a token goes to them.
 
 #include <gtest/gtest.h>
 
@@ -17,7 +18,7 @@
 namespace tern {
 namespace {
 
-const std::filesystem::path kFolder = testing::source_path("tests/golden/hybrid");
+const std::filesystem::path kGolden = testing::source_path("tests/golden");
 
 struct Golden {
   std::vector<int32_t> tokens;
@@ -26,10 +27,11 @@ struct Golden {
 };
 
 Golden read_golden(const std::string& name) {
-  const auto manifest = nlohmann::json::parse(std::ifstream(kFolder / "manifest.json"));
+  const auto manifest =
+      nlohmann::json::parse(std::ifstream((kGolden / name).parent_path() / "manifest.json"));
   Golden golden{manifest["tokens"], manifest["vocabulary"], {}};
-  golden.logits.resize(std::filesystem::file_size(kFolder / (name + ".f32")) / sizeof(float));
-  std::ifstream in(kFolder / (name + ".f32"), std::ios::binary);
+  golden.logits.resize(std::filesystem::file_size(kGolden / (name + ".f32")) / sizeof(float));
+  std::ifstream in(kGolden / (name + ".f32"), std::ios::binary);
   in.read(reinterpret_cast<char*>(golden.logits.data()),
           static_cast<std::streamsize>(golden.logits.size() * sizeof(float)));
   if (!in || golden.logits.size() % golden.vocab != 0 || golden.logits.empty()) {
@@ -53,29 +55,68 @@ class Hybrid : public ::testing::TestWithParam<const char*> {};
 // in ternary models activations that rounding moves (golden_test.cpp).
 TEST_P(Hybrid, AgreesWithTransformers) {
   const Golden golden = read_golden(GetParam());
-  const bool ternary = std::string(GetParam()).ends_with("i2_s");
+  const bool ternary =
+      std::string(GetParam()).ends_with("2_s") || std::string(GetParam()).ends_with("q2_0");
   for (const int32_t batch : {80, 33, 7, 1}) {
-    EXPECT_LT(distance(kFolder / (std::string(GetParam()) + ".gguf"), golden, batch),
+    EXPECT_LT(distance(kGolden / (std::string(GetParam()) + ".gguf"), golden, batch),
               ternary ? 0.04 : 1e-3)
         << "passes of " << batch;
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, Hybrid,
-                         ::testing::Values("qwen35-f16", "qwen35-i2_s", "qwen35-hadamard",
-                                           "qwen3-hadamard"),
+                         ::testing::Values("hybrid/qwen35-f16", "hybrid/qwen35-i2_s",
+                                           "hybrid/qwen35-hadamard", "hybrid/qwen3-hadamard",
+                                           "experts/qwen3moe-f16", "experts/maple-f16",
+                                           "experts/maple-q2_0"),
                          [](const auto& test) {
                            std::string name = test.param;
+                           name.erase(0, name.find('/') + 1);
                            std::ranges::replace(name, '-', '_');
                            return name;
                          });
+
+// Packed are those experts that tokens went to, and no others: one token goes to three of eight.
+TEST(Experts, ArePackedWhenATokenGoesToThem) {
+  LoadOptions options;
+  options.compute = Compute{&best_table(), 2};
+  const auto model = Model::load(kGolden / "experts/maple-q2_0.gguf", options).value();
+  const auto packed = [&] {
+    std::vector<int32_t> counts;
+    for (const LayerWeights& layer : model->decoder().layers) {
+      for (const ExpertMatrix* matrix :
+           {layer.experts->gate, layer.experts->up, layer.experts->down}) {
+        counts.push_back(matrix->packed());
+      }
+    }
+    return counts;
+  };
+  EXPECT_EQ(packed(), std::vector<int32_t>(6, 0));
+  Session session = std::move(Session::create(model, {.context = 256})).value();
+  const TokenId token = 65;
+  session.append({&token, 1});
+  EXPECT_EQ(packed(), std::vector<int32_t>(6, 3));
+  session.append(read_golden("experts/maple-q2_0").tokens);
+  EXPECT_GT(packed()[0], 3);
+}
+
+TEST(Experts, BatchesAndThreadsChangeNoBit) {
+  const Golden golden = read_golden("experts/maple-q2_0");
+  const TensorFile file = std::move(TensorFile::open(kGolden / "experts/maple-q2_0.gguf")).value();
+  const auto logits = [&](int32_t batch, int threads) {
+    return testing::DecoderRunner(file, best_table(), threads).logits(golden.tokens, batch);
+  };
+  const std::vector<float> expected = logits(1, 1);
+  EXPECT_EQ(logits(32, 1), expected);
+  EXPECT_EQ(logits(7, 2), expected);
+}
 
 class Rewinding : public ::testing::Test {
  protected:
   void SetUp() override {
     LoadOptions options;
     options.compute = Compute{&best_table(), 1};
-    model_ = Model::load(kFolder / "qwen35-f16.gguf", options).value();
+    model_ = Model::load(kGolden / "hybrid/qwen35-f16.gguf", options).value();
     for (int32_t i = 0; i < 200; ++i) {
       text_.push_back(static_cast<TokenId>(random_() % 268));
     }
