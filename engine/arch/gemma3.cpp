@@ -31,7 +31,8 @@ Result<void> configure_gemma3(const TensorFile& file, ModelConfig& config,
                    keys.positive_or("attention.scale", config.attention_scale));
   ASSIGN_OR_RETURN(const float local_base, keys.positive_or("rope.freq_base_swa", 10000.0F));
   config.ropes[0].rotate_half = true;
-  Rope local{config.ropes[0].dims, true, 1.0F, {}};
+  Rope local = config.ropes[0];
+  local.magnitude = 1.0F;
   local.inverse_frequencies = rope_frequencies(local.dims, local_base);
   config.ropes.push_back(std::move(local));
   constexpr int32_t kPeriod = 6;  // five layers with a window, one without
