@@ -43,10 +43,10 @@ constexpr int32_t planes_of(Activations activations) {
 struct Rope {
   int32_t dims = 0;          // leading values of a head that are rotated
   bool rotate_half = false;  // pairs (i, i + dims / 2), the NeoX order; else (2i, 2i + 1)
-  bool gguf_rotate_half =
-      false;  // as GGUF files of the architecture order rows, which those of this file may not
   float magnitude = 1.0F;
   std::vector<float> inverse_frequencies = {};  // dims / 2
+  // As GGUF files of the architecture order rows, which those of this file may not.
+  bool gguf_rotate_half = false;
 };
 
 // What distinguishes one layer's attention from another's.
