@@ -4,6 +4,7 @@
 #include <cctype>
 #include <csignal>
 #include <cstdio>
+#include <optional>
 
 #include "engine/base/memory.h"
 #include "engine/base/parallel.h"
@@ -54,7 +55,10 @@ Result<void> convert(const Options& options) {
     ASSIGN_OR_RETURN(convert.embedding,
                      parse_type("--embedding-type", options.embedding, is_embedding_target));
   }
-  ASSIGN_OR_RETURN(const I2sLayout layout, parse_i2s_layout(options.i2s_layout));
+  ASSIGN_OR_RETURN(const std::optional<I2sLayout> layout, parse_i2s_layout(options.i2s_layout));
+  if (!layout) {  // finding it takes running the model
+    return Error{"--i2s-layout: expected 128, arm64 or 1x4, found auto."};
+  }
   std::error_code ignored;
   if (std::filesystem::is_directory(options.out, ignored)) {
     return Error{options.out + ": expected the name of a file to write, found a directory."};
@@ -62,7 +66,7 @@ Result<void> convert(const Options& options) {
   if (!options.force && std::filesystem::exists(options.out, ignored)) {
     return Error{options.out + ": this file exists. Give another name, or --force to replace it."};
   }
-  ASSIGN_OR_RETURN(const TensorFile in, TensorFile::open(options.in, {.i2s_layout = layout}));
+  ASSIGN_OR_RETURN(const TensorFile in, TensorFile::open(options.in, {.i2s_layout = *layout}));
   for (const std::string& notice : in.notices()) {
     std::fprintf(stderr, "note: %s\n", notice.c_str());
   }
