@@ -254,6 +254,15 @@ class GgufReader {
     return {};
   }
 
+  // Whether general.file_type tells a format from those that share its id and its sizes. PQ2_0's number is nobody else's.
+  bool is_named_by_file_type(const WeightFormat& format) const {
+    constexpr int64_t kPq2_0 = 141;
+    const auto& keys = parts_.front().metadata;
+    const auto found = keys.find("general.file_type");
+    const auto* file_type = found == keys.end() ? nullptr : std::get_if<int64_t>(&found->second);
+    return format.name == "PQ2_0" && file_type != nullptr && *file_type == kPq2_0;
+  }
+
   Result<const WeightFormat*> choose_format(uint32_t type,
                                             const std::vector<StoredTensor>& tensors) {
     const std::vector<const WeightFormat*> ours = formats_of_type(type, options_.i2s_layout);
@@ -272,7 +281,9 @@ class GgufReader {
     if (fitting.empty()) {
       return foreign_type_error(type, tensors, ours).in(out_.path().string());
     }
-    const std::vector<std::string> twins = foreign_twins(*fitting.front(), tensors);
+    const std::vector<std::string> twins = is_named_by_file_type(*fitting.front())
+                                               ? std::vector<std::string>()
+                                               : foreign_twins(*fitting.front(), tensors);
     if (fitting.size() + twins.size() > 1) {
       return several_fit(type, tensors, fitting, twins).in(out_.path().string());
     }

@@ -121,9 +121,9 @@ class Tune(Case):
 
         # What is stored is what is used, by all who compute, unless options say otherwise.
         self.store(kernels="portable", cached="base3", streamed="bitplanes", threads=1, batch_threads=1)
-        self.assertIn("portable kernels, base3, 1 threads (tuned)", self.setting())
-        self.assertIn("portable kernels, two_bit, 1 threads (tuned)", self.setting("--packing", "two_bit"))
-        self.assertIn("portable kernels, base3, 2 threads (tuned)", self.setting("-t", "2"))
+        self.assertIn("portable kernels, base3, int8 activations, 1 threads (tuned)", self.setting())
+        self.assertIn("portable kernels, two_bit, int8 activations, 1 threads (tuned)", self.setting("--packing", "two_bit"))
+        self.assertIn("portable kernels, base3, int8 activations, 2 threads (tuned)", self.setting("-t", "2"))
         text = self.tern("run", "-m", MODEL, "-n", "16", "--temp", "0", "Once").stdout
         self.assertEqual(text.decode(), text_of("-n", "16", "--temp", "0", "Once"))
         # What was measured with portable kernels says nothing about others.

@@ -356,6 +356,9 @@ TEST_F(MalformedGguf, SizesOfBothMeaningsOfId39FitNone) {
 TEST_F(MalformedGguf, AForeignFormatThatFitsAsWellIsNotOverlooked) {
   const std::string message = error_of(foreign(142, {256, 8}, size_t{8} * 68));
   EXPECT_HAS(message, "fit more than one: PQ2_0; IQ2_TN");
+  GgufWriter named = foreign(142, {256, 8}, size_t{8} * 68);
+  named.set_int("general.file_type", 141);  // PQ2_0's
+  EXPECT_EQ(error_of(named), "no error");
   GgufWriter writer = foreign(142, {256, 8}, size_t{8} * 68);
   writer.add_tensor("w3", 142, {512, 1}, ByteVector(4 * 34));  // IQ2_TN: 132
   writer.set_pad_last(false);
