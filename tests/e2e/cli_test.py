@@ -7,7 +7,10 @@ Usage: cli_test.py TERN MODEL [unittest arguments]
 import json
 import math
 import os
+import re
+import resource
 import signal
+import statistics
 import struct
 import subprocess
 import sys
@@ -353,6 +356,112 @@ class Logits(Case):
         variance = sum((loss - mean) ** 2 for loss in losses) / len(losses)
         self.assertAlmostEqual(float(printed[1]) / math.exp(mean), 1, places=4)
         self.assertAlmostEqual(float(printed[3]) / (math.exp(mean) * math.sqrt(variance / (len(losses) - 1))), 1, places=3)
+
+
+class Divergence(Case):
+    """`tern perplexity --save-logits` and `--kl`: a run with another KV cache against a run with halves."""
+
+    WINDOW, CHUNKS = 32, 2
+    TEXT = "Once upon a time there was a little girl who lived near the sea with her mother and her cat. " * 4
+
+    def setUp(self):
+        super().setUp()
+        self.text = self.file("text.txt", self.TEXT.encode())
+        self.saved = self.path("base.logits")
+
+    def file(self, name, content):
+        with open(self.path(name), "wb") as file:
+            file.write(content)
+        return self.path(name)
+
+    def arguments(self, *more, text=None):
+        return ("perplexity", "-m", MODEL, "-t", "1", "-f", text or self.text, *more)
+
+    def measure(self, *more):
+        done = tern(*self.arguments(*more))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return [float(number) for number in re.findall(r"(?<![\w])\d[\d.]*(?:e[-+]\d+)?", done.stdout.decode())]
+
+    def save(self, *more):
+        return self.measure("-c", str(self.WINDOW), "--chunks", str(self.CHUNKS), "--save-logits", self.saved, *more)
+
+    def log_probabilities(self, tokens, *more):
+        out = self.path("logits")
+        done = tern("logits", "-m", MODEL, "--tokens", ",".join(map(str, tokens)), "-t", "1", "-o", out, *more)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        with open(out, "rb") as file:
+            data = file.read()
+        vocab = len(data) // 4 // len(tokens)
+        for position in range(self.WINDOW // 2, self.WINDOW - 1):
+            row = struct.unpack_from(f"<{vocab}f", data, position * vocab * 4)
+            total = math.log(math.fsum(map(math.exp, row)))
+            yield [logit - total for logit in row]
+
+    def test_figures_are_those_of_the_logits(self):
+        ids = [int(i) for i in tern("tokenize", "-m", MODEL, "--ids", "-f", self.text).stdout.split()]
+        divergences, same, base_losses, differences = [], [], [], []
+        for chunk in range(self.CHUNKS):
+            tokens = ids[:1] + ids[chunk * self.WINDOW + 1:(chunk + 1) * self.WINDOW]
+            pairs = zip(self.log_probabilities(tokens), self.log_probabilities(tokens, "--kv-type", "q8_0"))
+            for position, (base, other) in enumerate(pairs, self.WINDOW // 2):
+                divergences.append(math.fsum(math.exp(p) * (p - q) for p, q in zip(base, other)))
+                same.append(base.index(max(base)) == other.index(max(other)))
+                base_losses.append(-base[tokens[position + 1]])
+                differences.append(base[tokens[position + 1]] - other[tokens[position + 1]])
+
+        def error(values):
+            return statistics.stdev(values) / math.sqrt(len(values))
+
+        cuts = statistics.quantiles(divergences, n=100, method="inclusive")
+        base, ratio = math.exp(statistics.mean(base_losses)), math.exp(statistics.mean(differences))
+        expected = [base, base * error(base_losses), ratio, ratio * error(differences),
+                    statistics.mean(divergences), error(divergences), cuts[49], 90, cuts[89], 99, cuts[98], max(divergences),
+                    100 * statistics.mean(same), 100 * error(same)]
+        self.assertGreater(min(divergences), 0)
+        self.save()
+        found = self.measure("--kv-type", "q8_0", "--kl", self.saved)[5:]
+        self.assertEqual(len(found), len(expected))
+        for a, b, digits in zip(found, expected, [4] * 2 + [6] * 2 + [None] * 8 + [4] * 2):
+            self.assertLess(abs(a - b), 1e-5 * b if digits is None else 0.51 * 10 ** -digits, (found, expected))
+
+    def test_a_model_does_not_differ_from_itself(self):
+        saved = self.save()
+        for more in (("--kl", self.saved), ("--kl-divergence-base", self.saved, "--kl-divergence"), ("--kl-divergence", "--kl-divergence-base", self.saved)):
+            found = self.measure(*more)
+            self.assertEqual(found[:5], saved)
+            self.assertEqual(found[5:], found[:2] + [1, 0, 0, 0, 0, 90, 0, 99, 0, 0, 100, 0])
+        self.assertEqual(self.measure("--kl", self.saved, "--chunks", "1")[3], self.WINDOW // 2 - 1)
+
+    def test_bad_input(self):
+        self.save()
+        with open(self.saved, "rb") as file:
+            data = file.read()
+
+        def refused(expect, *more, **options):
+            self.refused(*self.arguments(*more, **options), expect=expect)
+
+        for content, expect in ((b"", "another file"), (b"GGUF" + data[4:], "another file"), (data[:-1], "cut off"), (data + data[-4:], "cut off"),
+                                (data[:50], "another file"), (data[:8] + b"\2" + data[9:], "version 2"), (data[:12] + bytes(4) + data[16:], "damaged"),
+                                (data[:12] + b"\xff" * 3 + data[15:], "cut off"), (data[:-4] + b"\0\0\xc0\x7f", "finite"),
+                                (data[:40] + b"?" + data[41:], "for others")):
+            refused(["bad.logits" if expect != "finite" else "prediction 30", expect], "--kl", self.file("bad.logits", content))
+        refused("none", "--kl", self.path("none"))
+        refused("FILE", "--kl")
+        refused("found both", "--kl", self.saved, "--save-logits", self.path("more.logits"))
+        refused(["windows of 16", "found 32"], "--kl", self.saved, "-c", "16")
+        refused("--chunks 3, found 2", "--kl", self.saved, "--chunks", "3")
+        refused("for others", "--kl", self.saved, text=self.file("other.txt", self.TEXT.replace("girl", "boy").encode()))
+        refused("cannot write", "-c", "32", "--save-logits", self.path("none/base.logits"))
+        small = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../golden/models/llama-f32.gguf")
+        self.refused("perplexity", "-m", small, "-f", self.text, "--kl", self.saved, expect="vocabulary")
+
+        def limit():
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+        # A full disk leaves nothing behind.
+        self.refused(*self.arguments("-c", "32", "--save-logits", self.path("full.logits")), expect="cannot write", preexec_fn=limit)
+        self.assertEqual([name for name in os.listdir(self.folder.name) if "full" in name or "more" in name], [])
 
 
 class Chat(Case):
