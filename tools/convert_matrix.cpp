@@ -46,7 +46,7 @@ bool is_ternary_throughout(const Tensor& tensor, const WeightFormat& format, int
     std::vector<int8_t> trits(static_cast<size_t>(cols));
     std::vector<float> scales(static_cast<size_t>(groups));
     for (int64_t row = begin; row < end && ternary; ++row) {
-      if (!format.unpack(tensor.data, tensor.rows(), cols, row, 1, trits.data(), scales.data())) {
+      if (!unpack_rows(tensor, format, row, 1, trits.data(), scales.data())) {
         ternary = false;
       }
     }
@@ -121,8 +121,8 @@ bool MatrixConversion::read_grid(int64_t begin, int64_t count, Grid& grid, Findi
     float* scales = grid.scales.data() + i * groups;
     float tensor_scale = source_.mean;
     const bool one = format.cols_per_scale == 0;
-    if (!format.unpack(source_.tensor->data, rows_, cols_, source_.row(begin + i), at_once,
-                       grid.trits.data() + i * cols_, one ? &tensor_scale : scales)) {
+    if (!unpack_rows(*source_.tensor, format, source_.row(begin + i), at_once,
+                     grid.trits.data() + i * cols_, one ? &tensor_scale : scales)) {
       found.bad_code = true;
       return false;
     }

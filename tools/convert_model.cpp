@@ -163,12 +163,7 @@ class Stream {
     const Result<void> done = planned.copied ? copy(planned) : convert(planned);
     // Read once and not again: gigabytes of pages would stand for memory that is not needed.
     const MappedFile& file = in_.files()[static_cast<size_t>(planned.tensor->file)];
-    const std::span<const std::byte> data = planned.tensor->data;
-    // Small tensors of folders may lie in memory of the reader's own.
-    if (data.data() >= file.bytes().data() &&
-        data.data() < file.bytes().data() + file.bytes().size()) {
-      file.drop(data);
-    }
+    file.drop(planned.tensor->data);
     return done;
   }
   ConvertReport report() && { return std::move(report_); }

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <string>
 #include <utility>
 
@@ -89,6 +90,10 @@ MappedFile::~MappedFile() {
 }
 
 void MappedFile::drop(std::span<const std::byte> range) const noexcept {
+  if (std::less<>()(range.data(), bytes().data()) ||
+      !std::less<>()(range.data(), bytes().data() + bytes().size())) {
+    return;
+  }
   const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
   // Only whole pages inside the range: its edges may share a page with a neighbour that is still needed.
   const uintptr_t begin = (reinterpret_cast<uintptr_t>(range.data()) + page - 1) / page * page;

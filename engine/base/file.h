@@ -25,7 +25,7 @@ class MappedFile {
   std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
   const std::filesystem::path& path() const noexcept { return path_; }
 
-  // Tells the system that this range will not be read again soon: its pages can go. `range` must lie within bytes().
+  // Tells the system that this range will not be read again soon: its pages can go. A range outside bytes() is none of its own, and stays.
   void drop(std::span<const std::byte> range) const noexcept;
 
  private:

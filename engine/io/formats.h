@@ -23,4 +23,7 @@ extern const WeightFormat kPackedRows, kF32Absmean, kF16Absmean, kBf16Absmean;
 const WeightFormat* find_ternary_floats(std::string_view dtype, std::span<const std::byte> data,
                                         int64_t rows, int64_t cols);
 
+// format_mlx.cpp: two bits a weight, scales of this dtype ("F16") for groups of 32, 64 or 128 columns. Null: no such format.
+const WeightFormat* find_mlx(std::string_view scale_dtype, int64_t group_size);
+
 }  // namespace tern::formats

@@ -224,6 +224,11 @@ Result<float> number_of(const Entry& entry) {
   return values[0];
 }
 
+// Codes, scales or biases of a matrix that MLX quantised.
+bool is_mlx_part(std::string_view part, const Entry& entry) {
+  return part == ".scales" || part == ".biases" || (part == ".weight" && entry.dtype == "U32");
+}
+
 // The files that hold the tensors: one, or those that an index lists.
 Result<std::vector<std::string>> shard_names(const std::filesystem::path& folder) {
   std::error_code ignored;
@@ -284,8 +289,52 @@ void HuggingFaceReader::add_floats(const std::string& name, std::vector<float> v
               0});
 }
 
+void HuggingFaceReader::add_halves(Tensor tensor, std::vector<uint16_t> values) {
+  tensor.data = std::as_bytes(std::span(out_.halves_.emplace_back(std::move(values))));
+  add_tensor(std::move(tensor));
+}
+
+// The matrices of MLX, whose parts have been gathered from all files, by module.
+Result<void> HuggingFaceReader::add_mlx(const std::map<std::string, mlx::Matrix>& matrices,
+                                        const mlx::Quantization& quantization, bool tied,
+                                        bool gemma) {
+  for (const auto& [module, matrix] : matrices) {
+    const std::string where = folder_.string() + ": tensor " + printable(module + ".weight");
+    const std::string full = full_name(module + ".weight");
+    const std::string stem = gguf_stem(std::string_view(full).substr(0, full.rfind('.')), gemma);
+    if (tied && stem == "output") {
+      continue;  // a copy of the embedding
+    }
+    const mlx::Quantization::Scheme* scheme = quantization.of(module);
+    if (scheme == nullptr) {
+      return Error{where + ": expected floats, as quantization in config.json says, found codes; " +
+                   "the files do not belong together."};
+    }
+    const bool linear = stem != "token_embd" && stem != "output";
+    auto read = mlx::read(matrix, *scheme, linear);
+    if (!read) {
+      return read.error().in(where);
+    }
+    read->tensor.name = stem + ".weight";
+    if (out_.index_.contains(read->tensor.name)) {
+      return Error{where + " occurs twice: the files do not belong together."};
+    }
+    if (read->own.empty()) {
+      add_tensor(std::move(read->tensor));
+    } else {
+      add_halves(std::move(read->tensor), std::move(read->own));
+    }
+  }
+  return {};
+}
+
 Result<void> HuggingFaceReader::read_tensors() {
-  ASSIGN_OR_RETURN(Quantization quantization, read_quantization(config_));
+  ASSIGN_OR_RETURN(const std::optional<mlx::Quantization> of_mlx, mlx::Quantization::read(config_));
+  std::map<std::string, mlx::Matrix> matrices;
+  Quantization quantization;
+  if (!of_mlx) {
+    ASSIGN_OR_RETURN(quantization, read_quantization(config_));
+  }
   ASSIGN_OR_RETURN(const std::vector<std::string> names, shard_names(folder_));
   const auto tied = config_.find("tie_word_embeddings");
   const bool is_tied = tied != config_.end() && tied->is_boolean() && tied->get<bool>();
@@ -316,6 +365,20 @@ Result<void> HuggingFaceReader::read_tensors() {
                    {quantization.kind == Quantization::Kind::kDivide ? 1.0F / *scale : *scale});
         continue;
       }
+      if (of_mlx && is_mlx_part(part, entry)) {
+        mlx::Matrix& matrix = matrices[entry.name.substr(0, dot)];
+        std::optional<Entry>& place = part == ".weight"   ? matrix.weight
+                                      : part == ".scales" ? matrix.scales
+                                                          : matrix.biases;
+        if (place) {
+          return Error{where + " occurs twice: the files do not belong together."};
+        }
+        place = entry;
+        if (part == ".weight") {
+          matrix.file = static_cast<int>(out_.files_.size());
+        }
+        continue;
+      }
       if (is_tied && stem == "output") {
         continue;  // a copy of the embedding
       }
@@ -342,7 +405,7 @@ Result<void> HuggingFaceReader::read_tensors() {
     }
     out_.files_.push_back(std::move(file));
   }
-  return {};
+  return of_mlx ? add_mlx(matrices, *of_mlx, is_tied, gemma) : Result<void>();
 }
 
 // The pooling that an embedding model's folder asks for, as sentence-transformers writes it, numbered as in GGUF files.

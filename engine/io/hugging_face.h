@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/base/result.h"
+#include "engine/io/mlx.h"
 #include "engine/io/tensor_file.h"
 
 namespace tern {
@@ -27,12 +28,16 @@ class HuggingFaceReader {
   void add_tensor(Tensor tensor);
   // A vector of floats that no file holds.
   void add_floats(const std::string& name, std::vector<float> values);
+  // A tensor whose data are F16 numbers that no file holds.
+  void add_halves(Tensor tensor, std::vector<uint16_t> values);
   void add_notice(std::string text) { out_.notices_.push_back(std::move(text)); }
 
  private:
   explicit HuggingFaceReader(std::filesystem::path folder) : folder_(std::move(folder)) {}
   Result<void> read();
   Result<void> read_tensors();
+  Result<void> add_mlx(const std::map<std::string, mlx::Matrix>& matrices,
+                       const mlx::Quantization& quantization, bool tied, bool gemma);
   Result<void> read_pooling();
 
   std::filesystem::path folder_;

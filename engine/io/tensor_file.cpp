@@ -68,6 +68,18 @@ int64_t Tensor::count() const {
   return product;
 }
 
+bool unpack_rows(const Tensor& tensor, const WeightFormat& format, int64_t first_row,
+                 int64_t row_count, int8_t* trits, float* scales) {
+  const int64_t cols = tensor.cols();
+  if (format.scale_at != nullptr) {
+    const int64_t groups = cols / format.scale_width(cols);
+    for (int64_t i = 0; i < row_count * groups; ++i) {
+      scales[i] = format.scale_at(tensor.scales.data(), first_row * groups + i);
+    }
+  }
+  return format.unpack(tensor.data, tensor.rows(), cols, first_row, row_count, trits, scales);
+}
+
 std::string printable(std::string_view text, size_t limit) {
   std::string out;
   while (!text.empty()) {

@@ -31,12 +31,17 @@ struct Tensor {
   const WeightFormat* format = nullptr;
   std::vector<int64_t> shape;  // 1 to 4 dimensions, fastest first (GGUF order): shape[0] = columns
   std::span<const std::byte> data;
-  int file = 0;  // index into TensorFile::files()
+  int file = 0;                            // index into TensorFile::files()
+  std::span<const std::byte> scales = {};  // of formats with scale_at
 
   int64_t cols() const { return shape[0]; }
   int64_t count() const;  // product of shape
   int64_t rows() const { return count() / cols(); }
 };
+
+// What format.unpack writes for a ternary tensor, wherever its scales lie.
+bool unpack_rows(const Tensor& tensor, const WeightFormat& format, int64_t first_row,
+                 int64_t row_count, int8_t* trits, float* scales);
 
 // Text from a file for people's eyes: control characters and broken UTF-8 escaped, cut at `limit` bytes.
 std::string printable(std::string_view text, size_t limit = 80);
@@ -87,6 +92,7 @@ class TensorFile {
   // What metadata and tensors point to where no file holds it.
   std::deque<std::string> texts_;
   std::deque<std::vector<float>> numbers_;
+  std::deque<std::vector<uint16_t>> halves_;
 };
 
 }  // namespace tern

@@ -42,6 +42,10 @@ struct WeightFormat {
   // least 1e-5) in *scales, and leaves the scale there.
   double (*sum_of_magnitudes)(std::span<const std::byte> rows) = nullptr;
 
+  // Set where the scales lie apart from the codes (Tensor::scales), row by row: reads one. unpack() then leaves scales alone; callers
+  // use unpack_rows (tensor_file.h), which fills them in.
+  float (*scale_at)(const std::byte* scales, int64_t index) = nullptr;
+
   // Writes `weights`, whole blocks in the order of the file, as weights.size() / block_weights * block_bytes bytes; a tensor may
   // come in several pieces. Ternary formats round to the nearest of -1, 0, 1 times a scale: the largest magnitude of the block,
   // or `tensor_scale` where one scale serves the whole tensor (other formats ignore it).

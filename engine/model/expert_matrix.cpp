@@ -84,9 +84,9 @@ void ExpertMatrix::pack(int32_t index) const {
         int8_t* trits = packer_->trits.data() + static_cast<size_t>(thread) * packer_->trits_each;
         for (int64_t row = begin; row < end; row += layout.tile_rows) {
           const auto count = static_cast<int32_t>(std::min<int64_t>(layout.tile_rows, end - row));
-          const bool valid = tensor_->format->unpack(tensor_->data, tensor_->rows(), cols_,
-                                                     int64_t{index} * rows_ + row, count, trits,
-                                                     scales + static_cast<size_t>(row) * groups());
+          const bool valid =
+              unpack_rows(*tensor_, *tensor_->format, int64_t{index} * rows_ + row, count, trits,
+                          scales + static_cast<size_t>(row) * groups());
           if (!valid) {
             // The files were checked for everything but this, which takes reading all of them: codes for no weight are 0.
             std::replace_if(

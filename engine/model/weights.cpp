@@ -128,7 +128,7 @@ void Embedding::row(const KernelTable& kernels, int32_t token, float* out, int8_
   // The scales of one row are decoded into the end of `out`, before the values overwrite them from the front: value i reads
   // scale i / per_scale, which lies at or after position i as long as groups hold at least one value.
   float* scales = out + (cols - cols / per_scale);
-  ternary_->format->unpack(ternary_->data, ternary_->rows(), cols, token, 1, trits, scales);
+  unpack_rows(*ternary_, *ternary_->format, token, 1, trits, scales);
   for (int64_t group_index = 0; group_index < cols / per_scale; ++group_index) {
     const float scale = scales[group_index];
     for (int64_t i = group_index * per_scale; i < (group_index + 1) * per_scale; ++i) {
@@ -346,7 +346,7 @@ Result<Linear> Weights::pack(const Tensor& tensor, float scale) {
           float* row_scales = format.cols_per_scale == 0
                                   ? &tensor_scale
                                   : &scales[static_cast<size_t>(row) * groups];
-          if (!format.unpack(tensor.data, rows, cols, row, count, trits.data(), row_scales)) {
+          if (!unpack_rows(tensor, format, row, count, trits.data(), row_scales)) {
             valid = false;
             break;
           }

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+#include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -94,6 +96,200 @@ INSTANTIATE_TEST_SUITE_P(All, HuggingFaceModel, ::testing::ValuesIn(folder_names
                                name, [](char c) { return !std::isalnum(c); }, '_');
                            return name;
                          });
+
+std::vector<float> read_floats(const fs::path& path, size_t count) {
+  std::vector<float> values(count);
+  std::ifstream in(path, std::ios::binary);
+  EXPECT_TRUE(in.read(reinterpret_cast<char*>(values.data()),
+                      static_cast<std::streamsize>(count * sizeof(float))))
+      << path;
+  return values;
+}
+
+const fs::path kMlxFolder = kGolden / "mlx/llama";
+
+TEST(MlxFolder, ComputesTheLogitsOfTransformers) {
+  const TensorFile file = TensorFile::open(kMlxFolder).value();
+  const auto tokens = manifest()["tokens"].get<std::vector<int32_t>>();
+  const std::vector<float> logits =
+      testing::DecoderRunner(file, best_table(), 1, Activations::kInt16).logits(tokens, 16);
+  const std::vector<float> truth =
+      read_floats(kGolden / "models/llama-tq2_0-groups.float.f32", logits.size());
+  // The head's steps of 1/255 of a group's range are what differs most.
+  EXPECT_LT(
+      testing::overall(testing::differences(logits, truth, manifest()["vocabulary"].get<size_t>())),
+      0.02);
+}
+
+// Scales of 64 columns in two types and, by the entries for single modules, of 32 and 128; a module left as floats.
+TEST(MlxFolder, TernaryWeightsAreThoseOfTheGgufFile) {
+  const TensorFile mlx = TensorFile::open(kMlxFolder).value();
+  const TensorFile hf = TensorFile::open(kGolden / "hf/llama-tq2_0-groups").value();
+  int compared = 0;
+  for (const Tensor& tensor : mlx.tensors()) {
+    if (!tensor.format->ternary) {
+      continue;
+    }
+    const Tensor& same = *hf.find(tensor.name);
+    ASSERT_EQ(tensor.shape, same.shape) << tensor.name;
+    EXPECT_FALSE(tensor.format->bitnet);
+    const auto values = [](const Tensor& of) {
+      const int64_t width = of.format->scale_width(of.cols());
+      std::vector<int8_t> trits(static_cast<size_t>(of.count()));
+      std::vector<float> scales(static_cast<size_t>(of.count() / width));
+      EXPECT_TRUE(unpack_rows(of, *of.format, 0, of.rows(), trits.data(), scales.data()));
+      std::vector<float> all;
+      for (size_t i = 0; i < trits.size(); ++i) {
+        all.push_back(static_cast<float>(trits[i]) * scales[i / static_cast<size_t>(width)]);
+      }
+      return all;
+    };
+    EXPECT_EQ(values(tensor), values(same)) << tensor.name;
+    ++compared;
+  }
+  EXPECT_EQ(compared, 7);
+}
+
+TEST(MlxFolder, EightBitsAreWhatMlxMakesOfThem) {
+  const TensorFile file = TensorFile::open(kMlxFolder).value();
+  const Tensor& head = *file.find("output.weight");
+  ASSERT_EQ(head.format->name, "F16");
+  const std::vector<float> truth =
+      read_floats(kGolden / "mlx/head.f32", size_t{4} * static_cast<size_t>(head.cols()));
+  std::vector<float> row(static_cast<size_t>(head.cols()));
+  for (int32_t i = 0; i < 4; ++i) {
+    best_table().dense_row(*dense_matrix(head), i, row.data());
+    for (size_t col = 0; col < row.size(); ++col) {
+      const float exact = truth[static_cast<size_t>(i) * row.size() + col];
+      // Half of the last of the 11 bits of F16, or of its smallest step.
+      EXPECT_NEAR(row[col], exact, std::fabs(exact) * 0x1p-11F + 0x1p-25F);
+    }
+  }
+}
+
+// A folder with one matrix of 64 columns and 2 rows, whose numbers the test chooses.
+class OneMlxMatrix : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    fs::copy(kMlxFolder, folder_ / "model");
+    config_ = Json::parse(std::ifstream(folder_ / "model/config.json"));
+    config_["quantization"] = {{"group_size", 64}, {"bits", 2}};
+  }
+  // Codes of a row as its four words; scales and biases as half or bfloat bits.
+  Result<TensorFile> open() const {
+    std::ofstream(folder_ / "model/config.json") << config_;
+    const size_t bytes = codes_.size() * sizeof(uint32_t);
+    const auto entry = [](const std::string& dtype, const Json& shape, size_t begin, size_t end) {
+      return Json{{"dtype", dtype}, {"shape", shape}, {"data_offsets", {begin, end}}};
+    };
+    Json header = {{module_ + ".weight", entry("U32", {2, codes_.size() / 2}, 0, bytes)},
+                   {module_ + ".scales", entry(dtype_, scales_shape_, bytes, bytes + 4)}};
+    header[module_ + biases_] = entry(dtype_, {2, 1}, bytes + 4, bytes + 8);
+    const std::string text = header.dump();
+    const uint64_t length = text.size();
+    std::ofstream out(folder_ / "model/model.safetensors", std::ios::binary);
+    out.write(reinterpret_cast<const char*>(&length), sizeof length);
+    out << text;
+    out.write(reinterpret_cast<const char*>(codes_.data()), static_cast<std::streamsize>(bytes));
+    out.write(reinterpret_cast<const char*>(numbers_.data()), sizeof numbers_);
+    out.close();
+    return TensorFile::open(folder_ / "model");
+  }
+  std::string error() const {
+    const auto file = open();
+    return file ? "" : file.error().message;
+  }
+
+  testing::TempFolder folder_;
+  Json config_;
+  std::string module_ = "model.layers.0.mlp.up_proj";
+  std::string dtype_ = "BF16";
+  std::string biases_ = ".biases";
+  Json scales_shape_ = {2, 1};
+  // Row 0: codes 0, 1, 2, 1 over and over; row 1: 2.
+  std::vector<uint32_t> codes_ = {0x64646464, 0x64646464, 0x64646464, 0x64646464,
+                                  0xAAAAAAAA, 0xAAAAAAAA, 0xAAAAAAAA, 0xAAAAAAAA};
+  std::array<uint16_t, 4> numbers_ = {0x3F00, 0x4040, 0xBF00, 0xC040};  // 0.5, 3, -0.5, -3
+};
+
+TEST_F(OneMlxMatrix, BfloatScalesAndTheOtherNameOfTheKey) {
+  config_["quantization_config"] = config_["quantization"];
+  config_.erase("quantization");
+  const auto file = open();
+  ASSERT_TRUE(file.has_value()) << file.error().message;
+  const Tensor& tensor = *file->find("blk.0.ffn_up.weight");
+  std::array<int8_t, 128> trits{};
+  std::array<float, 2> scales{};
+  ASSERT_TRUE(unpack_rows(tensor, *tensor.format, 0, 2, trits.data(), scales.data()));
+  EXPECT_EQ(scales, (std::array<float, 2>{0.5F, 3.0F}));
+  for (size_t i = 0; i < 64; ++i) {
+    EXPECT_EQ(trits[i], static_cast<int>(i % 4 == 0 ? -1 : i % 2 == 0));
+    EXPECT_EQ(trits[64 + i], 1);
+  }
+}
+
+TEST_F(OneMlxMatrix, ACodeOfThreeStandsForNoWeight) {
+  codes_[5] |= 1U << 4U;
+  const auto file = open();
+  ASSERT_TRUE(file.has_value()) << file.error().message;
+  Weights weights(*file, best_table(), 1);
+  const auto linear = weights.linear("blk.0.ffn_up.weight", 2, 64);
+  ASSERT_FALSE(linear.has_value());
+  EXPECT_NE(linear.error().message.find("found one that stands for no weight"), std::string::npos)
+      << linear.error().message;
+}
+
+TEST_F(OneMlxMatrix, FourBitsBecomeFloatsInAnyModule) {
+  config_["quantization"][module_] = {{"group_size", 64}, {"bits", 4}};
+  codes_.assign(16, 0xFEDCBA98);
+  const auto file = open();
+  ASSERT_TRUE(file.has_value()) << file.error().message;
+  std::array<float, 64> row{};
+  best_table().dense_row(*dense_matrix(*file->find("blk.0.ffn_up.weight")), 1, row.data());
+  for (size_t i = 0; i < row.size(); ++i) {
+    EXPECT_EQ(row[i], 3.0F * static_cast<float>(8 + i % 8) - 3.0F);
+  }
+}
+
+TEST_F(OneMlxMatrix, TwoBitsOffTheTernaryGridAreFloatsOnlyOutsideTheLayers) {
+  numbers_[3] = 0xC0C0;  // -6
+  EXPECT_NE(error().find("up_proj.weight: row 1, group 0: expected a bias of -scale -3"),
+            std::string::npos)
+      << error();
+  module_ = "model.embed_tokens";
+  const auto file = open();
+  ASSERT_TRUE(file.has_value()) << file.error().message;
+  std::array<float, 64> row{};
+  best_table().dense_row(*dense_matrix(*file->find("token_embd.weight")), 1, row.data());
+  EXPECT_EQ(row[63], 0.0F);  // 2 * 3 - 6
+}
+
+TEST_F(OneMlxMatrix, WhatDoesNotFitIsRefused) {
+  const auto refused = [&](const char* words) {
+    EXPECT_NE(error().find(words), std::string::npos) << error();
+  };
+  scales_shape_ = {1, 2};
+  refused("scales: expected 2 x 1 BF16");
+  scales_shape_ = {2, 1};
+  dtype_ = "I16";
+  refused("scales: expected F32, F16 or BF16, found I16");
+  dtype_ = "F16";
+  biases_ = ".bias";
+  refused("expected biases beside the codes, found none");
+  biases_ = ".biases";
+  config_["quantization"]["group_size"] = 128;
+  refused("expected columns in groups of 128, found 64");
+  config_["quantization"]["group_size"] = 48;
+  refused("key group_size: expected one of 32, 64, 128, found 48");
+  config_["quantization"] = {{"group_size", 64}, {"bits", 3}};
+  refused("key bits: expected one of 2, 4, 8, found 3");
+  config_["quantization"]["bits"] = "2";
+  refused("key bits: expected one of 2, 4, 8, found \"2\"");
+  config_["quantization"] = {{"group_size", 32}, {"bits", 4}, {"mode", "mxfp4"}};
+  refused("key mode: expected affine, found \"mxfp4\"");
+  config_["quantization"] = {{"group_size", 64}, {"bits", 2}, {module_, false}};
+  refused("expected floats, as quantization in config.json says, found codes");
+}
 
 // A copy of a small folder, to be damaged.
 class DamagedFolder : public ::testing::Test {

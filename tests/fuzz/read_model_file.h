@@ -30,8 +30,7 @@ inline void read_tensor(const Tensor& tensor) {
     const auto unpacked = static_cast<size_t>(count) * cols;
     std::vector<int8_t> trits(unpacked, 99);
     std::vector<float> scales(unpacked / static_cast<size_t>(format.scale_width(tensor.cols())));
-    const bool good =
-        format.unpack(tensor.data, rows, tensor.cols(), first, count, trits.data(), scales.data());
+    const bool good = unpack_rows(tensor, format, first, count, trits.data(), scales.data());
     if (good && !std::ranges::all_of(trits, [](int8_t trit) { return trit >= -1 && trit <= 1; })) {
       std::abort();  // a trit that is none, or a place never written
     }
