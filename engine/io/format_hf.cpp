@@ -4,6 +4,8 @@
 //              p + R/2, p + 3R/4 of column c, the first in the low bits; codes 0, 1, 2. The scale is a tensor of its own.
 //   absmean    float weights that the model rounds each time it runs: w = t * s, s = max(mean |W|, 1e-5),
 //              t = clamp(half_even(W * (1 / s)), -1, 1). Source: transformers, integrations/bitnet.py, WeightQuant.
+//   signs      OneCompression: bits of the whole matrix row by row, the first in the highest bit; 1 is +1, 0 is -1. Rows begin
+//              within bytes. The scales are tensors of their own.
 //   ternary/N  float weights that take only the values -a, 0 and a in each N columns of a row.
 
 #include <algorithm>
@@ -34,6 +36,18 @@ bool unpack_packed(std::span<const std::byte> data, int64_t rows, int64_t cols, 
   }
   *scales = 1.0F;
   return good;
+}
+
+bool unpack_signs(std::span<const std::byte> data, int64_t /*rows*/, int64_t cols,
+                  int64_t first_row, int64_t row_count, int8_t* trits, float* scales) {
+  const auto* bytes = reinterpret_cast<const uint8_t*>(data.data());
+  const int64_t first = first_row * cols;
+  for (int64_t i = 0; i < row_count * cols; ++i) {
+    const int64_t bit = first + i;
+    trits[i] = static_cast<int8_t>(2 * (bytes[bit / 8] >> (7 - bit % 8) & 1) - 1);
+  }
+  *scales = 1.0F;
+  return true;
 }
 
 struct F32Number {
@@ -167,6 +181,15 @@ const WeightFormat kPackedRows = {.name = "U8/packed",
 const WeightFormat kF32Absmean = absmean<F32Number>("F32/absmean");
 const WeightFormat kF16Absmean = absmean<F16Number>("F16/absmean");
 const WeightFormat kBf16Absmean = absmean<Bf16Number>("BF16/absmean");
+const WeightFormat kSigns = {.name = "U8/signs",
+                             .ggml_type = kNoGgmlType,
+                             .block_weights = 8,
+                             .block_bytes = 1,
+                             .extra_bytes = 0,
+                             .rows_are_blocks = false,
+                             .ternary = true,
+                             .has_zeros = false,
+                             .unpack = unpack_signs};
 
 const WeightFormat* find_ternary_floats(std::string_view dtype, std::span<const std::byte> data,
                                         int64_t rows, int64_t cols) {

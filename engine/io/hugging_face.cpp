@@ -1,12 +1,10 @@
 #include "engine/io/hugging_face.h"
 
 #include <algorithm>
-#include <bit>
-#include <cstring>
 
-#include "engine/base/half.h"
 #include "engine/io/formats.h"
 #include "engine/io/json_text.h"
+#include "engine/io/onecomp.h"
 #include "engine/io/safetensors.h"
 
 namespace tern {
@@ -98,9 +96,10 @@ namespace {
 // What quantization_config says of the linear layers.
 struct Quantization {
   enum class Kind : uint8_t {
-    kNone,     // floats, ternary only if their values are
-    kDivide,   // BitLinear: packed, y divided by weight_scale
-    kMultiply  // AutoBitLinear: packed, y multiplied by weight_scale; or floats rounded by absmean
+    kNone,      // floats, ternary only if their values are
+    kDivide,    // BitLinear: packed, y divided by weight_scale
+    kMultiply,  // AutoBitLinear: packed, y multiplied by weight_scale; or floats rounded by absmean
+    kFactored   // OneCompression: sign matrices and scales
   };
   Kind kind = Kind::kNone;
   bool absmean = false;  // float weights are rounded each time the model runs
@@ -130,9 +129,22 @@ Result<Quantization> read_quantization(const Json& config) {
     return out;
   }
   const std::string method = text_at(*found, "quant_method");
+  if (is_onecomp_method(method)) {
+    for (const Json* object : {&config, &*found}) {
+      if (const auto rotated = object->find("rotated");
+          rotated != object->end() && *rotated != false && !rotated->is_null()) {
+        return Error{
+            "config.json: key rotated: expected false, found " + printable(rotated->dump()) +
+            "; Tern does not rotate the inputs of factored matrices. Compress without rotation."};
+      }
+    }
+    out.kind = Quantization::Kind::kFactored;
+    return out;
+  }
   if (method != "bitnet") {
-    return Error{"config.json: key quant_method: expected bitnet, found " + printable(method) +
-                 "."};
+    return Error{
+        "config.json: key quant_method: expected bitnet, dbf, mixed_dbf, mdbf or onebit, found " +
+        printable(method) + "."};
   }
   const std::string linear = text_at(*found, "linear_class", "bitlinear");
   if (linear != "bitlinear" && linear != "autobitlinear") {
@@ -178,7 +190,9 @@ Result<Tensor> tensor_of(const Entry& entry, const Quantization& quantization) {
     return Error{"expected 1 to 4 dimensions of at least 1, found another shape."};
   }
   const bool linear = tensor.shape.size() == 2 && quantization.covers(full_name(entry.name));
-  if (entry.dtype == "U8" && linear && quantization.kind != Quantization::Kind::kNone) {
+  const bool packed = quantization.kind == Quantization::Kind::kDivide ||
+                      quantization.kind == Quantization::Kind::kMultiply;
+  if (entry.dtype == "U8" && linear && packed) {
     tensor.shape[1] *= 4;
     tensor.format = &formats::kPackedRows;
     return tensor;
@@ -196,31 +210,12 @@ Result<Tensor> tensor_of(const Entry& entry, const Quantization& quantization) {
   return tensor;
 }
 
-// The numbers of a small tensor.
-Result<std::vector<float>> numbers_of(const Entry& entry) {
-  std::vector<float> values(static_cast<size_t>(entry.count));
-  if (entry.dtype == "F32") {
-    std::memcpy(values.data(), entry.data.data(), values.size() * sizeof(float));
-    return values;
-  }
-  if (entry.dtype != "F16" && entry.dtype != "BF16") {
-    return Error{"expected F32, F16 or BF16, found " + entry.dtype + "."};
-  }
-  for (size_t i = 0; i < values.size(); ++i) {
-    uint16_t half = 0;
-    std::memcpy(&half, entry.data.data() + i * sizeof half, sizeof half);
-    const uint32_t bits = uint32_t{half} << 16U;
-    values[i] = entry.dtype == "F16" ? half_to_float(half) : std::bit_cast<float>(bits);
-  }
-  return values;
-}
-
 // The one number of a scale tensor.
 Result<float> number_of(const Entry& entry) {
   if (entry.count != 1) {
     return Error{"expected one number, found " + std::to_string(entry.count) + "."};
   }
-  ASSIGN_OR_RETURN(const std::vector<float> values, numbers_of(entry));
+  ASSIGN_OR_RETURN(const std::vector<float> values, safetensors::numbers(entry));
   return values[0];
 }
 
@@ -281,12 +276,14 @@ void HuggingFaceReader::add_tensor(Tensor tensor) {
 }
 
 void HuggingFaceReader::add_floats(const std::string& name, std::vector<float> values) {
+  const auto size = static_cast<int64_t>(values.size());
+  add_floats(name, std::move(values), {size});
+}
+
+void HuggingFaceReader::add_floats(const std::string& name, std::vector<float> values,
+                                   std::vector<int64_t> shape) {
   const std::vector<float>& kept = out_.numbers_.emplace_back(std::move(values));
-  add_tensor({name,
-              &formats::kF32,
-              {static_cast<int64_t>(kept.size())},
-              std::as_bytes(std::span(kept)),
-              0});
+  add_tensor({name, &formats::kF32, std::move(shape), std::as_bytes(std::span(kept)), 0});
 }
 
 void HuggingFaceReader::add_halves(Tensor tensor, std::vector<uint16_t> values) {
@@ -341,6 +338,7 @@ Result<void> HuggingFaceReader::read_tensors() {
   ASSIGN_OR_RETURN(const std::optional<std::string_view> architecture,
                    out_.get_string("general.architecture"));
   const bool gemma = architecture == "gemma3";
+  OnecompLayers factored;
   for (const std::string& name : names) {
     ASSIGN_OR_RETURN(MappedFile file, MappedFile::open(folder_ / name));
     auto entries = safetensors::read(file.bytes());
@@ -353,6 +351,10 @@ Result<void> HuggingFaceReader::read_tensors() {
     for (const Entry& entry : *entries) {
       const size_t dot = entry.name.rfind('.');
       const std::string full = full_name(entry.name);
+      if (quantization.kind == Quantization::Kind::kFactored &&
+          factored.take(entry, full, static_cast<int>(out_.files_.size()))) {
+        continue;
+      }
       const std::string stem = gguf_stem(std::string_view(full).substr(0, full.rfind('.')), gemma);
       const std::string part = dot == std::string::npos ? "" : entry.name.substr(dot);
       const std::string where = file.path().string() + ": tensor " + printable(entry.name);
@@ -384,7 +386,7 @@ Result<void> HuggingFaceReader::read_tensors() {
       }
       if (gemma && stem.ends_with("_norm")) {
         // Gemma multiplies by 1 + weight; GGUF files hold the sum.
-        Result<std::vector<float>> weight = numbers_of(entry);
+        Result<std::vector<float>> weight = safetensors::numbers(entry);
         if (!weight) {
           return weight.error().in(where);
         }
@@ -404,6 +406,11 @@ Result<void> HuggingFaceReader::read_tensors() {
       add_tensor(std::move(*tensor));
     }
     out_.files_.push_back(std::move(file));
+  }
+  if (quantization.kind == Quantization::Kind::kFactored) {
+    if (const Result<void> added = factored.finish(*this); !added) {
+      return added.error().in(folder_.string());
+    }
   }
   return of_mlx ? add_mlx(matrices, *of_mlx, is_tied, gemma) : Result<void>();
 }

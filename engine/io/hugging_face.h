@@ -28,6 +28,8 @@ class HuggingFaceReader {
   void add_tensor(Tensor tensor);
   // A vector of floats that no file holds.
   void add_floats(const std::string& name, std::vector<float> values);
+  // A matrix of them; `shape` fastest first.
+  void add_floats(const std::string& name, std::vector<float> values, std::vector<int64_t> shape);
   // A tensor whose data are F16 numbers that no file holds.
   void add_halves(Tensor tensor, std::vector<uint16_t> values);
   void add_notice(std::string text) { out_.notices_.push_back(std::move(text)); }

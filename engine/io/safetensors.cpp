@@ -1,10 +1,12 @@
 #include "engine/io/safetensors.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "engine/base/half.h"
 #include "engine/io/json_text.h"
 #include "engine/io/tensor_file.h"
 
@@ -148,6 +150,24 @@ Result<std::vector<Entry>> read(std::span<const std::byte> file) {
   }
   RETURN_IF_ERROR(refuse_overlaps(entries));
   return entries;
+}
+
+Result<std::vector<float>> numbers(const Entry& entry) {
+  std::vector<float> values(static_cast<size_t>(entry.count));
+  if (entry.dtype == "F32") {
+    std::memcpy(values.data(), entry.data.data(), values.size() * sizeof(float));
+    return values;
+  }
+  if (entry.dtype != "F16" && entry.dtype != "BF16") {
+    return Error{"expected F32, F16 or BF16, found " + entry.dtype + "."};
+  }
+  for (size_t i = 0; i < values.size(); ++i) {
+    uint16_t half = 0;
+    std::memcpy(&half, entry.data.data() + i * sizeof half, sizeof half);
+    const uint32_t bits = uint32_t{half} << 16U;
+    values[i] = entry.dtype == "F16" ? half_to_float(half) : std::bit_cast<float>(bits);
+  }
+  return values;
 }
 
 }  // namespace tern::safetensors

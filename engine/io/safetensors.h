@@ -23,4 +23,7 @@ struct Entry {
 // a known dtype, at most 8 dimensions, a size that agrees with them, bytes within the file that no other tensor shares.
 Result<std::vector<Entry>> read(std::span<const std::byte> file);
 
+// The numbers of a small tensor.
+Result<std::vector<float>> numbers(const Entry& entry);
+
 }  // namespace tern::safetensors

@@ -107,6 +107,9 @@ int32_t Linear::cols() const {
 
 size_t Linear::bytes() const {
   const size_t more = lora != nullptr ? lora->bytes() : 0;
+  if (factored != nullptr) {
+    return more + factored->bytes();
+  }
   if (const auto* ternary = std::get_if<TernaryMatrix>(&matrix)) {
     return more + packed_bytes(ternary->layout, ternary->rows, ternary->cols);
   }
@@ -211,7 +214,62 @@ Result<std::span<const float>> Weights::floats(std::string_view name,
   return std::span<const float>(values, static_cast<size_t>(tensor->count()));
 }
 
+Result<FactorStage> Weights::factor_stage(const std::string& name, int32_t cols) {
+  const Tensor& signs = *file_.find(name + ".signs");
+  ASSIGN_OR_RETURN(const Tensor* tensor, require(signs.name, {cols, signs.rows()}));
+  const Tensor* scales = file_.find(name + ".in");
+  const int64_t envelopes = scales != nullptr ? scales->rows() : 1;
+  FactorStage stage;
+  ASSIGN_OR_RETURN(stage.in, floats(name + ".in", {cols, envelopes}));
+  ASSIGN_OR_RETURN(stage.out, floats(name + ".out", {signs.rows(), envelopes}));
+  ASSIGN_OR_RETURN(const Linear packed, pack(*tensor, 1.0F));
+  stage.signs = std::get<TernaryMatrix>(packed.matrix);
+  stage.kernel = packed.kernel;
+  stage.envelopes = static_cast<int32_t>(envelopes);
+  return stage;
+}
+
+Result<Linear> Weights::factored(const std::string& stem, int32_t rows, int32_t cols) {
+  auto matrix = std::make_unique<FactoredMatrix>();
+  const auto name = [&](size_t path, size_t stage) {
+    return stem + ".path" + std::to_string(path) + ".stage" + std::to_string(stage);
+  };
+  for (size_t path = 0; has(name(path, 0) + ".signs"); ++path) {
+    std::vector<FactorStage>& stages = matrix->paths.emplace_back();
+    int32_t width = cols;
+    for (size_t s = 0; has(name(path, s) + ".signs"); ++s) {
+      ASSIGN_OR_RETURN(const FactorStage stage, factor_stage(name(path, s), width));
+      stages.push_back(stage);
+      width = stage.signs.rows;
+    }
+    if (width != rows) {
+      return Error{"tensor " + name(path, stages.size() - 1) + ".signs: expected " +
+                   std::to_string(rows) + " rows, found " + std::to_string(width) + "."};
+    }
+  }
+  if (const std::string bias = stem + ".bias"; has(bias)) {
+    ASSIGN_OR_RETURN(const std::span<const float> values, vector(bias, rows));
+    if (!std::ranges::all_of(values, [](float value) { return value == 0; })) {
+      return Error{"tensor " + bias +
+                   ": expected zeros, found others; Tern does not add biases to factored "
+                   "matrices."};
+    }
+  }
+  if (adapters_ != nullptr && adapters_->find(stem + ".weight") != nullptr) {
+    return Error{"tensor " + stem +
+                 ".weight: it is factored, and Tern does not add adapters to such matrices. Leave "
+                 "--lora out."};
+  }
+  Linear linear{DenseMatrix{nullptr, rows, cols, DenseType::kF32}};
+  linear.factored = factored_.emplace_back(std::move(matrix)).get();
+  return linear;
+}
+
 Result<Linear> Weights::linear(std::string_view name, int32_t rows, int32_t cols) {
+  const std::string stem(name.substr(0, name.rfind('.')));
+  if (has(stem + ".path0.stage0.signs")) {
+    return factored(stem, rows, cols);
+  }
   ASSIGN_OR_RETURN(const Tensor* tensor, require(name, {cols, rows}));
   ASSIGN_OR_RETURN(const float scale, separate_scale(name));
   Linear linear;

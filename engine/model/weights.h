@@ -14,6 +14,7 @@
 #include "engine/base/buffer.h"
 #include "engine/base/result.h"
 #include "engine/io/tensor_file.h"
+#include "engine/model/factored.h"
 #include "engine/model/head.h"
 #include "engine/model/lora.h"
 #include "engine/model/rotation.h"
@@ -23,7 +24,8 @@ namespace tern {
 
 // y = W x, with W rows x cols. A view into Weights or into the mapped file.
 struct Linear {
-  std::variant<TernaryMatrix, DenseMatrix, SplitMatrix> matrix;  // only heads are split
+  // Only heads are split. A factored matrix has a dense one here that knows its shape alone.
+  std::variant<TernaryMatrix, DenseMatrix, SplitMatrix> matrix;
   const TernaryKernel* kernel = nullptr;  // the one that reads a ternary matrix
   float scale =
       1.0F;  // multiplies y: of files that keep a matrix beside a scale of its own, and of models that scale what a block adds
@@ -31,6 +33,8 @@ struct Linear {
   Rotation rotation = {};                  // of x
   const LowRank* lora = nullptr;           // if set, what adapters add to y
   float lora_scale = 1.0F;  // multiplies that: of models that scale what a block adds
+
+  const FactoredMatrix* factored = nullptr;  // if set, what stands in place of the matrix
 
   bool ternary() const { return std::holds_alternative<TernaryMatrix>(matrix); }
   int32_t rows() const;
@@ -126,6 +130,9 @@ class Weights {
   Result<const Tensor*> require(std::string_view name, const std::vector<int64_t>& shape);
   const TernaryKernel& kernel_of(const Tensor& tensor) const;
   Result<Linear> pack(const Tensor& tensor, float scale);
+  // The matrix STEM.weight of which the file holds factors (engine/io/onecomp.h).
+  Result<Linear> factored(const std::string& stem, int32_t rows, int32_t cols);
+  Result<FactorStage> factor_stage(const std::string& name, int32_t cols);
   Result<Linear> unrotated_head(std::string_view name, int32_t rows, int32_t cols, HeadType type);
   Rotation rotation_of(std::string_view name, int32_t cols) const {
     return rotations_ != nullptr ? rotations_->of(name, cols) : Rotation();
@@ -143,6 +150,7 @@ class Weights {
   std::set<std::string, std::less<>> taken_;
   std::unique_ptr<ExpertPacker> expert_packer_;
   std::vector<std::unique_ptr<ExpertMatrix>> expert_matrices_;
+  std::vector<std::unique_ptr<FactoredMatrix>> factored_;
   Arena codes_;                         // of all packed matrices
   std::vector<AlignedBuffer> buffers_;  // vectors and scales
   size_t bytes_read_ = 0;

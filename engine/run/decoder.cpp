@@ -430,6 +430,19 @@ size_t lora_floats(const DecoderWeights& weights) {
   return static_cast<size_t>(most);
 }
 
+// What the factored matrices of any step need.
+FactorMemory factor_memory(const DecoderWeights& weights, Activations activations) {
+  FactorShape most;
+  for (const LayerWeights& layer : weights.layers) {
+    layer.for_each_linear([&](const Linear& w) {
+      if (w.factored != nullptr) {
+        most.include(*w.factored);
+      }
+    });
+  }
+  return FactorMemory(most, activations);
+}
+
 }  // namespace
 
 Workspace::Workspace(const ModelConfig& config, const DecoderWeights& weights,
@@ -464,6 +477,7 @@ Workspace::Workspace(const ModelConfig& config, const DecoderWeights& weights,
   quantized = QuantizedRows(batch, widest_input(config), config.activations);
   scratch = ThreadScratch(compute.threads, scratch_bytes(*compute.kernels, config, weights, batch),
                           lora_floats(weights) * static_cast<size_t>(batch));
+  scratch.factors = factor_memory(weights, config.activations);
 }
 
 size_t Workspace::bytes(const ModelConfig& config, const KvLayout& kv, int64_t batch,

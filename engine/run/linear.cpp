@@ -4,6 +4,7 @@
 
 #include "engine/base/check.h"
 #include "engine/base/parallel.h"
+#include "engine/run/factored.h"
 #include "engine/run/lora.h"
 #include "kernels/pack.h"
 
@@ -63,11 +64,6 @@ void scale_rows(float* y, int64_t stride, int32_t tokens, RowRange rows, float s
   }
 }
 
-struct Ternary {
-  const TernaryMatrix& w;
-  const TernaryKernel& kernel;
-};
-
 // With inputs as they are: one panel of weights at a time is unpacked to floats.
 void multiply_floats(const KernelTable& kernels, const LinearInput& in, const TernaryMatrix& w,
                      RowRange rows, float* y, uint8_t* scratch) {
@@ -94,14 +90,16 @@ void multiply_floats(const KernelTable& kernels, const LinearInput& in, const Te
   }
 }
 
-void multiply_ternary(const KernelTable& kernels, const LinearInput& in, const Ternary& ternary,
-                      RowRange rows, float* y, uint8_t* scratch) {
-  const int64_t stride = ternary.w.rows;
+}  // namespace
+
+void multiply_ternary(const KernelTable& kernels, const LinearInput& in, const TernaryMatrix& w,
+                      const TernaryKernel& kernel, RowRange rows, float* y, uint8_t* scratch) {
+  const int64_t stride = w.rows;
   if (in.q8.rows == 0) {
-    multiply_floats(kernels, in, ternary.w, rows, y, scratch);
+    multiply_floats(kernels, in, w, rows, y, scratch);
     return;
   }
-  ternary.kernel.matmul(ternary.w, in.q8, rows, y, stride, scratch);
+  kernel.matmul(w, in.q8, rows, y, stride, scratch);
   if (in.q8.rows == in.tokens) {
     return;
   }
@@ -110,6 +108,8 @@ void multiply_ternary(const KernelTable& kernels, const LinearInput& in, const T
                 rows.end - rows.begin);
   }
 }
+
+namespace {
 
 void multiply_rows(const KernelTable& kernels, const LinearInput& in, const Product& product,
                    RowRange rows, uint8_t* scratch) {
@@ -120,7 +120,7 @@ void multiply_rows(const KernelTable& kernels, const LinearInput& in, const Prod
     return;  // its input holds the scale
   }
   if (const auto* ternary = std::get_if<TernaryMatrix>(&w.matrix)) {
-    multiply_ternary(kernels, in, {*ternary, *w.kernel}, rows, product.y, scratch);
+    multiply_ternary(kernels, in, *ternary, *w.kernel, rows, product.y, scratch);
   } else {
     kernels.dense_matmul(std::get<DenseMatrix>(w.matrix), in.x, in.tokens, rows, product.y, stride,
                          scratch);
@@ -191,17 +191,22 @@ uint8_t* ThreadScratch::of(int thread) {
   return reinterpret_cast<uint8_t*>(buffer_.data()) + stride_ * static_cast<size_t>(thread);
 }
 
+size_t ternary_scratch_bytes(const KernelTable& kernels, const TernaryMatrix& w,
+                             const TernaryKernel& kernel, int32_t tokens, Activations activations) {
+  return activations == Activations::kF32
+             ? float_panel_bytes(w) + kernels.dense_scratch_bytes(w.cols, tokens)
+             : kernel.scratch_bytes(w.cols, tokens * planes_of(activations));
+}
+
 size_t linear_scratch_bytes(const KernelTable& kernels, const Linear& w, int32_t tokens,
                             Activations activations) {
-  const auto* ternary = std::get_if<TernaryMatrix>(&w.matrix);
-  size_t own = 0;
-  if (ternary == nullptr) {
-    own = kernels.dense_scratch_bytes(w.cols(), tokens);
-  } else if (activations == Activations::kF32) {
-    own = float_panel_bytes(*ternary) + kernels.dense_scratch_bytes(w.cols(), tokens);
-  } else {
-    own = w.kernel->scratch_bytes(w.cols(), tokens * planes_of(activations));
+  if (w.factored != nullptr) {
+    return factored_scratch_bytes(kernels, *w.factored, activations);
   }
+  const auto* ternary = std::get_if<TernaryMatrix>(&w.matrix);
+  const size_t own = ternary == nullptr
+                         ? kernels.dense_scratch_bytes(w.cols(), tokens)
+                         : ternary_scratch_bytes(kernels, *ternary, *w.kernel, tokens, activations);
   return w.lora == nullptr ? own : std::max(own, lora_scratch_bytes(kernels, *w.lora, tokens));
 }
 
@@ -209,12 +214,19 @@ void multiply(const Compute& compute, const LinearInput& in, std::span<const Pro
               ThreadScratch& scratch) {
   int64_t bytes = 0;
   for (const Product& product : products) {
-    bytes += static_cast<int64_t>(product.w->bytes());
+    if (product.w->factored != nullptr) {
+      multiply_factored(compute, in, product, scratch);
+    } else {
+      bytes += static_cast<int64_t>(product.w->bytes());
+    }
+  }
+  if (bytes == 0) {
+    return;
   }
   const int threads = compute.threads_for(bytes * in.tokens);
   int64_t total = 0;
   for (const Product& product : products) {
-    total += Cut(*product.w, threads).length();
+    total += product.w->factored == nullptr ? Cut(*product.w, threads).length() : 0;
   }
   const int64_t lora = lora_width(products);
   if (lora > 0) {
@@ -229,6 +241,9 @@ void multiply(const Compute& compute, const LinearInput& in, std::span<const Pro
     int64_t start = 0;
     const float* hidden = scratch.shared().data();
     for (const Product& product : products) {
+      if (product.w->factored != nullptr) {
+        continue;
+      }
       const Cut cut(*product.w, threads);
       const RowRange rows = cut.rows(begin - start, end - start);
       const LowRank* adapters = product.w->lora;

@@ -1,6 +1,7 @@
 #pragma once
 // Matrix products of a layer: the input is quantised once, however many matrices it meets.
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 
@@ -49,6 +50,29 @@ struct Product {
   float* y = nullptr;
 };
 
+// The most that any factored matrix asks of FactorMemory.
+struct FactorShape {
+  int32_t widest = 0;     // rows or columns of a stage
+  int32_t envelopes = 0;  // 0: there are no factored matrices
+
+  void include(const FactoredMatrix& w);
+};
+
+// Memory of one product with a factored matrix, of so many rows (tokens x envelopes) at once.
+struct FactorMemory {
+  FactorMemory() = default;
+  FactorMemory(const FactorShape& most, Activations activations);
+
+  // Tokens that stages of `envelopes` take at once: enough rows to make use of a weight that is at hand, few enough for the caches.
+  static int32_t tokens_at_once(int32_t envelopes) { return std::max(1, kRows / envelopes); }
+  static constexpr int32_t kRows = 64;
+
+  AlignedArray<float> scaled;    // rows x widest: inputs times the scales of an envelope
+  AlignedArray<float> products;  // planes x rows x widest
+  AlignedArray<float> hidden;    // tokens x widest: between stages
+  QuantizedRows quantized;       // of `scaled`
+};
+
 // Scratch memory of each thread, and floats that all share within one step.
 class ThreadScratch {
  public:
@@ -56,6 +80,8 @@ class ThreadScratch {
   ThreadScratch(int threads, size_t bytes_each, size_t shared_floats = 0);
   uint8_t* of(int thread);
   std::span<float> shared() { return shared_.span(); }
+
+  FactorMemory factors;  // for factored matrices, shared as well
 
  private:
   AlignedBuffer buffer_;
@@ -67,7 +93,16 @@ class ThreadScratch {
 size_t linear_scratch_bytes(const KernelTable& kernels, const Linear& w, int32_t tokens,
                             Activations activations = Activations::kInt8);
 
-// All products in one step, rows split by bytes read into tiles that threads take as they come.
+// The same of a ternary matrix.
+size_t ternary_scratch_bytes(const KernelTable& kernels, const TernaryMatrix& w,
+                             const TernaryKernel& kernel, int32_t tokens, Activations activations);
+
+// Rows `rows` (whole panels) of one ternary product, with the input quantised, or as it is where it is not. `y` as in Product;
+// scratch: ternary_scratch_bytes(...) bytes of this thread's own.
+void multiply_ternary(const KernelTable& kernels, const LinearInput& in, const TernaryMatrix& w,
+                      const TernaryKernel& kernel, RowRange rows, float* y, uint8_t* scratch);
+
+// All products in one step (factored matrices before, one by one), rows split by bytes read into tiles that threads take as they come.
 void multiply(const Compute& compute, const LinearInput& in, std::span<const Product> products,
               ThreadScratch& scratch);
 

@@ -1,0 +1,252 @@
+#include "engine/io/onecomp.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <limits>
+
+#include "engine/io/formats.h"
+#include "engine/io/hugging_face.h"
+
+namespace tern {
+namespace {
+
+constexpr std::string_view kMethods[] = {"dbf", "mixed_dbf", "mdbf", "onebit"};
+constexpr std::string_view kParts[] = {"scaling0", "bp1", "scaling2", "bp3",
+                                       "scaling4", "a",   "b",        "sign_packed"};
+constexpr std::string_view kPathParts[] = {"A_sign_packed", "B_sign_packed", "_A_sign_shape",
+                                           "_B_sign_shape", "A_amp",         "B_amp",
+                                           "Q_U_amp",       "Q_V_amp"};
+constexpr std::string_view kPaths = ".paths.";
+
+// Vectors of scales, envelope by envelope.
+struct Envelopes {
+  int64_t count = 0;  // of envelopes
+  int64_t size = 0;
+  std::vector<float> values;
+};
+
+std::string shape_of(const safetensors::Entry& entry) {
+  std::string text;
+  for (const int64_t size : entry.shape) {
+    text += (text.empty() ? "" : " x ") + std::to_string(size);
+  }
+  return text.empty() ? "one number" : text;
+}
+
+Error wrong(const safetensors::Entry& entry, const std::string& expected,
+            const std::string& found) {
+  return Error{"tensor " + printable(entry.name) + ": expected " + expected + ", found " + found +
+               "; the file is damaged or was not written by OneCompression."};
+}
+
+// A vector, or a matrix whose columns are the envelopes.
+Result<Envelopes> envelopes_of(const safetensors::Entry& entry, size_t dimensions) {
+  if (entry.shape.size() != dimensions || entry.count < 1 ||
+      entry.count > std::numeric_limits<int32_t>::max()) {
+    return wrong(entry, std::to_string(dimensions) + " dimensions of scales", shape_of(entry));
+  }
+  Result<std::vector<float>> stored = safetensors::numbers(entry);
+  if (!stored) {
+    return stored.error().in("tensor " + printable(entry.name));
+  }
+  if (!std::ranges::all_of(*stored, [](float value) { return std::isfinite(value); })) {
+    return wrong(entry, "finite scales", "one that is not");
+  }
+  Envelopes out{dimensions == 2 ? entry.shape[1] : 1, entry.shape[0], {}};
+  out.values.resize(stored->size());
+  for (int64_t i = 0; i < out.size; ++i) {
+    for (int64_t k = 0; k < out.count; ++k) {
+      out.values[static_cast<size_t>(k * out.size + i)] =
+          (*stored)[static_cast<size_t>(i * out.count + k)];
+    }
+  }
+  return out;
+}
+
+Envelopes ones(int64_t size) {
+  return {1, size, std::vector<float>(static_cast<size_t>(size), 1.0F)};
+}
+
+}  // namespace
+
+bool is_onecomp_method(std::string_view method) {
+  return std::ranges::find(kMethods, method) != std::end(kMethods);
+}
+
+// One layer on its way to becoming tensors.
+struct OnecompLayers::Layer {
+  const std::string& name;
+  const Parts& parts;
+  std::string stem;
+  HuggingFaceReader& out;
+  int64_t bits = 0;  // signs and scales, as stored
+
+  bool has(std::string_view part) const { return parts.contains(part); }
+
+  Result<const Part*> part(const std::string& which) const {
+    const auto found = parts.find(which);
+    if (found == parts.end()) {
+      return Error{"tensor " + printable(name + "." + which) +
+                   ": expected it beside the other parts of a factored matrix, found no such "
+                   "tensor."};
+    }
+    return &found->second;
+  }
+
+  Result<Envelopes> scales(const std::string& which, size_t dimensions) {
+    ASSIGN_OR_RETURN(const Part* found, part(which));
+    bits += static_cast<int64_t>(found->entry.data.size()) * 8;
+    return envelopes_of(found->entry, dimensions);
+  }
+
+  // That a matrix of envelopes has the shape that its neighbours give it.
+  Result<void> require(const std::string& which, const Envelopes& found, int64_t size,
+                       int64_t count) const {
+    if (found.size != size || found.count != count) {
+      ASSIGN_OR_RETURN(const Part* part_of, part(which));
+      return wrong(part_of->entry, std::to_string(size) + " x " + std::to_string(count),
+                   shape_of(part_of->entry));
+    }
+    return {};
+  }
+
+  // Adds a stage: `signs`, as many as its scales ask for.
+  Result<void> add(const std::string& at, const std::string& which, const Envelopes& in,
+                   const Envelopes& result) {
+    ASSIGN_OR_RETURN(const Part* signs, part(which));
+    const safetensors::Entry& entry = signs->entry;
+    // Both are at most 2^31, by envelopes_of().
+    const int64_t bytes = (in.size * result.size + 7) / 8;
+    if (entry.dtype != "U8" || entry.count != bytes) {
+      return wrong(entry,
+                   std::to_string(bytes) + " U8, for " + std::to_string(result.size) + " x " +
+                       std::to_string(in.size) + " signs",
+                   std::to_string(entry.count) + " " + entry.dtype);
+    }
+    bits += bytes * 8;
+    const std::string base = stem + at;
+    out.add_tensor(
+        {base + ".signs", &formats::kSigns, {in.size, result.size}, entry.data, signs->file});
+    out.add_floats(base + ".in", in.values, {in.size, in.count});
+    out.add_floats(base + ".out", result.values, {result.size, result.count});
+    return {};
+  }
+
+  Result<int64_t> dbf() {
+    ASSIGN_OR_RETURN(const Envelopes in, scales("scaling0", 1));
+    ASSIGN_OR_RETURN(const Envelopes middle, scales("scaling2", 1));
+    ASSIGN_OR_RETURN(const Envelopes result, scales("scaling4", 1));
+    RETURN_IF_ERROR(add(".path0.stage0", "bp1", in, middle));
+    RETURN_IF_ERROR(add(".path0.stage1", "bp3", ones(middle.size), result));
+    return in.size * result.size;
+  }
+
+  Result<int64_t> onebit() {
+    ASSIGN_OR_RETURN(const Envelopes in, scales("b", 1));
+    ASSIGN_OR_RETURN(const Envelopes result, scales("a", 1));
+    RETURN_IF_ERROR(add(".path0.stage0", "sign_packed", in, result));
+    return in.size * result.size;
+  }
+
+  // The shape that a path says its signs have is that of the scales around them.
+  Result<void> require_shape(const std::string& which, int64_t rows, int64_t cols) const {
+    ASSIGN_OR_RETURN(const Part* found, part(which));
+    const safetensors::Entry& entry = found->entry;
+    std::array<int64_t, 2> shape = {};
+    if (entry.dtype != "I64" || entry.count != 2) {
+      return wrong(entry, "2 I64", std::to_string(entry.count) + " " + entry.dtype);
+    }
+    std::memcpy(shape.data(), entry.data.data(), sizeof shape);
+    if (shape[0] != rows || shape[1] != cols) {
+      return wrong(entry,
+                   std::to_string(rows) + " x " + std::to_string(cols) + ", as the scales have it",
+                   std::to_string(shape[0]) + " x " + std::to_string(shape[1]));
+    }
+    return {};
+  }
+
+  Result<int64_t> path(int number) {
+    const std::string prefix = "paths." + std::to_string(number) + ".";
+    const std::string at = ".path" + std::to_string(number);
+    ASSIGN_OR_RETURN(const Envelopes a, scales(prefix + "A_amp", 2));
+    ASSIGN_OR_RETURN(const Envelopes b, scales(prefix + "B_amp", 2));
+    ASSIGN_OR_RETURN(const Envelopes u, scales(prefix + "Q_U_amp", 2));
+    ASSIGN_OR_RETURN(const Envelopes v, scales(prefix + "Q_V_amp", 2));
+    RETURN_IF_ERROR(require(prefix + "B_amp", b, b.size, a.count));
+    RETURN_IF_ERROR(require(prefix + "Q_U_amp", u, u.size, a.count));
+    RETURN_IF_ERROR(require(prefix + "Q_V_amp", v, u.size, a.count));
+    RETURN_IF_ERROR(require_shape(prefix + "_A_sign_shape", a.size, u.size));
+    RETURN_IF_ERROR(require_shape(prefix + "_B_sign_shape", u.size, b.size));
+    RETURN_IF_ERROR(add(at + ".stage0", prefix + "B_sign_packed", b, v));
+    RETURN_IF_ERROR(add(at + ".stage1", prefix + "A_sign_packed", u, a));
+    return a.size * b.size;
+  }
+
+  // Weights of the matrix that the factors stand for.
+  Result<int64_t> add_all() {
+    size_t used = 5;
+    Result<int64_t> weights = int64_t{0};
+    if (has("scaling0") || has("bp1")) {
+      weights = dbf();
+    } else if (has("sign_packed")) {
+      used = 3;
+      weights = onebit();
+    } else {
+      int count = 0;
+      do {
+        weights = path(count++);
+      } while (weights && has("paths." + std::to_string(count) + ".A_amp"));
+      used = static_cast<size_t>(count) * std::size(kPathParts);
+    }
+    if (weights && used != parts.size()) {
+      return Error{"tensor " + printable(name) + "." + parts.rbegin()->first + ": expected " +
+                   std::to_string(used) + " parts of a factored matrix, found " +
+                   std::to_string(parts.size()) + "."};
+    }
+    return weights;
+  }
+};
+
+bool OnecompLayers::take(const safetensors::Entry& entry, std::string_view name, int file) {
+  if (!name.starts_with("model.layers.")) {
+    return false;
+  }
+  const size_t dot = name.rfind('.');
+  const std::string_view leaf = name.substr(dot + 1);
+  size_t layer_end = dot;
+  if (std::ranges::find(kPathParts, leaf) != std::end(kPathParts)) {
+    layer_end = name.find(kPaths);
+  } else if (std::ranges::find(kParts, leaf) == std::end(kParts)) {
+    return false;
+  }
+  if (layer_end == std::string_view::npos) {
+    return false;
+  }
+  Parts& parts = layers_[std::string(name.substr(0, layer_end))];
+  return parts.emplace(std::string(name.substr(layer_end + 1)), Part{entry, file}).second;
+}
+
+Result<void> OnecompLayers::finish(HuggingFaceReader& out) const {
+  int64_t bits = 0;
+  int64_t weights = 0;
+  for (const auto& [name, parts] : layers_) {
+    Layer layer{name, parts, gguf_stem(name), out};
+    ASSIGN_OR_RETURN(const int64_t count, layer.add_all());
+    bits += layer.bits;
+    weights += count;
+  }
+  if (weights == 0) {
+    return Error{"config.json: key quant_method: expected factored matrices, found none."};
+  }
+  std::array<char, 128> text{};
+  std::snprintf(text.data(), text.size(),
+                "%zu factored matrices take %.3f bits a weight, scales included", layers_.size(),
+                static_cast<double>(bits) / static_cast<double>(weights));
+  out.add_notice(text.data());
+  return {};
+}
+
+}  // namespace tern

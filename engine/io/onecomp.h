@@ -1,0 +1,43 @@
+#pragma once
+// Matrices that OneCompression (Fujitsu) factored into sign matrices: DBF, MDBF and OneBit layers of a Hugging Face folder. To the
+// layers above, matrix S.weight becomes tensors of paths and stages, whose products add up and follow one another:
+//   S.pathP.stageT.signs  rows x cols, "U8/signs"
+//   S.pathP.stageT.in     envelopes x cols, F32
+//   S.pathP.stageT.out    envelopes x rows, F32
+// A stage is v = sum over envelopes k of out_k * (signs (in_k * x)).
+
+#include <map>
+#include <string>
+#include <string_view>
+
+#include "engine/base/result.h"
+#include "engine/io/safetensors.h"
+
+namespace tern {
+
+class HuggingFaceReader;
+
+// Whether quantization_config's quant_method is one of those.
+bool is_onecomp_method(std::string_view method);
+
+// Collects the parts of factored matrices, which may lie in several files.
+class OnecompLayers {
+ public:
+  // Keeps a tensor that is such a part (its file's bytes must stay mapped), `name` being its full name. False: it is none.
+  bool take(const safetensors::Entry& entry, std::string_view name, int file);
+  // Adds the tensors above, and a notice with the bits a weight that they come to. Errors: parts that are missing or do not fit
+  // each other, scales that are not finite; each names the tensor.
+  Result<void> finish(HuggingFaceReader& out) const;
+
+ private:
+  struct Part {
+    safetensors::Entry entry;
+    int file = 0;
+  };
+  using Parts = std::map<std::string, Part, std::less<>>;  // by name within the layer
+  struct Layer;
+
+  std::map<std::string, Parts, std::less<>> layers_;  // by "model.layers.0.mlp.up_proj"
+};
+
+}  // namespace tern

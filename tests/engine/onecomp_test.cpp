@@ -1,0 +1,157 @@
+// Models that OneCompression factored: transformers' logits of the matrices that the factors multiply out to are the truth
+// (tests/golden/onecomp/make_onecomp.py); and damaged folders, each with the message that says what is wrong.
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "kernels/select.h"
+#include "tests/support/logits.h"
+#include "tests/support/source_dir.h"
+#include "tests/support/temp_folder.h"
+
+namespace tern {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+
+const fs::path kGolden = testing::source_path("tests/golden");
+constexpr size_t kVocab = 272;
+
+std::vector<float> logits_of(const std::string& name, Activations activations, int threads = 1,
+                             int32_t batch = 16) {
+  static const auto kTokens = Json::parse(std::ifstream(kGolden / "models/manifest.json"))["tokens"]
+                                  .get<std::vector<int32_t>>();
+  const TensorFile file = TensorFile::open(kGolden / "onecomp" / name).value();
+  return testing::DecoderRunner(file, best_table(), threads, activations).logits(kTokens, batch);
+}
+
+std::vector<float> truth_of(const std::string& name) {
+  std::vector<float> truth(16 * kVocab);
+  std::ifstream in(kGolden / "onecomp" / name / "logits.f32", std::ios::binary);
+  in.read(reinterpret_cast<char*>(truth.data()),
+          static_cast<std::streamsize>(truth.size() * sizeof(float)));
+  EXPECT_TRUE(in.good());
+  return truth;
+}
+
+class OnecompModel : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(OnecompModel, ComputesTheLogitsOfTheFactorsMultipliedOut) {
+  const std::vector<float> truth = truth_of(GetParam());
+  const auto difference = [&](Activations activations) {
+    return testing::overall(
+        testing::differences(logits_of(GetParam(), activations), truth, kVocab));
+  };
+  EXPECT_LT(difference(Activations::kF32), 2e-3);
+  EXPECT_LT(difference(Activations::kInt16), 2e-3);
+  EXPECT_LT(difference(Activations::kInt8), 0.05);
+}
+
+TEST_P(OnecompModel, ResultsDependOnNeitherBatchNorThreads) {
+  for (const Activations activations : {Activations::kInt8, Activations::kInt16}) {
+    EXPECT_EQ(logits_of(GetParam(), activations, 1, 16), logits_of(GetParam(), activations, 3, 1));
+    EXPECT_EQ(logits_of(GetParam(), activations, 1, 16), logits_of(GetParam(), activations, 2, 5));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, OnecompModel, ::testing::Values("dbf", "mdbf", "onebit"));
+
+TEST(Onecomp, OnePathWithOneEnvelopeIsDbf) {
+  EXPECT_EQ(logits_of("dbf", Activations::kInt16), logits_of("dbf-as-mdbf", Activations::kInt16));
+}
+
+class DamagedOnecomp : public ::testing::Test {
+ protected:
+  // The error of opening a copy of a golden folder whose header or config.json was changed.
+  std::string error(const std::string& name, const std::function<void(Json&)>& change_header,
+                    const std::function<void(Json&)>& change_config = {}) {
+    const fs::path copy = folder_ / "model";
+    fs::remove_all(copy);
+    fs::copy(kGolden / "onecomp" / name, copy, fs::copy_options::recursive);
+    std::ifstream in(copy / "model.safetensors", std::ios::binary);
+    const std::string bytes((std::istreambuf_iterator<char>(in)), {});
+    in.close();
+    uint64_t length = 0;
+    std::memcpy(&length, bytes.data(), sizeof length);
+    Json header = Json::parse(bytes.substr(sizeof length, length));
+    change_header(header);
+    const std::string text = header.dump();
+    const uint64_t changed = text.size();
+    std::ofstream out(copy / "model.safetensors", std::ios::binary);
+    out.write(reinterpret_cast<const char*>(&changed), sizeof changed);
+    out << text << bytes.substr(sizeof length + length);
+    out.close();
+    if (change_config) {
+      Json config = Json::parse(std::ifstream(copy / "config.json"));
+      change_config(config);
+      std::ofstream(copy / "config.json") << config;
+    }
+    const auto file = TensorFile::open(copy);
+    return file ? "" : file.error().message;
+  }
+  // Cuts `count` slices of `size` bytes off a tensor's end.
+  static void cut(Json& tensor, int64_t count, int64_t size) {
+    tensor["shape"][0] = tensor["shape"][0].get<int64_t>() - count;
+    tensor["data_offsets"][1] = tensor["data_offsets"][1].get<int64_t>() - count * size;
+  }
+
+  testing::TempFolder folder_;
+};
+
+#define EXPECT_HAS(text, part)                               \
+  do {                                                       \
+    const std::string found = text;                          \
+    EXPECT_NE(found.find(part), std::string::npos) << found; \
+  } while (false)
+
+constexpr const char* kUp = "model.layers.1.mlp.up_proj.";
+
+TEST_F(DamagedOnecomp, PartsThatDoNotFitAreNamed) {
+  const auto name = [](const char* part) { return std::string(kUp) + part; };
+  EXPECT_HAS(error("dbf", [&](Json& h) { cut(h[name("bp1")], 1, 1); }), name("bp1"));
+  EXPECT_HAS(error("dbf", [&](Json& h) { cut(h[name("scaling2")], 8, 2); }), name("bp1"));
+  EXPECT_HAS(error("dbf", [&](Json& h) { cut(h[name("scaling4")], 8, 2); }), name("bp3"));
+  EXPECT_HAS(error("dbf", [&](Json& h) { h.erase(name("scaling2")); }), "no such tensor");
+  EXPECT_HAS(error("onebit", [&](Json& h) { cut(h[name("sign_packed")], 1, 1); }),
+             "expected 800 U8, for 100 x 64 signs, found 799 U8");
+  const auto path = [&](const char* part) { return name("paths.1.") + part; };
+  EXPECT_HAS(error("mdbf", [&](Json& h) { cut(h[path("A_sign_packed")], 1, 1); }),
+             path("A_sign_packed"));
+  EXPECT_HAS(error("mdbf", [&](Json& h) { cut(h[path("Q_U_amp")], 1, 4); }), path("Q_V_amp"));
+  EXPECT_HAS(error("mdbf",
+                   [&](Json& h) {
+                     h[path("_A_sign_shape")] = h[path("_B_sign_shape")];
+                     h.erase(path("_B_sign_shape"));
+                   }),
+             path("_A_sign_shape"));
+  EXPECT_HAS(error("mdbf", [&](Json& h) { h.erase(path("A_amp")); }), "parts of a factored matrix");
+}
+
+TEST_F(DamagedOnecomp, RotatedModelsAreRefused) {
+  EXPECT_HAS(error(
+                 "dbf", [](Json&) {}, [](Json& config) { config["rotated"] = true; }),
+             "rotated");
+}
+
+TEST_F(DamagedOnecomp, ScalesThatAreNoNumbersAreRefused) {
+  // Signs read as halves: some are NaN or infinite.
+  const std::string scale = std::string(kUp) + "scaling0";
+  const std::string signs = std::string(kUp) + "bp1";
+  EXPECT_HAS(error("dbf",
+                   [&](Json& h) {
+                     h[scale]["data_offsets"] = h[signs]["data_offsets"];
+                     h[scale]["shape"] = {h[signs]["shape"][0].get<int64_t>() / 2};
+                     h.erase(signs);
+                   }),
+             "finite scales");
+}
+
+}  // namespace
+}  // namespace tern
