@@ -44,6 +44,10 @@ const char* reason_name(StopReason reason) {
       return "context full";
     case StopReason::kCancelled:
       return "cancelled";
+    case StopReason::kToolCalls:
+      return "tool calls";
+    case StopReason::kContentFilter:
+      return "content filter";
   }
   return "unknown";
 }

@@ -11,6 +11,8 @@ namespace tern {
 struct Message {
   std::string role;  // "system", "user", "assistant"
   std::string content;
+  // Further members for a remote API, as the text of a JSON object; empty: none.
+  std::string extra;
 };
 
 // Names and defaults follow llama.cpp where it has them.
@@ -34,14 +36,21 @@ struct Request {
   int32_t max_tokens = -1;  // -1 = until the end of the text or of the context
   std::vector<std::string> stop;
   bool ignore_eos = false;
+  std::string
+      model;  // which one is wanted, by the name that its server gives it; empty: the usual one
+  bool local_only = false;  // nothing of this request may leave the machine, whatever else says so
+  // Further fields (tools, response_format, ...) that a remote API gets as they are, as the text of a JSON object; empty: none.
+  std::string extra;
 };
 
 enum class StopReason : uint8_t {
-  kEndOfText,    // the model ended its turn
-  kStopString,   // one of Request::stop came; it is not part of the text
-  kLength,       // max_tokens reached
-  kContextFull,  // no room for another token
-  kCancelled,    // the caller's sink said stop
+  kEndOfText,      // the model ended its turn
+  kStopString,     // one of Request::stop came; it is not part of the text
+  kLength,         // max_tokens reached
+  kContextFull,    // no room for another token
+  kCancelled,      // the caller's sink said stop
+  kToolCalls,      // the model wants tools called (remote)
+  kContentFilter,  // the server withheld the rest (remote)
 };
 
 struct Usage {
@@ -52,14 +61,35 @@ struct Usage {
   double first_token_seconds = 0;  // from the call to the first token
   int64_t proposed_tokens = 0;     // guesses that were verified together with a token (speculation)
   int64_t accepted_tokens = 0;     // those that came true
+  bool estimated = false;          // token counts are a guess: the server gave none
   double speculation_gain =
       0;  // time that plain decoding would take over the time taken; 0: unknown
+};
+
+// A call of a function that the model asks for.
+struct ToolCall {
+  std::string id;
+  std::string name;
+  std::string arguments;  // JSON
+};
+
+// Who answered, and why it was asked. Empty strings: the local engine, called directly.
+struct Served {
+  std::string provider;
+  std::string model;
+  std::string request_id;
+  std::string route_reason;
+  double cost_usd = 0;
+  bool cost_known = false;
 };
 
 struct Completion {
   std::string text;
   StopReason reason = StopReason::kEndOfText;
   Usage usage;
+  std::string reasoning;  // what a reasoning model wrote before its answer
+  std::vector<ToolCall> tool_calls;
+  Served served;
 };
 
 }  // namespace tern

@@ -1,0 +1,48 @@
+#pragma once
+// What came of asking somebody for a completion: the completion, or an error with all that the caller needs to decide what next.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "engine/api/message.h"
+
+namespace tern {
+
+// DESIGN.md has the policy of each: retried or not, handed to the next provider or not, counted by the breaker or not.
+enum class ApiErrorClass : uint8_t {
+  kAuth,
+  kPermission,
+  kQuota,
+  kRateLimit,
+  kContextLength,
+  kModelNotFound,
+  kBadRequest,
+  kContentPolicy,
+  kTimeout,
+  kServer,
+  kNetwork,
+  kProtocol,
+  kCancelled,
+};
+
+struct ApiError {
+  ApiErrorClass kind = ApiErrorClass::kProtocol;
+  std::string provider;
+  int32_t status = 0;      // of HTTP; 0: none came
+  std::string request_id;  // as the server named it
+  std::string message;  // a sentence for the user: provider, status, request id, what to do; no key
+  std::optional<int64_t> retry_after_ms;  // how long the server asks to wait
+  std::optional<int64_t> resets_at;       // Unix time in ms at which a quota or limit is lifted
+  std::string partial_text;               // what had come of the answer
+  bool delivered = false;                 // whether the caller's sink got any of it
+};
+
+struct ApiOutcome {
+  Completion completion;
+  std::optional<ApiError> error;
+
+  explicit operator bool() const noexcept { return !error.has_value(); }
+};
+
+}  // namespace tern

@@ -1,0 +1,52 @@
+#pragma once
+// A provider of completions, as data: `providers.json` adds one without code.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace tern {
+
+struct ProviderModel {
+  std::string id;  // as the server names it
+  std::vector<std::string> aliases;
+  int64_t context = 0;  // tokens of prompt and answer together; 0: unknown
+  // US dollars a million tokens; none: unknown, which is never taken for free.
+  std::optional<double> price_in;
+  std::optional<double> price_out;
+  std::string priced_on;  // YYYY-MM-DD: prices are as old as this
+  std::string price_source;
+};
+
+// Milliseconds; 0: no limit.
+struct ProviderTimeouts {
+  int32_t connect_ms = 5'000;
+  int32_t first_byte_ms = 60'000;
+  int32_t idle_ms = 30'000;
+  int32_t total_ms = 0;
+};
+
+// Where a server departs from what OpenAI's does.
+struct ProviderQuirks {
+  bool no_stream_options = false;      // rejects stream_options
+  bool max_completion_tokens = false;  // wants this name for max_tokens
+};
+
+enum class ProviderKind : uint8_t { kLocal, kOpenAi };
+
+struct Provider {
+  std::string name;
+  ProviderKind kind = ProviderKind::kOpenAi;
+  std::string base_url;  // ends in /v1 as a rule; no slash at the end
+  // The key is the value of this environment variable, or the content of this file; neither: none is sent.
+  std::string key_variable;
+  std::string key_file;
+  std::string default_model;
+  std::vector<ProviderModel> models;  // known ones; the server may have others
+  ProviderTimeouts timeouts;
+  int32_t retries = 2;
+  ProviderQuirks quirks;
+};
+
+}  // namespace tern
