@@ -12,7 +12,7 @@ struct Message {
   std::string role;  // "system", "user", "assistant"
   std::string content;
   // Further members for a remote API, as the text of a JSON object; empty: none.
-  std::string extra;
+  std::string extra = {};
 };
 
 // Names and defaults follow llama.cpp where it has them.
@@ -40,7 +40,7 @@ struct Request {
       model;  // which one is wanted, by the name that its server gives it; empty: the usual one
   bool local_only = false;  // nothing of this request may leave the machine, whatever else says so
   // Further fields (tools, response_format, ...) that a remote API gets as they are, as the text of a JSON object; empty: none.
-  std::string extra;
+  std::string extra = {};
 };
 
 enum class StopReason : uint8_t {
