@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
+#include "engine/base/json_text.h"
 #include "engine/io/formats.h"
-#include "engine/io/json_text.h"
 #include "engine/io/onecomp.h"
 #include "engine/io/safetensors.h"
 

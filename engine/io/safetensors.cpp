@@ -7,7 +7,7 @@
 #include <set>
 
 #include "engine/base/half.h"
-#include "engine/io/json_text.h"
+#include "engine/base/json_text.h"
 #include "engine/io/tensor_file.h"
 
 namespace tern::safetensors {

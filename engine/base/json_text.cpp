@@ -1,4 +1,4 @@
-#include "engine/io/json_text.h"
+#include "engine/base/json_text.h"
 
 namespace tern {
 namespace {
