@@ -31,6 +31,8 @@ struct ProviderTimeouts {
 struct ProviderQuirks {
   bool no_stream_options = false;      // rejects stream_options
   bool max_completion_tokens = false;  // wants this name for max_tokens
+  // Takes top_k, min_p, repeat_penalty, repeat_last_n and ignore_eos, as llama-server and vLLM do. OpenAI rejects unknown fields.
+  bool more_sampling = false;
 };
 
 enum class ProviderKind : uint8_t { kLocal, kOpenAi };

@@ -1,0 +1,34 @@
+#pragma once
+// Keys of APIs: where they come from, where they may go, and how little of them is ever shown.
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/base/result.h"
+#include "remote/provider.h"
+
+namespace tern {
+
+struct ApiKey {
+  std::string value;                  // empty: none is sent
+  std::string source;                 // "the environment variable OPENAI_API_KEY"; never the key
+  std::vector<std::string> warnings;  // sentences for the user, with the key masked
+};
+
+// The key of `provider`, from its environment variable, else from its file ("~/" is the home folder). White space around it and a pasted
+// "Bearer " are taken off with a warning; a key that does not begin as known ones do (hs_, cr_, sk-) is only warned about. Errors:
+// the provider names a source and none holds a key, the key has white space or control characters within, or it would go
+// over plain http to another machine.
+Result<ApiKey> load_api_key(const Provider& provider);
+
+// Whether a key may go to this address: https, or http to the loopback.
+bool is_safe_for_keys(std::string_view url);
+
+// "cr_a...wxyz": the first and last four characters; of a key of up to 16 only "...".
+std::string mask_key(std::string_view key);
+
+// `text` with each occurrence of `key` masked, and all that looks like a key of any provider.
+std::string redact_keys(std::string text, std::string_view key);
+
+}  // namespace tern
