@@ -22,9 +22,6 @@ struct ApiKey {
 // over plain http to another machine.
 Result<ApiKey> load_api_key(const Provider& provider);
 
-// Whether a key may go to this address: https, or http to the loopback.
-bool is_safe_for_keys(std::string_view url);
-
 // "cr_a...wxyz": the first and last four characters; of a key of up to 16 only "...".
 std::string mask_key(std::string_view key);
 

@@ -8,6 +8,7 @@
 #include <mutex>
 
 #include "engine/base/check.h"
+#include "remote/url.h"
 
 namespace tern {
 namespace {
@@ -336,6 +337,13 @@ HttpOutcome CurlTransport::exchange(const HttpRequest& request, const BodySink& 
   curl_easy_setopt(easy.get(), CURLOPT_WRITEDATA, &flight);
   set_method(easy.get(), request);
   set_redirects(easy.get(), request);
+  if (!request.accept_encoding.empty()) {
+    curl_easy_setopt(easy.get(), CURLOPT_ACCEPT_ENCODING, request.accept_encoding.c_str());
+  }
+  if (is_loopback_url(request.url)) {
+    // A proxy would be sent what is not to leave the machine, in clear text.
+    curl_easy_setopt(easy.get(), CURLOPT_NOPROXY, "*");
+  }
   trust_authorities(easy.get());
   curl_multi_add_handle(multi.get(), easy.get());
   Ended ended = drive(multi.get(), flight, detail);

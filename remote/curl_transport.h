@@ -2,7 +2,7 @@
 // The Transport over libcurl, and the only code that knows it.
 //
 // What it never does: leave a certificate unchecked, send Authorization to another host than the one asked, or put a path, a
-// query or a header into a message. What the environment decides: HTTPS_PROXY, http_proxy, NO_PROXY as curl reads them, and
+// query or a header into a message. What the environment decides: HTTPS_PROXY, http_proxy, NO_PROXY as curl reads them (never for the loopback), and
 // CURL_CA_BUNDLE or SSL_CERT_FILE, SSL_CERT_DIR for the authorities to trust.
 
 #include <memory>

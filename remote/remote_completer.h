@@ -15,6 +15,7 @@
 #include "remote/api_key.h"
 #include "remote/api_outcome.h"
 #include "remote/clock.h"
+#include "remote/dialect_openai.h"
 #include "remote/provider.h"
 #include "remote/transport.h"
 
@@ -35,12 +36,6 @@ struct Sinks {
   bool plain = false;
 };
 
-struct RemoteModel {
-  std::string id;
-  std::string owner;
-  int64_t context = 0;  // tokens; 0: the server does not say
-};
-
 struct ModelsOutcome {
   std::vector<RemoteModel> models;
   std::optional<ApiError> error;
@@ -59,6 +54,8 @@ struct BodyOutcome {
   std::string request_id;
   std::optional<ApiError> error;
 };
+
+class ApiCall;
 
 // May be called from several threads at once if the transport and the clock may.
 class RemoteCompleter {
@@ -91,6 +88,9 @@ class RemoteCompleter {
   BodyOutcome get(const std::string& url, const Sinks& sinks = {}, int64_t deadline_ms = 0);
 
  private:
+  ApiCall begin(const Sinks& sinks, const std::string& model, int64_t deadline_ms,
+                int64_t limit_ms);
+
   Transport& transport_;
   Clock& clock_;
   Provider provider_;

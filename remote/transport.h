@@ -20,6 +20,9 @@ struct HttpRequest {
   std::string url;
   HttpHeaders headers;
   std::string body;
+  // The compression that the answer may have ("gzip", "identity" for none). If it is named, an answer is unpacked whatever it has;
+  // empty: bytes are delivered as they come.
+  std::string accept_encoding;
   // Limits of time in milliseconds; 0: none.
   int32_t connect_timeout_ms = 10'000;     // until name, connection and TLS are ready
   int32_t first_byte_timeout_ms = 60'000;  // from the start until the answer's head begins

@@ -9,6 +9,7 @@
 #include "engine/io/tensor_file.h"
 #include "remote/curl_transport.h"
 #include "remote/hub.h"
+#include "remote/url.h"
 #include "tools/cli.h"
 #include "tools/model_store.h"
 #include "tools/pull_plan.h"
@@ -40,16 +41,6 @@ void say(const std::string& text) {
   std::fprintf(stderr, "%s\n", text.c_str());
 }
 
-// Whether an address is encrypted, or does not leave this machine.
-bool is_private_way(const std::string& url) {
-  constexpr const char* kLoopback[] = {"http://127.0.0.1", "http://localhost", "http://[::1]"};
-  return url.starts_with("https://") ||
-         std::ranges::any_of(kLoopback, [&](const std::string& host) {
-           return url.starts_with(host) &&
-                  (url.size() == host.size() || url[host.size()] == ':' || url[host.size()] == '/');
-         });
-}
-
 // HF_TOKEN, without the line break that `export HF_TOKEN=$(cat file)` does not leave but some editors do.
 Result<std::string> hub_token(const std::string& endpoint) {
   std::string token = environment("HF_TOKEN");
@@ -58,7 +49,7 @@ Result<std::string> hub_token(const std::string& endpoint) {
   if (std::ranges::any_of(token, [](char c) { return c <= ' ' || c > '~'; })) {
     return Error{"HF_TOKEN: expected a token without spaces, found something else (not shown)."};
   }
-  if (!token.empty() && !is_private_way(endpoint)) {
+  if (!token.empty() && !is_safe_for_keys(endpoint)) {
     say("note: HF_TOKEN is not sent, because HF_ENDPOINT is not https.");
     return std::string();
   }
@@ -175,7 +166,7 @@ class Puller {
       return Error{plain +
                    ": expected the address of a .gguf file, or OWNER/NAME of a model on the hub."};
     }
-    if (!is_private_way(plain) && options_.sha256.empty()) {
+    if (!is_safe_for_keys(plain) && options_.sha256.empty()) {
       return Error{
           plain +
           ": expected https. Over http anyone on the way can change the file: use https, or name "

@@ -1,0 +1,162 @@
+#include "remote/api_key.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+
+#include "remote/url.h"
+
+namespace tern {
+namespace {
+
+constexpr std::string_view kSpaces = " \t\r\n\f\v";
+constexpr std::string_view kKnownPrefixes[] = {"hs_", "cr_", "sk-"};
+// No key of an API is longer; a file that is, was named by mistake.
+constexpr size_t kMostKeyBytes = 16'384;
+
+bool is_key_char(char c) {
+  return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' ||
+         c == '-';
+}
+
+std::string environment(const std::string& name) {
+  const char* value = name.empty() ? nullptr : std::getenv(name.c_str());
+  return value == nullptr ? "" : value;
+}
+
+std::string trimmed(std::string text) {
+  text.erase(0, std::min(text.find_first_not_of(kSpaces), text.size()));
+  text.erase(text.find_last_not_of(kSpaces) + 1);
+  return text;
+}
+
+// Takes `word` off the front, whatever its case; false if it is not there.
+bool take_word(std::string& text, std::string_view word) {
+  const bool there = text.size() >= word.size() &&
+                     std::equal(word.begin(), word.end(), text.begin(), [](char a, char b) {
+                       return a == (b >= 'A' && b <= 'Z' ? b - 'A' + 'a' : b);
+                     });
+  if (there) {
+    text.erase(0, word.size());
+  }
+  return there;
+}
+
+Result<ApiKey> cleaned(std::string text, const std::string& source) {
+  ApiKey key;
+  key.source = source;
+  // The line break at a file's end is as it should be.
+  while (text.ends_with('\n') || text.ends_with('\r')) {
+    text.pop_back();
+  }
+  key.value = trimmed(text);
+  if (key.value.size() != text.size()) {
+    key.warnings.push_back(source + ": white space around the key is ignored.");
+  }
+  bool pasted = take_word(key.value, "authorization:");
+  key.value = trimmed(key.value);
+  while (key.value.size() <= 6 || kSpaces.find(key.value[6]) != std::string_view::npos) {
+    if (!take_word(key.value, "bearer")) {
+      break;
+    }
+    pasted = true;
+    key.value = trimmed(key.value);
+  }
+  if (pasted) {
+    key.warnings.push_back(
+        source + ": expected the key alone; \"Bearer\" before it is ignored, Tern adds its own.");
+  }
+  if (std::ranges::any_of(key.value, [](char c) { return c <= ' ' || c > '~'; })) {
+    return Error{source +
+                 ": expected a key of printable ASCII characters without spaces; found others. "
+                 "Copy the key again."};
+  }
+  if (key.value.size() > kMostKeyBytes) {
+    return Error{source + ": expected an API key; found more than " +
+                 std::to_string(kMostKeyBytes) + " bytes."};
+  }
+  return key;
+}
+
+Result<std::string> file_text(const std::string& name) {
+  const std::string path = name.starts_with("~/") ? environment("HOME") + name.substr(1) : name;
+  std::ifstream file(path, std::ios::binary);
+  if (!file) {
+    return Error{path + ": expected a file with an API key; it cannot be read."};
+  }
+  std::string text(kMostKeyBytes + 1, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  text.resize(static_cast<size_t>(file.gcount()));
+  return text;
+}
+
+}  // namespace
+
+Result<ApiKey> load_api_key(const Provider& provider) {
+  const std::string variable = "the environment variable " + provider.key_variable;
+  ApiKey key;
+  if (!trimmed(environment(provider.key_variable)).empty()) {
+    ASSIGN_OR_RETURN(key, cleaned(environment(provider.key_variable), variable));
+  } else if (!provider.key_file.empty()) {
+    Result<std::string> text = file_text(provider.key_file);
+    if (!text) {
+      return text.error().in(provider.name);
+    }
+    ASSIGN_OR_RETURN(key, cleaned(std::move(*text), "the file " + provider.key_file));
+  } else if (provider.key_variable.empty()) {
+    return key;
+  }
+  if (key.value.empty()) {
+    return Error{provider.name + ": there is no API key. Put one into " +
+                 (provider.key_variable.empty() ? "the file " + provider.key_file : variable) +
+                 "."};
+  }
+  if (!is_safe_for_keys(provider.base_url)) {
+    return Error{provider.name +
+                 ": the key is not sent, because the base URL is neither https nor on this "
+                 "machine: anybody on the way could read it."};
+  }
+  if (std::ranges::none_of(kKnownPrefixes,
+                           [&](auto prefix) { return key.value.starts_with(prefix); })) {
+    key.warnings.push_back(key.source + ": the key " + mask_key(key.value) +
+                           " begins with none of hs_, cr_ and sk-, as most keys do. It is "
+                           "sent as it is.");
+  }
+  return key;
+}
+
+std::string mask_key(std::string_view key) {
+  if (key.size() <= 16) {
+    return "...";
+  }
+  return std::string(key.substr(0, 4)) + "..." + std::string(key.substr(key.size() - 4));
+}
+
+std::string redact_keys(std::string text, std::string_view key) {
+  if (!key.empty()) {
+    const std::string masked = mask_key(key);
+    for (size_t at = 0; (at = text.find(key, at)) != std::string::npos; at += masked.size()) {
+      text.replace(at, key.size(), masked);
+    }
+  }
+  for (const std::string_view prefix : kKnownPrefixes) {
+    for (size_t at = 0; (at = text.find(prefix, at)) != std::string::npos;) {
+      const auto begin = text.begin() + static_cast<std::ptrdiff_t>(at);
+      const auto end = std::find_if_not(begin, text.end(), is_key_char);
+      const bool within_word = at > 0 && is_key_char(text[at - 1]);
+      const std::string found(begin, end);
+      // Masked already, or too short to be a key: "sk-learn".
+      if (within_word || found.size() < 16) {
+        at += prefix.size();
+        continue;
+      }
+      const std::string masked = mask_key(found);
+      text.replace(at, found.size(), masked);
+      at += masked.size();
+    }
+  }
+  return text;
+}
+
+}  // namespace tern

@@ -1,0 +1,263 @@
+#include "remote/remote_completer.h"
+
+#include <algorithm>
+#include <random>
+
+#include "remote/answer_reader.h"
+#include "remote/api_call.h"
+
+namespace tern {
+namespace {
+
+using Failure = ApiCall::Failure;
+
+constexpr int32_t kPlainFirstByteMs = 600'000;
+constexpr int64_t kShortCallMs = 10'000;
+
+double random_jitter() {
+  thread_local std::mt19937 engine(std::random_device{}());
+  return std::uniform_real_distribution<double>(0, 1)(engine);
+}
+
+size_t prompt_bytes(const Request& request) {
+  size_t bytes = request.prompt.size();
+  constexpr size_t kAround = 16;  // what a template puts around a message: about four tokens
+  for (const Message& message : request.messages) {
+    bytes += message.content.size() + message.extra.size() + kAround;
+  }
+  return bytes;
+}
+
+// When what came, and for how long what is left is waited for.
+class Watch {
+ public:
+  Watch(const ApiCall& call, const AnswerReader& reader) : call_(call), reader_(reader) {}
+
+  bool feed(AnswerReader& reader, std::string_view piece) {
+    const size_t before = reader.answer().size();
+    const bool go_on = reader.feed(piece);
+    if (reader.answer().size() > before) {
+      last_ = call_.seconds_since_start();
+      first_ = first_ < 0 ? last_ : first_;
+    }
+    return go_on;
+  }
+
+  // The text is whole, and what may still come (the usage after it, the end of the body for the sake of the connection) is late.
+  bool enough() {
+    if (!reader_.finished()) {
+      return false;
+    }
+    constexpr int64_t kUsageMs = 3'000;
+    constexpr int64_t kBodyEndMs = 500;
+    const int64_t now = call_.now_ms();
+    finished_ms_ = finished_ms_ < 0 ? now : finished_ms_;
+    return now - finished_ms_ > (reader_.has_enough() ? kBodyEndMs : kUsageMs);
+  }
+
+  void put_times(Usage& usage) const {
+    usage.first_token_seconds = std::max(first_, 0.0);
+    usage.generation_seconds = last_ - first_;
+  }
+
+ private:
+  const ApiCall& call_;
+  const AnswerReader& reader_;
+  double first_ = -1;  // seconds from the start of the call; -1: nothing came
+  double last_ = -1;
+  int64_t finished_ms_ = -1;
+};
+
+// What a reader's end means for the call; none: the completion is in `outcome`.
+std::optional<Failure> judge(const ApiCall& call, AnswerReader& reader, const HttpOutcome& http,
+                             size_t bytes_asked, Completion& completion) {
+  const AnswerReader::End end = reader.finish();
+  const HttpResponse& head = http.response;
+  switch (end) {
+    case AnswerReader::End::kStopped:
+      completion = reader.answer().so_far(bytes_asked);
+      completion.reason = StopReason::kCancelled;
+      return {};
+    case AnswerReader::End::kRefused:
+      return call.refused(head, reader.error());
+    case AnswerReader::End::kCut:
+      // Cancelled is what an exchange is that we ended ourselves, after the marker of the end.
+      return http || http.failure == HttpFailure::kCancelled
+                 ? call.own(head, ApiErrorClass::kProtocol, reader.words())
+                 : call.broken(http);
+    case AnswerReader::End::kNonsense:
+      return call.own(head, ApiErrorClass::kProtocol, reader.words());
+    default:
+      break;
+  }
+  Result<Completion> complete = reader.answer().complete(bytes_asked);
+  if (!complete) {
+    const bool cut = reader.answer().reason() == StopReason::kLength;
+    return call.own(head, cut ? ApiErrorClass::kBadRequest : ApiErrorClass::kProtocol,
+                    complete.error().message);
+  }
+  completion = std::move(*complete);
+  return {};
+}
+
+// One exchange whose answer is a completion.
+std::optional<Failure> ask(ApiCall& call, HttpRequest http, size_t bytes_asked,
+                           Completion& completion) {
+  AnswerReader reader(call.sinks().text, call.sinks().reasoning);
+  Watch watch(call, reader);
+  ApiCall::Answer answer;
+  std::optional<Failure> failure = call.exchange(
+      std::move(http),
+      [&](const HttpResponse&, std::string_view piece) { return watch.feed(reader, piece); },
+      [&] { return watch.enough(); }, answer);
+  if (!failure) {
+    failure = judge(call, reader, answer.http, bytes_asked, completion);
+  }
+  if (failure) {
+    failure->error.partial_text = reader.answer().text();
+    failure->error.delivered = reader.delivered();
+    return failure;
+  }
+  watch.put_times(completion.usage);
+  completion.served.model = reader.answer().model();
+  completion.served.request_id = request_id_of(answer.http.response);
+  if (completion.served.request_id.empty()) {
+    completion.served.request_id = reader.answer().id();
+  }
+  return {};
+}
+
+}  // namespace
+
+RemoteCompleter::RemoteCompleter(Transport& transport, Clock& clock, Provider provider, ApiKey key,
+                                 std::function<double()> jitter)
+    : transport_(transport),
+      clock_(clock),
+      provider_(std::move(provider)),
+      key_(std::move(key)),
+      jitter_(jitter ? std::move(jitter) : random_jitter),
+      no_stream_options_(provider_.quirks.no_stream_options) {
+  while (provider_.base_url.ends_with('/')) {
+    provider_.base_url.pop_back();
+  }
+}
+
+ApiCall RemoteCompleter::begin(const Sinks& sinks, const std::string& model, int64_t deadline_ms,
+                               int64_t limit_ms) {
+  return {{transport_, clock_, provider_, key_, jitter_}, sinks, model, deadline_ms, limit_ms};
+}
+
+ApiOutcome RemoteCompleter::complete(const Request& request, const std::string& model,
+                                     const Sinks& sinks, int64_t deadline_ms) {
+  ApiCall call = begin(sinks, model, deadline_ms, provider_.timeouts.total_ms);
+  ApiOutcome outcome;
+  if (request.local_only) {
+    outcome.error = call.own({}, ApiErrorClass::kBadRequest,
+                             "this request may not leave the machine, and was not sent")
+                        .error;
+    return outcome;
+  }
+  ProviderQuirks quirks = provider_.quirks;
+  quirks.no_stream_options = no_stream_options_;
+  bool noted = false;
+  const auto attempt = [&]() -> std::optional<Failure> {
+    for (;;) {
+      const Result<ChatBody> body = write_chat_request(request, model, quirks, !sinks.plain);
+      if (!body) {
+        return call.own({}, ApiErrorClass::kBadRequest, body.error().message);
+      }
+      for (const std::string& name : body->left_out) {
+        if (sinks.notice && !noted) {
+          sinks.notice(provider_.name + ": " + name +
+                       " is left out, which this API does not take.");
+        }
+      }
+      noted = true;
+      HttpRequest http = call.request("POST", provider_.base_url + "/chat/completions");
+      http.body = body->json;
+      if (sinks.plain) {
+        http.first_byte_timeout_ms = kPlainFirstByteMs;
+        http.headers.emplace_back("Accept", "application/json");
+      } else {
+        // Compression would hold back pieces until there is enough to compress.
+        http.accept_encoding = "identity";
+        http.headers.emplace_back("Accept", "text/event-stream");
+      }
+      std::optional<Failure> failure =
+          ask(call, std::move(http), prompt_bytes(request), outcome.completion);
+      if (failure && failure->error.kind == ApiErrorClass::kBadRequest &&
+          learn_quirk(failure->error.message, quirks)) {
+        no_stream_options_ = quirks.no_stream_options;
+        continue;
+      }
+      return failure;
+    }
+  };
+  outcome.error = call.repeat(attempt, provider_.retries);
+  outcome.completion.served.provider = provider_.name;
+  if (outcome.completion.served.model.empty()) {
+    outcome.completion.served.model = model;
+  }
+  return outcome;
+}
+
+ModelsOutcome RemoteCompleter::models(const Sinks& sinks, int64_t deadline_ms) {
+  BodyOutcome got = get(provider_.base_url + "/models", sinks, deadline_ms);
+  ModelsOutcome outcome;
+  outcome.error = std::move(got.error);
+  if (outcome.error) {
+    return outcome;
+  }
+  Result<std::vector<RemoteModel>> models = read_models(got.body);
+  if (models) {
+    outcome.models = std::move(*models);
+  } else {
+    const std::string no_model;
+    outcome.error = begin(sinks, no_model, 0, 0)
+                        .own({}, ApiErrorClass::kProtocol, models.error().message)
+                        .error;
+  }
+  return outcome;
+}
+
+BodyOutcome RemoteCompleter::get(const std::string& url, const Sinks& sinks, int64_t deadline_ms) {
+  const std::string no_model;
+  ApiCall call = begin(sinks, no_model, deadline_ms, kShortCallMs);
+  BodyOutcome outcome;
+  outcome.error = call.repeat(
+      [&] { return call.fetch(call.request("GET", url), outcome.body, outcome.request_id); }, 0);
+  return outcome;
+}
+
+EmbeddingsOutcome RemoteCompleter::embed(const std::vector<std::string>& texts,
+                                         const std::string& model, const Sinks& sinks,
+                                         int64_t deadline_ms) {
+  ApiCall call = begin(sinks, model, deadline_ms, provider_.timeouts.total_ms);
+  EmbeddingsOutcome outcome;
+  const auto attempt = [&]() -> std::optional<Failure> {
+    HttpRequest http = call.request("POST", provider_.base_url + "/embeddings");
+    http.body = write_embeddings_request(texts, model);
+    std::string body;
+    if (auto failure = call.fetch(std::move(http), body, outcome.served.request_id)) {
+      return failure;
+    }
+    Result<Embeddings> embeddings = read_embeddings(body, texts.size());
+    if (!embeddings) {
+      return call.own({}, ApiErrorClass::kProtocol, embeddings.error().message);
+    }
+    outcome.vectors = std::move(embeddings->vectors);
+    outcome.usage = embeddings->usage;
+    outcome.served.model = embeddings->model.empty() ? model : embeddings->model;
+    return {};
+  };
+  outcome.error = call.repeat(attempt, provider_.retries);
+  outcome.served.provider = provider_.name;
+  if (!outcome.error && outcome.usage.estimated) {
+    for (const std::string& text : texts) {
+      outcome.usage.prompt_tokens += estimated_tokens(text.size());
+    }
+  }
+  return outcome;
+}
+
+}  // namespace tern
