@@ -9,11 +9,12 @@ inline __m256i load_32(const void* p) {
   return _mm256_loadu_si256(static_cast<const __m256i*>(p));
 }
 
-// d of up to 16 blocks as floats, read eight at a time: rows end on multiples of 64 bytes, their halves begin on multiples of 16.
-inline void load_d(const uint8_t* halves, int32_t count, float* d) {
+// d of up to 16 blocks as floats, times units, read eight at a time: rows end on multiples of 64 bytes, their halves begin on
+// multiples of 16.
+inline void load_d(const uint8_t* halves, const float* units, int32_t count, float* d) {
   for (int32_t i = 0; i < count; i += 8) {
     const __m128i eight = _mm_loadu_si128(reinterpret_cast<const __m128i*>(halves + 2 * i));
-    _mm256_storeu_ps(d + i, _mm256_cvtph_ps(eight));
+    _mm256_storeu_ps(d + i, _mm256_mul_ps(_mm256_cvtph_ps(eight), _mm256_loadu_ps(units + i)));
   }
 }
 
@@ -28,26 +29,6 @@ inline SplitScales load_scales(const uint8_t* scales) {
            _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(upper))}};
 }
 
-// sum + d * (group sums * scales) of the eight groups of half h, no fused multiply-add: what every table computes. A group sum is
-// factor * (128 sum(code * high) + sum(code * low)) + offset. A pair of products in an int16 is at most 2 * 15 * 128 (or, fine
-// codes left in bits 2 and 3, 2 * 12 * 128), four fields of them 15360; madd joins pairs and multiplies.
-template <int kFactor>
-inline void add_groups(SplitSum& sum, int h, const __m256i* fields, const SplitInputBlock& x,
-                       const int32_t* offset, const SplitScales& scales, const float* d) {
-  __m256i high = _mm256_setzero_si256();
-  __m256i low = _mm256_setzero_si256();
-  for (int f = 0; f < kSplitFields; ++f) {
-    high = _mm256_add_epi16(high, _mm256_maddubs_epi16(fields[f], load_32(x.high[f] + 32 * h)));
-    low = _mm256_add_epi16(low, _mm256_maddubs_epi16(fields[f], load_32(x.low[f] + 32 * h)));
-  }
-  const __m256i wide_high = _mm256_madd_epi16(high, _mm256_set1_epi16(128 * kFactor));
-  const __m256i wide_low = _mm256_madd_epi16(low, _mm256_set1_epi16(kFactor));
-  const __m256i sums =
-      _mm256_add_epi32(_mm256_add_epi32(wide_high, wide_low), load_32(offset + 8 * h));
-  const __m256 scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(sums), scales.lanes[h]);
-  sum.lanes[h] = _mm256_add_ps(sum.lanes[h], _mm256_mul_ps(scaled, _mm256_broadcast_ss(d)));
-}
-
 // The coarse codes of groups 8 h to 8 h + 7 of a block.
 struct CoarseFields {
   __m256i field[kSplitFields];
@@ -60,10 +41,47 @@ inline CoarseFields coarse_fields(const uint8_t* codes, int h) {
            _mm256_and_si256(b, nibble), _mm256_and_si256(_mm256_srli_epi16(b, 4), nibble)}};
 }
 
-inline void add_coarse_block(SplitSum& sum, const uint8_t* codes, const SplitScales& scales,
-                             const float* d, const SplitInputBlock& x) {
+// The codes 0..63 of groups 8 h to 8 h + 7 of a block. Fields of both planes are shifted to their places in int16s; masks leave
+// those of their own byte.
+struct SplitFields {
+  __m256i field[kSplitFields];
+};
+inline SplitFields split_fields(const uint8_t* coarse, const uint8_t* fine, int h) {
+  const __m256i upper = _mm256_set1_epi8(0x3C);
+  const __m256i lower = _mm256_set1_epi8(3);
+  const __m256i a = load_32(coarse + 32 * h);
+  const __m256i b = load_32(coarse + 64 + 32 * h);
+  const __m256i c = load_32(fine + 32 * h);
+  const auto join = [&](__m256i four, __m256i two) {
+    return _mm256_or_si256(_mm256_and_si256(four, upper), _mm256_and_si256(two, lower));
+  };
+  return {{join(_mm256_slli_epi16(a, 2), c), join(_mm256_srli_epi16(a, 2), _mm256_srli_epi16(c, 2)),
+           join(_mm256_slli_epi16(b, 2), _mm256_srli_epi16(c, 4)),
+           join(_mm256_srli_epi16(b, 2), _mm256_srli_epi16(c, 6))}};
+}
+
+// sum + d * (group sums * scales), no fused multiply-add: what every table computes. A group sum is 128 sum(code * high) +
+// sum(code * low) + offset. A pair of products with high is at most 2 * 63 * 127 in an int16, two fields of them 32004; with low at
+// most 2 * 63 * 64, four fields 32256; madd joins pairs and multiplies.
+inline void add_split_block(SplitSum& sum, const uint8_t* coarse, const uint8_t* fine,
+                            const SplitScales& scales, const float* d, const SplitInputBlock& x) {
+  const __m256i weight = _mm256_set1_epi16(128);
   for (int h = 0; h < 2; ++h) {
-    add_groups<16>(sum, h, coarse_fields(codes, h).field, x, x.coarse_offset, scales, d);
+    const SplitFields codes = split_fields(coarse, fine, h);
+    const auto product = [&](const int8_t(*q)[64], int f) {
+      return _mm256_maddubs_epi16(codes.field[f], load_32(q[f] + 32 * h));
+    };
+    const __m256i high_01 = _mm256_add_epi16(product(x.high, 0), product(x.high, 1));
+    const __m256i high_23 = _mm256_add_epi16(product(x.high, 2), product(x.high, 3));
+    const __m256i low = _mm256_add_epi16(_mm256_add_epi16(product(x.low, 0), product(x.low, 1)),
+                                         _mm256_add_epi16(product(x.low, 2), product(x.low, 3)));
+    const __m256i high =
+        _mm256_add_epi32(_mm256_madd_epi16(high_01, weight), _mm256_madd_epi16(high_23, weight));
+    const __m256i sums =
+        _mm256_add_epi32(_mm256_add_epi32(high, _mm256_madd_epi16(low, _mm256_set1_epi16(1))),
+                         load_32(x.offset + 8 * h));
+    const __m256 scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(sums), scales.lanes[h]);
+    sum.lanes[h] = _mm256_add_ps(sum.lanes[h], _mm256_mul_ps(scaled, _mm256_broadcast_ss(d)));
   }
 }
 
@@ -96,20 +114,6 @@ inline ScreenSum screened_block(ScreenSum sum, const uint8_t* codes, const uint8
   return sum;
 }
 
-// Codes are moved to bits 2 and 3: 4 times themselves.
-inline void add_fine_block(SplitSum& sum, const uint8_t* codes, const SplitScales& scales,
-                           const float* d, const SplitInputBlock& x) {
-  const __m256i two_bits = _mm256_set1_epi8(0x0C);
-  for (int h = 0; h < 2; ++h) {
-    const __m256i a = load_32(codes + 32 * h);
-    const __m256i fields[kSplitFields] = {_mm256_and_si256(_mm256_slli_epi16(a, 2), two_bits),
-                                          _mm256_and_si256(a, two_bits),
-                                          _mm256_and_si256(_mm256_srli_epi16(a, 2), two_bits),
-                                          _mm256_and_si256(_mm256_srli_epi16(a, 4), two_bits)};
-    add_groups<1>(sum, h, fields, x, x.fine_offset, scales, d);
-  }
-}
-
 inline float joined(__m256 eight) {
   const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
   const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
@@ -122,5 +126,5 @@ inline float joined(const SplitSum& sum) {
 
 // Scales were 256 times themselves.
 inline float screened(ScreenSum lanes) {
-  return 2048.0F / 256.0F * joined(lanes);
+  return 512.0F / 256.0F * joined(lanes);
 }

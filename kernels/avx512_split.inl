@@ -9,10 +9,10 @@ inline __m512i load_64(const void* p) {
   return _mm512_loadu_si512(p);
 }
 
-// d of up to 16 blocks as floats.
-inline void load_d(const uint8_t* halves, int32_t count, float* d) {
+// d of up to 16 blocks as floats, times units.
+inline void load_d(const uint8_t* halves, const float* units, int32_t count, float* d) {
   const __m256i some = _mm256_maskz_loadu_epi16(static_cast<__mmask16>((1U << count) - 1), halves);
-  _mm512_storeu_ps(d, _mm512_cvtph_ps(some));
+  _mm512_storeu_ps(d, _mm512_mul_ps(_mm512_cvtph_ps(some), _mm512_loadu_ps(units)));
 }
 
 // What the scales of a block are as floats.
@@ -25,30 +25,31 @@ inline SplitScales load_scales(const uint8_t* scales) {
 }
 
 // sum + d * (group sums * scales), no fused multiply-add: what every table computes. A group sum is 128 sum(code * high)
-// + sum(code * low) + offset.
-inline void add_groups(SplitSum& sum, const __m512i* fields, const SplitInputBlock& x,
-                       const int32_t* offset, const SplitScales& scales, const float* d) {
+// + sum(code * low) + offset. Fields of both planes are shifted to their places in int16s; a mask leaves those of their own byte.
+inline void add_split_block(SplitSum& sum, const uint8_t* coarse, const uint8_t* fine,
+                            const SplitScales& scales, const float* d, const SplitInputBlock& x) {
+  const __m512i upper = _mm512_set1_epi8(0x3C);
+  const __m512i lower = _mm512_set1_epi8(3);
+  const __m512i a = load_64(coarse);
+  const __m512i b = load_64(coarse + 64);
+  const __m512i c = load_64(fine);
+  const auto join = [&](__m512i four, __m512i two) {
+    constexpr int kOrAnd = 0xF8;  // first | (second & third)
+    return _mm512_ternarylogic_epi64(_mm512_and_si512(two, lower), four, upper, kOrAnd);
+  };
+  const __m512i codes[kSplitFields] = {join(_mm512_slli_epi16(a, 2), c),
+                                       join(_mm512_srli_epi16(a, 2), _mm512_srli_epi16(c, 2)),
+                                       join(_mm512_slli_epi16(b, 2), _mm512_srli_epi16(c, 4)),
+                                       join(_mm512_srli_epi16(b, 2), _mm512_srli_epi16(c, 6))};
   __m512i high = _mm512_setzero_si512();
-  __m512i low = load_64(offset);
+  __m512i low = load_64(x.offset);
   for (int f = 0; f < kSplitFields; ++f) {
-    high = _mm512_dpbusd_epi32(high, fields[f], load_64(x.high[f]));
-    low = _mm512_dpbusd_epi32(low, fields[f], load_64(x.low[f]));
+    high = _mm512_dpbusd_epi32(high, codes[f], load_64(x.high[f]));
+    low = _mm512_dpbusd_epi32(low, codes[f], load_64(x.low[f]));
   }
   const __m512i sums = _mm512_add_epi32(_mm512_slli_epi32(high, 7), low);
   const __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sums), scales.lanes);
   sum.lanes = _mm512_add_ps(sum.lanes, _mm512_mul_ps(scaled, _mm512_set1_ps(*d)));
-}
-
-// Codes stay in the upper nibble: 16 times themselves.
-inline void add_coarse_block(SplitSum& sum, const uint8_t* codes, const SplitScales& scales,
-                             const float* d, const SplitInputBlock& x) {
-  const __m512i nibble = _mm512_set1_epi8(static_cast<char>(0xF0));
-  const __m512i a = load_64(codes);
-  const __m512i b = load_64(codes + 64);
-  const __m512i fields[kSplitFields] = {
-      _mm512_and_si512(_mm512_slli_epi16(a, 4), nibble), _mm512_and_si512(a, nibble),
-      _mm512_and_si512(_mm512_slli_epi16(b, 4), nibble), _mm512_and_si512(b, nibble)};
-  add_groups(sum, fields, x, x.coarse_offset, scales, d);
 }
 
 // sum + d * what screening makes of the block. Sums of a group are below 2^16 and times the scale below 2^23: exact in a float.
@@ -72,18 +73,6 @@ inline ScreenSum screened_block(ScreenSum sum, const uint8_t* codes, const uint8
   return _mm512_fmadd_ps(scaled, _mm512_set1_ps(*d), sum);
 }
 
-// Codes are moved to bits 2 and 3: 4 times themselves.
-inline void add_fine_block(SplitSum& sum, const uint8_t* codes, const SplitScales& scales,
-                           const float* d, const SplitInputBlock& x) {
-  const __m512i two_bits = _mm512_set1_epi8(0x0C);
-  const __m512i a = load_64(codes);
-  const __m512i fields[kSplitFields] = {_mm512_and_si512(_mm512_slli_epi16(a, 2), two_bits),
-                                        _mm512_and_si512(a, two_bits),
-                                        _mm512_and_si512(_mm512_srli_epi16(a, 2), two_bits),
-                                        _mm512_and_si512(_mm512_srli_epi16(a, 4), two_bits)};
-  add_groups(sum, fields, x, x.fine_offset, scales, d);
-}
-
 inline float joined(__m512 lanes) {
   const __m256 eight =
       _mm256_add_ps(_mm512_castps512_ps256(lanes), _mm512_extractf32x8_ps(lanes, 1));
@@ -97,5 +86,5 @@ inline float joined(const SplitSum& sum) {
 }
 
 inline float screened(ScreenSum lanes) {
-  return 2048.0F * joined(lanes);
+  return 512.0F * joined(lanes);
 }

@@ -1,7 +1,6 @@
 // Split heads in plain C++. Included inside the unnamed namespace of portable.cpp.
 
-// Sums of one group in each lane, of one block: 128 times the product with the inputs' high halves plus that with the low.
-// `codes`: four fields of 64. At most 16 * 15 * 16383 < 2^22.
+// Sums of one group in each lane, of one block. `codes`: four fields of 64.
 void split_group_sums(const uint8_t (*codes)[64], const SplitInputBlock& x, int32_t* sums) {
   for (int32_t g = 0; g < kSplitGroups; ++g) {
     int32_t high = 0;
@@ -12,7 +11,7 @@ void split_group_sums(const uint8_t (*codes)[64], const SplitInputBlock& x, int3
         low += codes[field][i] * x.low[field][i];
       }
     }
-    sums[g] = 128 * high + low;
+    sums[g] = 128 * high + low + x.offset[g];
   }
 }
 
@@ -20,7 +19,7 @@ void split_group_sums(const uint8_t (*codes)[64], const SplitInputBlock& x, int3
 struct SplitLanes {
   float lane[kSplitGroups] = {};
 
-  // The sums are exact in a float: even, and below 2^25.
+  // The sums are exact in a float: below 2^24.
   void add(const int32_t* sums, const int8_t* scales, float d) {
     for (int32_t g = 0; g < kSplitGroups; ++g) {
       lane[g] = lane[g] + d * (static_cast<float>(sums[g]) * static_cast<float>(scales[g]));
@@ -41,10 +40,12 @@ struct SplitScales {
   float d;
 };
 
-SplitScales split_scales(const SplitMatrix& w, const uint8_t* coarse_row, int32_t block) {
+// d is times the input's unit.
+SplitScales split_scales(const SplitMatrix& w, const uint8_t* coarse_row, const SplitInput& x,
+                         int32_t block) {
   const Half d = load<Half>(coarse_row + w.halves_at() + 2 * block);
   return {reinterpret_cast<const int8_t*>(coarse_row + w.scales_at() + block * kSplitGroups),
-          float_of_half(d)};
+          float_of_half(d) * x.units[block]};
 }
 
 void split_coarse_fields(const uint8_t* codes, uint8_t (*fields)[64]) {
@@ -56,45 +57,13 @@ void split_coarse_fields(const uint8_t* codes, uint8_t (*fields)[64]) {
   }
 }
 
-float split_coarse_sum(const SplitMatrix& w, const SplitInput& x, int32_t row) {
-  const uint8_t* codes = w.coarse_row(row);
-  SplitLanes lanes;
-  for (int32_t b = 0; b < w.blocks(); ++b) {
-    const SplitInputBlock& in = x.blocks[b];
-    uint8_t fields[kSplitFields][64];
-    split_coarse_fields(codes + b * kCoarseBlockBytes, fields);
-    int32_t sums[kSplitGroups];
-    split_group_sums(fields, in, sums);
-    for (int32_t g = 0; g < kSplitGroups; ++g) {
-      sums[g] = 16 * sums[g] + in.coarse_offset[g];
+void split_codes(const uint8_t* coarse, const uint8_t* fine, uint8_t (*codes)[64]) {
+  split_coarse_fields(coarse, codes);
+  for (int32_t field = 0; field < kSplitFields; ++field) {
+    for (int32_t i = 0; i < 64; ++i) {
+      codes[field][i] = static_cast<uint8_t>(4 * codes[field][i] + ((fine[i] >> (2 * field)) & 3));
     }
-    const SplitScales s = split_scales(w, codes, b);
-    lanes.add(sums, s.scales, s.d);
   }
-  return lanes.total();
-}
-
-float split_fine_sum(const SplitMatrix& w, const SplitInput& x, int32_t row) {
-  const uint8_t* codes = w.fine_row(row);
-  SplitLanes lanes;
-  for (int32_t b = 0; b < w.blocks(); ++b) {
-    const SplitInputBlock& in = x.blocks[b];
-    const uint8_t* from = codes + b * kFineBlockBytes;
-    uint8_t fields[kSplitFields][64];
-    for (int32_t field = 0; field < kSplitFields; ++field) {
-      for (int32_t i = 0; i < 64; ++i) {
-        fields[field][i] = (from[i] >> (2 * field)) & 3;
-      }
-    }
-    int32_t sums[kSplitGroups];
-    split_group_sums(fields, in, sums);
-    for (int32_t g = 0; g < kSplitGroups; ++g) {
-      sums[g] = 4 * sums[g] + in.fine_offset[g];
-    }
-    const SplitScales s = split_scales(w, w.coarse_row(row), b);
-    lanes.add(sums, s.scales, s.d);
-  }
-  return lanes.total();
 }
 
 // A group's sum is at most 16 * 15 * 128 + 2^14, times a scale below 2^23; a block's 16 of them below 2^27.
@@ -105,7 +74,7 @@ float split_screen_sum(const SplitMatrix& w, const SplitInput& x, int32_t row) {
     const SplitInputBlock& in = x.blocks[b];
     uint8_t fields[kSplitFields][64];
     split_coarse_fields(codes + b * kCoarseBlockBytes, fields);
-    const SplitScales s = split_scales(w, codes, b);
+    const SplitScales s = split_scales(w, codes, x, b);
     int32_t block = 0;
     for (int32_t g = 0; g < kSplitGroups; ++g) {
       int32_t sum = in.screen_offset[g][0] + in.screen_offset[g][1];
@@ -118,7 +87,7 @@ float split_screen_sum(const SplitMatrix& w, const SplitInput& x, int32_t row) {
     }
     total += s.d * static_cast<float>(block);
   }
-  return 2048.0F * total;
+  return 512.0F * total;
 }
 
 void split_screen(const SplitMatrix& w, const SplitInput* x, int32_t tokens, RowRange rows,
@@ -131,7 +100,18 @@ void split_screen(const SplitMatrix& w, const SplitInput* x, int32_t tokens, Row
 }
 
 float split_product(const SplitMatrix& w, const SplitInput& x, int32_t row) {
-  return (split_coarse_sum(w, x, row) + split_fine_sum(w, x, row)) * x.scale;
+  const uint8_t* coarse = w.coarse_row(row);
+  const uint8_t* fine = w.fine_row(row);
+  SplitLanes lanes;
+  for (int32_t b = 0; b < w.blocks(); ++b) {
+    uint8_t codes[kSplitFields][64];
+    split_codes(coarse + b * kCoarseBlockBytes, fine + b * kFineBlockBytes, codes);
+    int32_t sums[kSplitGroups];
+    split_group_sums(codes, x.blocks[b], sums);
+    const SplitScales s = split_scales(w, coarse, x, b);
+    lanes.add(sums, s.scales, s.d);
+  }
+  return lanes.total() * x.scale;
 }
 
 void split_rows(const SplitMatrix& w, const SplitInput& x, const int32_t* rows, int32_t count,

@@ -279,7 +279,7 @@ float join_lanes(std::vector<float> lanes) {
 SplitWeight split_weight(const SplitMatrix& w, int32_t row, int32_t col) {
   const SplitCode code = split_code(w, row, col);
   const double step = code.d * code.scale;
-  return {step * (4 * code.coarse + code.fine - 32), step * (4 * code.fine - 6)};
+  return {step * (4 * code.coarse + code.fine - 32), step * (code.fine - 1.5)};
 }
 
 int32_t split_input_at(const SplitInput& x, int32_t col) {
@@ -289,25 +289,21 @@ int32_t split_input_at(const SplitInput& x, int32_t col) {
   return 128 * block.high[field][byte] + block.low[field][byte];
 }
 
-SplitSums split_sums(const SplitMatrix& w, const SplitInput& x, int32_t row) {
-  std::vector<float> coarse(16);
-  std::vector<float> fine(16);
+float split_sum(const SplitMatrix& w, const SplitInput& x, int32_t row) {
+  std::vector<float> lanes(16);
   for (int32_t block = 0; block < w.blocks(); ++block) {
     for (int32_t group = 0; group < 16; ++group) {
-      int64_t coarse_sum = 0;
-      int64_t fine_sum = 0;
+      int64_t sum = 0;
       SplitCode code{};
       for (int32_t col = 256 * block + 16 * group; col < 256 * block + 16 * group + 16; ++col) {
         code = split_code(w, row, col);
-        coarse_sum += int64_t{16 * code.coarse - 122} * code.scale * split_input_at(x, col);
-        fine_sum += int64_t{4 * code.fine - 6} * code.scale * split_input_at(x, col);
+        sum += int64_t{4 * code.coarse + code.fine - 32} * code.scale * split_input_at(x, col);
       }
-      const auto d = static_cast<float>(code.d);
-      coarse[static_cast<size_t>(group)] += d * static_cast<float>(coarse_sum);
-      fine[static_cast<size_t>(group)] += d * static_cast<float>(fine_sum);
+      const float d = static_cast<float>(code.d) * x.units[block];
+      lanes[static_cast<size_t>(group)] += d * static_cast<float>(sum);
     }
   }
-  return {join_lanes(coarse), join_lanes(fine)};
+  return join_lanes(lanes);
 }
 
 Q8Row quantize_q8(const float* x, int32_t n, int32_t stride) {

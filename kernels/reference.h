@@ -45,12 +45,8 @@ struct SplitWeight {
 SplitWeight split_weight(const SplitMatrix& w, int32_t row, int32_t col);
 // The integer q of column `col` of an input.
 int32_t split_input_at(const SplitInput& x, int32_t col);
-// The two sums of a row in the order of operations that SplitKernel promises: equal in every bit. y = (coarse + fine) * x.scale.
-struct SplitSums {
-  float coarse = 0.0F;
-  float fine = 0.0F;
-};
-SplitSums split_sums(const SplitMatrix& w, const SplitInput& x, int32_t row);
+// A row's sum in the order of operations that SplitKernel promises: equal in every bit. y = sum * x.scale.
+float split_sum(const SplitMatrix& w, const SplitInput& x, int32_t row);
 
 struct Q8Row {
   std::vector<int8_t> q;  // padded with zeros to `stride`

@@ -45,7 +45,7 @@ Half half_of_float(float x) {
   return static_cast<Half>((x < 0 ? 0x8000U : 0U) + (biased << 10) + units);
 }
 
-// The squares of a row's norms so far. A block's are added up in integers, in units of d; the doubles' rounding (2^-53 a step) is
+// The squares of a row's norms so far. A block's are added up in integers, in units of d / 2; the doubles' rounding (2^-53 a step) is
 // far below the step to the next float.
 struct Squares {
   double coarse = 0.0;
@@ -56,12 +56,12 @@ struct Squares {
     int64_t fine_units = 0;
     for (int32_t i = 0; i < kSplitBlock; ++i) {
       const int64_t scale = block.scale[i / kGroupColumns];
-      const int64_t coarse_part = scale * (16 * (block.q[i] >> 2) - 122);
-      const int64_t fine_part = scale * (4 * (block.q[i] & 3) - 6);
+      const int64_t coarse_part = scale * (8 * (block.q[i] >> 2) - 61);
+      const int64_t fine_part = scale * (2 * (block.q[i] & 3) - 3);
       coarse_units += coarse_part * coarse_part;
       fine_units += fine_part * fine_part;
     }
-    const double unit = static_cast<double>(d) * static_cast<double>(d);
+    const double unit = 0.25 * static_cast<double>(d) * static_cast<double>(d);
     coarse += unit * static_cast<double>(coarse_units);
     fine += unit * static_cast<double>(fine_units);
   }
@@ -235,22 +235,34 @@ bool split_float_row(const float* weights, const SplitMatrix& shape, const Split
 
 namespace {
 
-// Sums of squares over an input, in units of q: of q itself, of its lower part, and of what rounding leaves of screen_offset.
+// Sums of squares: of q, of its lower part, and of what rounding leaves of screen_offset.
 struct InputSquares {
   int64_t q = 0;
   int64_t low = 0;
   double offset = 0.0;
 };
+// The same over an input, each block's times its unit.
+struct InputNorms {
+  double q = 0.0;
+  double low = 0.0;
+  double offset = 0.0;
+
+  void add(const InputSquares& block, double unit) {
+    q += unit * unit * static_cast<double>(block.q);
+    low += unit * unit * static_cast<double>(block.low);
+    offset += unit * unit * block.offset;
+  }
+};
 
 // Splits q, the block's 256 integers in order of columns.
-void split_block(const int32_t* q, SplitInputBlock& out, InputSquares& squares) {
+InputSquares split_block(const int32_t* q, SplitInputBlock& out) {
+  InputSquares squares;
   for (int32_t g = 0; g < kSplitGroups; ++g) {
     int32_t sum = 0;
     int32_t high_sum = 0;
     for (int32_t i = 0; i < kGroupColumns; ++i) {
       const int32_t value = q[g * kGroupColumns + i];
-      // Rounded to the nearest, but 16383 has 127 of 128, and leaves 127.
-      const int32_t high = std::min((value + 64) >> 7, 127);
+      const int32_t high = (value + 64) >> 7;  // leaves -64 to 63
       const int32_t low = value - 128 * high;
       out.high[i / 4][4 * g + i % 4] = static_cast<int8_t>(high);
       out.low[i / 4][4 * g + i % 4] = static_cast<int8_t>(low);
@@ -259,32 +271,55 @@ void split_block(const int32_t* q, SplitInputBlock& out, InputSquares& squares) 
       squares.q += int64_t{value} * value;
       squares.low += int64_t{low} * low;
     }
-    out.coarse_offset[g] = -122 * sum;
-    out.fine_offset[g] = -6 * sum;
-    const double exact = -122.0 / 16.0 * high_sum;
+    out.offset[g] = -32 * sum;
+    const double exact = -30.5 / 4.0 * high_sum;
     const auto rounded = static_cast<int32_t>(std::nearbyint(exact));
     out.screen_offset[g][0] = static_cast<int16_t>(rounded / 2);
     out.screen_offset[g][1] = static_cast<int16_t>(rounded - rounded / 2);
     squares.offset += (rounded - exact) * (rounded - exact);
   }
+  return squares;
+}
+
+// The unit of a block of `count` values, and its integers.
+float quantize_input_block(const float* x, int32_t count, float inverse, int32_t* q) {
+  constexpr auto kLevels = static_cast<float>(kSplitLevels);
+  constexpr float kLeastUnit = 0x1p-14F;
+  const auto level = [&](int32_t i) {
+    const float scaled = x[i] * inverse;
+    const float number = scaled == scaled ? scaled : 0.0F;
+    return std::min(kLevels, std::max(-kLevels, number));
+  };
+  float most = 0.0F;
+  for (int32_t i = 0; i < count; ++i) {
+    most = std::max(most, std::fabs(level(i)));
+  }
+  float unit = 1.0F;
+  while (unit > kLeastUnit && most <= kLevels * 0.5F * unit) {
+    unit *= 0.5F;
+  }
+  for (int32_t i = 0; i < count; ++i) {
+    q[i] = static_cast<int32_t>((level(i) / unit + 0x1.8p23F) - 0x1.8p23F);  // half to even
+  }
+  return unit;
 }
 
 // How far screening can be from the products. With w the coarse parts of a row, v its fine parts, u = d * scale of its
-// groups and r what rounding added to their screen_offset, the product and the estimate are, but for rounding,
+// groups and r what rounding added to their screen_offset, q, high, low and r being times their block's unit, the product and the
+// estimate are, but for rounding,
 //
-//   w . (128 high + low) + v . q    and    w . 128 high + 2048 u . r,
+//   w . (128 high + low) + v . q    and    w . 128 high + 512 u . r,
 //
-// so they differ by at most |w| |low| + 2048 |u| |r| + |v| |q|. No |16 coarse - 122| is below 6, so a group's |w| is at
-// least 4 * 6 |u|: 2048 |u| |r| <= |w| (2048 / 24) |r|. That makes `missing` below times |w|, and |q| times |v|.
+// so they differ by at most |w| |low| + 512 |u| |r| + |v| |q|. No |4 coarse - 30.5| is below 1.5, so a group's |w| is at
+// least 4 * 1.5 |u|: 512 |u| |r| <= |w| (512 / 6) |r|. That makes `missing` below times |w|, and |q| times |v|.
 //
 // Rounding: e = 2^-24. Each sum is of terms that were rounded m times at most: products with scale and d, the additions of their
-// lane (2 a block) and of the lanes, m = 2 blocks + 16. Cauchy-Schwarz again bounds the sums of the terms' magnitudes: |w| |q| and
-// |v| |q| in the product, |w| (|q| + missing) in the estimate. (1 + e)^m < 1 + 2 m e while m < 2^22. Four more for the bound's own
+// lane (2 a block) and of the lanes, m = 2 blocks + 16. Cauchy-Schwarz again bounds the sums of the terms' magnitudes: (|w| + |v|) |q|
+// in the product, |w| (|q| + missing) in the estimate. (1 + e)^m < 1 + 2 m e while m < 2^22. Four more for the bound's own
 // arithmetic and for norms in doubles.
-void set_errors(const InputSquares& squares, int32_t blocks, SplitInput& out) {
-  const double q = std::sqrt(static_cast<double>(squares.q));
-  const double missing =
-      std::sqrt(static_cast<double>(squares.low)) + 2048.0 / 24.0 * std::sqrt(squares.offset);
+void set_errors(const InputNorms& squares, int32_t blocks, SplitInput& out) {
+  const double q = std::sqrt(squares.q);
+  const double missing = std::sqrt(squares.low) + 512.0 / 6.0 * std::sqrt(squares.offset);
   const double rounding = (2.0 * blocks + 16.0 + 4.0) * 0x1p-23;
   out.coarse_error = Squares::rounded_up(missing + rounding * (2.0 * q + missing));
   out.fine_error = Squares::rounded_up(q + rounding * q);
@@ -292,26 +327,23 @@ void set_errors(const InputSquares& squares, int32_t blocks, SplitInput& out) {
 
 }  // namespace
 
-SplitInput split_input(const float* x, const SplitMatrix& shape, SplitInputBlock* blocks) {
+SplitInput split_input(const float* x, const SplitMatrix& shape, SplitInputBlock* blocks,
+                       float* units) {
   constexpr auto kLevels = static_cast<float>(kSplitLevels);
   float max = 1e-5F;
   for (int32_t i = 0; i < shape.cols; ++i) {
     max = std::fabs(x[i]) > max ? std::fabs(x[i]) : max;
   }
   const float inverse = kLevels / max;
-  InputSquares squares;
+  InputNorms squares;
+  std::fill(units, units + shape.units(), 1.0F);
   for (int32_t b = 0; b < shape.blocks(); ++b) {
     int32_t q[kSplitBlock] = {};
     const int32_t count = std::min(kSplitBlock, shape.cols - b * kSplitBlock);
-    for (int32_t i = 0; i < count; ++i) {
-      const float scaled = x[b * kSplitBlock + i] * inverse;
-      const float number = scaled == scaled ? scaled : 0.0F;
-      const float clamped = std::min(kLevels, std::max(-kLevels, number));
-      q[i] = static_cast<int32_t>((clamped + 0x1.8p23F) - 0x1.8p23F);  // half to even
-    }
-    split_block(q, blocks[b], squares);
+    units[b] = quantize_input_block(x + b * kSplitBlock, count, inverse, q);
+    squares.add(split_block(q, blocks[b]), static_cast<double>(units[b]));
   }
-  SplitInput input{blocks, 0.25F * (max / kLevels)};
+  SplitInput input{blocks, units, max / kLevels};
   set_errors(squares, shape.blocks(), input);
   return input;
 }

@@ -21,8 +21,10 @@ bool split_q6_k_row(const uint8_t* blocks, const SplitMatrix& shape, const Split
 // above 1e8 in magnitude. Weights below about 1e-3 lose precision in d: scale them up first.
 bool split_float_row(const float* weights, const SplitMatrix& shape, const SplitRowBytes& out);
 
-// Quantises shape.cols floats to one token's input in `blocks` (shape.blocks() of them): scale = max(1e-5, max|x|) / 16383 / 4,
-// q = half_even(x * (16383 / max)). NaN is left out of the maximum and becomes 0; an infinity makes the scale infinite.
-SplitInput split_input(const float* x, const SplitMatrix& shape, SplitInputBlock* blocks);
+// Quantises shape.cols floats to one token's input in `blocks` (shape.blocks() of them) and `units` (shape.units()):
+// scale = max(1e-5, max|x|) / 16319, q = half_even(x * (16319 / max) / unit). NaN is left out of the maximum and becomes 0;
+// an infinity makes the scale infinite.
+SplitInput split_input(const float* x, const SplitMatrix& shape, SplitInputBlock* blocks,
+                       float* units);
 
 }  // namespace tern

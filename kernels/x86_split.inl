@@ -1,5 +1,5 @@
 // The rows of split heads. Included inside the unnamed namespace of an instruction-set file, after the operations on one block
-// (avx512_split.inl or avx2_split.inl: SplitSum, add_coarse_block, add_fine_block, joined; ScreenSum, screened_block, screened).
+// (avx512_split.inl or avx2_split.inl: SplitSum, add_split_block, joined; ScreenSum, screened_block, screened).
 
 constexpr int32_t kSplitStreams = 4;  // rows walked at once
 constexpr int32_t kSplitNear = 1024;  // bytes to prefetch ahead into L1
@@ -31,28 +31,22 @@ inline SplitRow row_of(const SplitMatrix& w, int32_t row) {
   return {coarse, w.fine_row(row), coarse + w.scales_at(), coarse + w.halves_at()};
 }
 
-struct SplitSums {
-  SplitSum coarse;
-  SplitSum fine;
-};
-
-inline void add_block(SplitSums& sums, const SplitRow& row, int32_t block, const float* d,
+inline void add_block(SplitSum& sum, const SplitRow& row, int32_t block, const float* d,
                       const SplitInputBlock& x) {
-  const SplitScales scales = load_scales(row.scales + block * kSplitGroups);
-  add_coarse_block(sums.coarse, row.coarse + block * kCoarseBlockBytes, scales, d, x);
-  add_fine_block(sums.fine, row.fine + block * kFineBlockBytes, scales, d, x);
+  add_split_block(sum, row.coarse + block * kCoarseBlockBytes, row.fine + block * kFineBlockBytes,
+                  load_scales(row.scales + block * kSplitGroups), d, x);
 }
 
 constexpr int32_t kSplitSegment = 16;  // blocks whose d are made floats together
 
-// Calls body(row, block, d) for kRows rows' blocks, all rows of a block in turn.
+// Calls body(row, block, d) for kRows rows' blocks, all rows of a block in turn; d is times the input's unit.
 template <int kRows, class Body>
-inline void for_each_block(int32_t blocks, const SplitRow* rows, Body body) {
+inline void for_each_block(int32_t blocks, const SplitRow* rows, const float* units, Body body) {
   for (int32_t begin = 0; begin < blocks; begin += kSplitSegment) {
     const int32_t count = blocks - begin < kSplitSegment ? blocks - begin : kSplitSegment;
     float d[kRows][kSplitSegment];
     for (int r = 0; r < kRows; ++r) {
-      load_d(rows[r].halves + 2 * begin, count, d[r]);
+      load_d(rows[r].halves + 2 * begin, units + begin, count, d[r]);
     }
     for (int32_t b = begin; b < begin + count; ++b) {
 #pragma GCC unroll 4  // sums then stay in registers
@@ -75,8 +69,8 @@ struct SplitProduct {
 struct Exactly {
   template <int kRows, bool kStream>
   static void multiply(const SplitProduct& p, const SplitRow* rows, const SplitInput& x, float* y) {
-    SplitSums sums[kRows];
-    for_each_block<kRows>(p.w.blocks(), rows, [&](int r, int32_t b, const float* d) {
+    SplitSum sums[kRows];
+    for_each_block<kRows>(p.w.blocks(), rows, x.units, [&](int r, int32_t b, const float* d) {
       if constexpr (kStream) {
         prefetch_ahead(rows[r].coarse + b * kCoarseBlockBytes, kCoarseBlockBytes);
         prefetch_ahead(rows[r].fine + b * kFineBlockBytes, kFineBlockBytes);
@@ -84,7 +78,7 @@ struct Exactly {
       add_block(sums[r], rows[r], b, d, x.blocks[b]);
     });
     for (int r = 0; r < kRows; ++r) {
-      y[r] = (joined(sums[r].coarse) + joined(sums[r].fine)) * x.scale;
+      y[r] = joined(sums[r]) * x.scale;
     }
   }
 };
@@ -96,7 +90,7 @@ struct Roughly {
     for (int r = 0; r < kRows; ++r) {
       sums[r] = no_screen_sum();
     }
-    for_each_block<kRows>(p.w.blocks(), rows, [&](int r, int32_t b, const float* d) {
+    for_each_block<kRows>(p.w.blocks(), rows, x.units, [&](int r, int32_t b, const float* d) {
       if constexpr (kStream) {
         prefetch_ahead(rows[r].coarse + b * kCoarseBlockBytes, kCoarseBlockBytes);
       }
@@ -164,17 +158,17 @@ inline void prefetch_line(const uint8_t* at) {
 inline float row_product(const SplitMatrix& w, const SplitRow& row, const SplitRow& later,
                          const SplitInput& x) {
   const auto scale_bytes = static_cast<int32_t>(w.coarse_row_bytes() - w.scales_at());
-  SplitSums sums;
-  for_each_block<1>(w.blocks(), &row, [&](int, int32_t b, const float* d) {
+  SplitSum sum;
+  for_each_block<1>(w.blocks(), &row, x.units, [&](int, int32_t b, const float* d) {
     prefetch_line(later.coarse + b * kCoarseBlockBytes);
     prefetch_line(later.coarse + b * kCoarseBlockBytes + 64);
     prefetch_line(later.fine + b * kFineBlockBytes);
     if (64 * b < scale_bytes) {
       prefetch_line(later.scales + 64 * b);
     }
-    add_block(sums, row, b, d, x.blocks[b]);
+    add_block(sum, row, b, d, x.blocks[b]);
   });
-  return (joined(sums.coarse) + joined(sums.fine)) * x.scale;
+  return joined(sum) * x.scale;
 }
 
 void split_rows(const SplitMatrix& w, const SplitInput& x, const int32_t* rows, int32_t count,

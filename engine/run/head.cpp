@@ -8,6 +8,8 @@ HeadWorkspace::HeadWorkspace(const Linear& head, int threads, Activations activa
   if (const auto* split = std::get_if<SplitMatrix>(&head.matrix)) {
     blocks_ = AlignedArray<SplitInputBlock>(static_cast<size_t>(kLogitsBatch) *
                                             static_cast<size_t>(split->blocks()));
+    units_ = AlignedArray<float>(static_cast<size_t>(kLogitsBatch) *
+                                 static_cast<size_t>(split->units()));
     screen_ = HeadScreen(split->rows, threads);
   } else if (head.ternary()) {
     quantized_ = QuantizedRows(kLogitsBatch, head.cols(), activations);
@@ -22,7 +24,8 @@ void HeadWorkspace::multiply(const Compute& compute, const Linear& head, const f
     for (int32_t t = 0; t < tokens; ++t) {
       SplitInput& input = inputs_[static_cast<size_t>(t)];
       input = split_input(x + int64_t{t} * split->cols, *split,
-                          blocks_.data() + int64_t{t} * split->blocks());
+                          blocks_.data() + int64_t{t} * split->blocks(),
+                          units_.data() + int64_t{t} * split->units());
       input.scale *= head.scale;
     }
     in.split = inputs_.data();

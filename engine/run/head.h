@@ -26,7 +26,8 @@ class HeadWorkspace {
 
  private:
   QuantizedRows quantized_;               // for a ternary head
-  AlignedArray<SplitInputBlock> blocks_;  // kLogitsBatch inputs of a split head
+  AlignedArray<SplitInputBlock> blocks_;  // kLogitsBatch inputs of a split head, and their units
+  AlignedArray<float> units_;
   std::array<SplitInput, kLogitsBatch> inputs_;
   HeadScreen screen_;
 };

@@ -18,7 +18,7 @@ constexpr int32_t kListRows = 4096;
 
 // Rows anywhere cost more to read than rows in turn. Above about this share of candidates the full product of all rows is quicker
 // than estimates and candidates (measured on an EPYC of family 25, 2 threads).
-constexpr double kWorthwhileShare = 0.25;
+constexpr double kWorthwhileShare = 0.2;
 // Positions without screening after one that did not pay; twice as many each time, up to the longest.
 constexpr int32_t kFirstPause = 16;
 constexpr int32_t kLongestPause = 512;

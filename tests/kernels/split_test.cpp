@@ -1,4 +1,4 @@
-// Split heads: packing, products of both planes in every table, and the bound on the fine part that screening relies on.
+// Split heads: packing, products in every table, and the bound on estimates that screening relies on.
 
 #include <algorithm>
 #include <cmath>
@@ -43,8 +43,13 @@ struct Packed {
 
 struct Input {
   Input(const SplitMatrix& shape, Place place)
-      : blocks(static_cast<size_t>(shape.blocks()), sizeof(SplitInputBlock), place) {}
+      : blocks(static_cast<size_t>(shape.blocks()), sizeof(SplitInputBlock), place),
+        units(static_cast<size_t>(shape.units()), sizeof(float), place) {}
+  void quantize(const std::vector<float>& x, const SplitMatrix& shape) {
+    view = split_input(x.data(), shape, blocks.data(), units.data());
+  }
   Guarded<SplitInputBlock> blocks;
+  Guarded<float> units;
   SplitInput view;
 };
 
@@ -98,20 +103,22 @@ class Split : public KernelTest {
     return x;
   }
 
-  // An input whose q are small: below 64 in magnitude but for one column, so that high is 0 and low is parallel to the row's
-  // coarse part.
+  // An input whose q are small: below 64 in magnitude but for one column of each block, so that high is 0 and low is parallel to the
+  // row's coarse part.
   static std::vector<float> low_bits_along(const SplitMatrix& w, int32_t row) {
     std::vector<float> x(static_cast<size_t>(w.cols));
     float largest = 0.0F;
     for (int32_t col = 0; col < w.cols; ++col) {
       const reference::SplitWeight weight = reference::split_weight(w, row, col);
-      x[static_cast<size_t>(col)] = static_cast<float>(4.0 * weight.value - weight.fine);
+      x[static_cast<size_t>(col)] = static_cast<float>(weight.value - weight.fine);
       largest = std::max(largest, std::fabs(x[static_cast<size_t>(col)]));
     }
     for (float& value : x) {
       value *= 63.0F / largest;
     }
-    x[0] = 16383.0F;  // q is then x
+    for (size_t block = 0; block < x.size(); block += kSplitBlock) {
+      x[block] = 16319.0F;  // q is then x
+    }
     return x;
   }
 
@@ -127,13 +134,14 @@ void expect_same(float expected, float found, const char* what, int32_t row) {
 void Split::check(const Packed& packed, std::vector<Input>& inputs) {
   const SplitMatrix w = packed.view();
   std::vector<SplitInput> x;
-  std::vector<std::vector<reference::SplitSums>> truth;
+  std::vector<std::vector<float>> truth;
   for (Input& input : inputs) {
     input.blocks.freeze();
+    input.units.freeze();
     x.push_back(input.view);
     truth.emplace_back();
     for (int32_t row = 0; row < w.rows; ++row) {
-      truth.back().push_back(reference::split_sums(w, input.view, row));
+      truth.back().push_back(reference::split_sum(w, input.view, row));
     }
   }
   const auto tokens = static_cast<int32_t>(x.size());
@@ -161,8 +169,8 @@ void Split::check(const Packed& packed, std::vector<Input>& inputs) {
       const auto& sums = truth[static_cast<size_t>(t)];
       const float scale = x[static_cast<size_t>(t)].scale;
       for (int32_t row = 0; row < w.rows; ++row) {
-        const auto& sum = sums[static_cast<size_t>(row)];
-        expect_same((sum.coarse + sum.fine) * scale, y[index_of(t, stride, row)], "product", row);
+        expect_same(sums[static_cast<size_t>(row)] * scale, y[index_of(t, stride, row)], "product",
+                    row);
       }
     }
     std::fill(y.span().begin(), y.span().end(), kUntouched);
@@ -173,9 +181,9 @@ void Split::check(const Packed& packed, std::vector<Input>& inputs) {
     table->split.screen(w, x.data(), tokens, {0, split}, y.data(), stride);
     for (int32_t t = 0; t < tokens; ++t) {
       for (int32_t row = 0; row < w.rows; ++row) {
-        const auto& sum = truth[static_cast<size_t>(t)][static_cast<size_t>(row)];
-        const double error = static_cast<double>(y[index_of(t, stride, row)]) -
-                             static_cast<double>(sum.coarse) - static_cast<double>(sum.fine);
+        const float sum = truth[static_cast<size_t>(t)][static_cast<size_t>(row)];
+        const double error =
+            static_cast<double>(y[index_of(t, stride, row)]) - static_cast<double>(sum);
         ASSERT_LE(std::fabs(error), split_bound(w.norms[row], x[static_cast<size_t>(t)]))
             << "estimate of row " << row;
       }
@@ -184,9 +192,8 @@ void Split::check(const Packed& packed, std::vector<Input>& inputs) {
     std::fill(y.span().begin(), y.span().end(), kUntouched);
     table->split.rows(w, x[0], listed.data(), static_cast<int32_t>(listed.size()), y.data());
     for (int32_t row = 0; row < w.rows; ++row) {
-      const auto& sum = sums[static_cast<size_t>(row)];
       const bool wanted = std::find(listed.begin(), listed.end(), row) != listed.end();
-      expect_same(wanted ? (sum.coarse + sum.fine) * x[0].scale : kUntouched,
+      expect_same(wanted ? sums[static_cast<size_t>(row)] * x[0].scale : kUntouched,
                   y[static_cast<size_t>(row)], "listed product", row);
     }
     ASSERT_TRUE(y.intact()) << "wrote beside y";
@@ -255,37 +262,41 @@ TEST_F(Split, FloatsAreQuantisedToTheNearestCode) {
 TEST_F(Split, InputsAreRoundedToTheNearestEven) {
   const SplitMatrix shape{nullptr, nullptr, nullptr, 1, 259};
   std::vector<float> x(259, 0.0F);
-  x[0] = 16383.0F;  // so that q is x
+  x[0] = 16319.0F;  // so that q is x
   x[1] = 0.5F;
   x[2] = 1.5F;
   x[3] = -2.5F;
-  x[100] = -16383.0F;
+  x[100] = -16319.0F;
   x[101] = 127.6F;
   x[102] = -128.0F;
   x[258] = 1000.0F;
   Input input(shape, Place::kEnd);
-  input.view = split_input(x.data(), shape, input.blocks.data());
-  EXPECT_EQ(input.view.scale, 0.25F);
+  input.quantize(x, shape);
+  EXPECT_EQ(input.view.scale, 1.0F);
   const std::pair<int32_t, int32_t> expected[] = {
-      {0, 16383}, {1, 0},      {2, 2},      {3, -2},  {4, 0},  {100, -16383},
-      {101, 128}, {102, -128}, {258, 1000}, {259, 0}, {511, 0}};
+      {0, 16319}, {1, 0},      {2, 2},       {3, -2},  {4, 0},  {100, -16319},
+      {101, 128}, {102, -128}, {258, 16000}, {259, 0}, {511, 0}};
   for (const auto& [col, q] : expected) {
     EXPECT_EQ(reference::split_input_at(input.view, col), q) << "column " << col;
   }
-  EXPECT_EQ(input.blocks[0].coarse_offset[0], -122 * 16383);
-  EXPECT_EQ(input.blocks[0].fine_offset[0], -6 * 16383);
-  EXPECT_EQ(input.blocks[1].fine_offset[0], -6000);
-  // 16383 = 128 * 127 + 127 has no nearer upper part in 8 bits; 1000 = 128 * 8 - 24, and -7.625 * 8 = -61 in two halves.
+  EXPECT_EQ(input.blocks[0].offset[0], -32 * 16319);
+  // 1000 fits 16319 after 4 doublings.
+  EXPECT_EQ(input.units[0], 1.0F);
+  EXPECT_EQ(input.units[1], 0.0625F);
+  EXPECT_EQ(input.blocks[1].offset[0], -32 * 16000);
+  // 16319 = 128 * 127 + 63, 16000 = 128 * 125, and -7.625 * 125 = -953.1 in two halves.
   EXPECT_EQ(input.blocks[0].high[0][0], 127);
-  EXPECT_EQ(input.blocks[0].low[0][0], 127);
-  EXPECT_EQ(input.blocks[1].high[0][2], 8);
-  EXPECT_EQ(input.blocks[1].screen_offset[0][0], -30);
-  EXPECT_EQ(input.blocks[1].screen_offset[0][1], -31);
+  EXPECT_EQ(input.blocks[0].low[0][0], 63);
+  EXPECT_EQ(input.blocks[1].high[0][2], 125);
+  EXPECT_EQ(input.blocks[1].low[0][2], 0);
+  EXPECT_EQ(input.blocks[1].screen_offset[0][0], -476);
+  EXPECT_EQ(input.blocks[1].screen_offset[0][1], -477);
   x[5] = std::nanf("");
-  input.view = split_input(x.data(), shape, input.blocks.data());
+  input.quantize(x, shape);
   EXPECT_EQ(reference::split_input_at(input.view, 5), 0);
   x[5] = -std::numeric_limits<float>::infinity();
-  EXPECT_FALSE(std::isfinite(split_input(x.data(), shape, input.blocks.data()).scale));
+  input.quantize(x, shape);
+  EXPECT_FALSE(std::isfinite(input.view.scale));
 }
 
 TEST_F(Split, ProductsOfAllShapes) {
@@ -295,8 +306,7 @@ TEST_F(Split, ProductsOfAllShapes) {
       std::vector<Input> inputs;
       for (int32_t t = uniform(1, 4); t > 0; --t) {
         inputs.emplace_back(packed.shape, any_place());
-        inputs.back().view = split_input(values(packed.shape.cols, Fill::kRandom).data(),
-                                         packed.shape, inputs.back().blocks.data());
+        inputs.back().quantize(values(packed.shape.cols, Fill::kRandom), packed.shape);
       }
       check(packed, inputs);
     }
@@ -310,10 +320,25 @@ TEST_F(Split, ExtremeFills) {
       const Packed packed = pack_q6_k(q6_k_rows(5, 3, weights), 5, 768);
       std::vector<Input> inputs;
       inputs.emplace_back(packed.shape, Place::kEnd);
-      inputs[0].view = split_input(values(768, x).data(), packed.shape, inputs[0].blocks.data());
+      inputs[0].quantize(values(768, x), packed.shape);
       check(packed, inputs);
     }
   }
+}
+
+// Blocks that differ by 1e9, and blocks of zeros.
+TEST_F(Split, BlocksOfDifferentUnits) {
+  const Packed packed = pack_q6_k(q6_k_rows(9, 20, Fill::kRandom), 9, 5120);
+  std::vector<Input> inputs;
+  inputs.emplace_back(packed.shape, Place::kEnd);
+  std::vector<float> x = values(5120, Fill::kRandom);
+  for (size_t i = 0; i < x.size(); ++i) {
+    const size_t block = i / kSplitBlock;
+    x[i] = block % 7 == 6 ? 0.0F : std::ldexp(x[i], -2 * static_cast<int>(block));
+  }
+  inputs[0].quantize(x, packed.shape);
+  EXPECT_EQ(inputs[0].units[19], 0x1p-14F);
+  check(packed, inputs);
 }
 
 // The products are those of the weights: within the rounding of the input to 15 bits and of float sums.
@@ -323,7 +348,7 @@ TEST_F(Split, ProductsAreThoseOfTheWeights) {
   const Packed packed = pack_q6_k(q6_k_rows(kRows, kCols / 256, Fill::kRandom), kRows, kCols);
   const std::vector<float> x = values(kCols, Fill::kRandom);
   Input input(packed.shape, any_place());
-  input.view = split_input(x.data(), packed.shape, input.blocks.data());
+  input.quantize(x, packed.shape);
   for (const KernelTable* table : tables()) {
     std::vector<float> y(kRows);
     table->split.matmul(packed.view(), &input.view, 1, {0, kRows}, y.data(), kRows);
@@ -338,7 +363,7 @@ TEST_F(Split, ProductsAreThoseOfTheWeights) {
         weights += std::fabs(w);
       }
       const double tolerance =
-          2.0 * static_cast<double>(input.view.scale) * weights * 1.001 + 64 * 0x1p-24 * magnitude;
+          0.5 * static_cast<double>(input.view.scale) * weights * 1.001 + 64 * 0x1p-24 * magnitude;
       ASSERT_NEAR(y[static_cast<size_t>(row)], exact, tolerance) << table->name << ", row " << row;
     }
   }
@@ -356,13 +381,13 @@ TEST_F(Split, EstimatesKeepTheirBound) {
       for (const bool along_fine : {true, false}) {
         const std::vector<float> x = along_fine ? fine_part(w, row) : low_bits_along(w, row);
         Input input(packed.shape, any_place());
-        input.view = split_input(x.data(), packed.shape, input.blocks.data());
+        input.quantize(x, packed.shape);
         for (const KernelTable* table : tables()) {
           std::vector<float> y(kRows);
           table->split.screen(w, &input.view, 1, {0, kRows}, y.data(), kRows);
           for (int32_t other = 0; other < kRows; ++other) {
-            const reference::SplitSums sums = reference::split_sums(w, input.view, other);
-            const float missing = sums.coarse + sums.fine - y[static_cast<size_t>(other)];
+            const float missing =
+                reference::split_sum(w, input.view, other) - y[static_cast<size_t>(other)];
             const float bound = split_bound(w.norms[other], input.view);
             ASSERT_LE(std::fabs(missing), bound) << table->name;
             if (other == row) {
