@@ -147,6 +147,12 @@ Kind by_status(int32_t status) {
   return status >= 400 ? Kind::kBadRequest : status >= 300 ? Kind::kProtocol : Kind::kServer;
 }
 
+// Whether a text can be a request's id in a message: 128 printable characters at most.
+bool is_id(const std::string& text) {
+  return !text.empty() && text.size() <= 128 &&
+         std::ranges::all_of(text, [](char c) { return c > ' ' && c <= '~'; });
+}
+
 // What is said of a class, and what to do about it.
 struct Advice {
   const char* name;
@@ -253,11 +259,9 @@ const char* name_of(ApiErrorClass kind) {
 }
 
 std::string request_id_of(const HttpResponse& head) {
-  // 128 printable characters at most: it goes into messages.
   for (const char* name : {"x-request-id", "request-id", "x-generation-id", "cf-ray"}) {
     const std::string* id = head.header(name);
-    if (id != nullptr && !id->empty() && id->size() <= 128 &&
-        std::ranges::all_of(*id, [](char c) { return c > ' ' && c <= '~'; })) {
+    if (id != nullptr && is_id(*id)) {
       return *id;
     }
   }
@@ -270,8 +274,8 @@ ApiError refusal(const ErrorPlace& place, const HttpResponse& head, const Server
   error.provider = place.provider;
   error.status = head.status;
   error.request_id = request_id_of(head);
-  if (error.request_id.empty()) {
-    error.request_id = said.request_id.substr(0, 128);
+  if (error.request_id.empty() && is_id(said.request_id)) {
+    error.request_id = said.request_id;
   }
   error.retry_after_ms = asked_wait_ms(head, said, error.kind, place.now_unix_ms);
   error.resets_at = said.resets_at;

@@ -5,6 +5,7 @@
 #include "engine/base/json_text.h"
 #include "remote/dialect_openai.h"
 #include "remote/json_fields.h"
+#include "remote/plain_line.h"
 
 namespace tern {
 namespace {
@@ -61,14 +62,19 @@ ChatAnswer::News ChatAnswer::take(const Json& value) {
   return news;
 }
 
-// A chunk of a chat completion, or a whole one.
-void ChatAnswer::take_chunk(const Json& value, News& news) {
+void ChatAnswer::take_names(const Json& value) {
+  constexpr size_t kMostBytes = 128;
   if (model_.empty()) {
-    model_ = text_at(value, "model");
+    model_ = plain_line(text_at(value, "model"), kMostBytes);
   }
   if (id_.empty()) {
-    id_ = text_at(value, "id");
+    id_ = plain_line(text_at(value, "id"), kMostBytes);
   }
+}
+
+// A chunk of a chat completion, or a whole one.
+void ChatAnswer::take_chunk(const Json& value, News& news) {
+  take_names(value);
   const Json& choices = member(value, "choices");
   recognised_ = recognised_ || choices.is_array();
   if (choices.is_array()) {
@@ -240,10 +246,7 @@ bool ChatAnswer::take_response_event(const Json& event, News& news) {
   recognised_ = true;
   const std::string what = type.substr(9);
   const Json& response = member(event, "response");
-  if (response.is_object() && model_.empty()) {
-    model_ = text_at(response, "model");
-    id_ = text_at(response, "id");
-  }
+  take_names(response);
   if (what == "output_text.delta" || what == "refusal.delta") {
     refused_ = refused_ || what == "refusal.delta";
     take_response_text(event, text_at(event, "delta"), /*whole=*/false, news);
@@ -298,10 +301,7 @@ void ChatAnswer::take_response_item(int32_t index, const Json& item) {
 // A response as it stands at its end. Its text counts if no event has brought any.
 void ChatAnswer::take_response(const Json& response, News& news) {
   recognised_ = true;
-  if (model_.empty()) {
-    model_ = text_at(response, "model");
-    id_ = text_at(response, "id");
-  }
+  take_names(response);
   const Json& output = member(response, "output");
   for (size_t i = 0; output.is_array() && i < output.size(); ++i) {
     take_response_item(static_cast<int32_t>(i), output[i]);

@@ -41,6 +41,7 @@ class ChatAnswer {
   Result<Completion> complete(size_t prompt_bytes) const;
 
  private:
+  void take_names(const nlohmann::json& value);
   void take_chunk(const nlohmann::json& value, News& news);
   void take_choice(const nlohmann::json& choice, News& news);
   void take_message(const nlohmann::json& message, News& news);

@@ -6,11 +6,15 @@
 
 #include "engine/base/json_text.h"
 #include "remote/json_fields.h"
+#include "remote/plain_line.h"
 
 namespace tern {
 namespace {
 
 using Json = nlohmann::json;
+
+// Names of models are shown.
+constexpr size_t kMostNameBytes = 256;
 
 // 0.7F as 0.7, not as the nearest double to it, 0.699999988.
 double shortest(float value) {
@@ -144,8 +148,8 @@ Result<std::vector<RemoteModel>> read_models(std::string_view body) {
   std::vector<RemoteModel> models;
   for (const Json& entry : list) {
     RemoteModel model;
-    model.id = text_at(entry, "id");
-    model.owner = text_at(entry, "owned_by");
+    model.id = plain_line(text_at(entry, "id"), kMostNameBytes);
+    model.owner = plain_line(text_at(entry, "owned_by"), kMostNameBytes);
     for (const char* name : {"context_length", "max_model_len", "context_window"}) {
       if (model.context == 0) {
         model.context = count_at(entry, name).value_or(0);
@@ -166,7 +170,7 @@ Result<Embeddings> read_embeddings(std::string_view body, size_t count) {
                  (list.is_array() ? std::to_string(list.size()) : "none") + "."};
   }
   Embeddings result;
-  result.model = text_at(value, "model");
+  result.model = plain_line(text_at(value, "model"), kMostNameBytes);
   result.vectors.resize(count);
   for (size_t i = 0; i < count; ++i) {
     const size_t index =

@@ -7,6 +7,7 @@
 #include "engine/base/json_text.h"
 #include "remote/api_error.h"
 #include "remote/json_fields.h"
+#include "remote/plain_line.h"
 #include "remote/time_text.h"
 
 namespace tern {
@@ -14,29 +15,8 @@ namespace {
 
 using Json = nlohmann::json;
 
-// What terminals would obey, and line breaks, become single spaces; the end beyond kMostWordsBytes is cut, between characters.
 std::string one_line(std::string_view text) {
-  std::string line;
-  for (const char c : text) {
-    if (line.size() >= kMostWordsBytes) {
-      break;
-    }
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte > 32 && byte != 127) {
-      line += c;
-    } else if (!line.empty() && line.back() != ' ') {
-      line += ' ';
-    }
-  }
-  const bool cut = line.size() >= kMostWordsBytes;
-  while (cut && !line.empty() && (static_cast<unsigned char>(line.back()) & 0xC0U) == 0x80U) {
-    line.pop_back();
-  }
-  if (cut && !line.empty() && static_cast<unsigned char>(line.back()) >= 0xC0U) {
-    line.pop_back();
-  }
-  line.erase(line.find_last_not_of(' ') + 1);
-  return line;
+  return plain_line(text, kMostWordsBytes);
 }
 
 // A moment as Unix time in seconds or milliseconds, or as ISO 8601 or HTTP write it.

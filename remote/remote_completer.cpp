@@ -35,9 +35,10 @@ class Watch {
 
   bool feed(AnswerReader& reader, std::string_view piece) {
     const size_t before = reader.answer().size();
+    const double now = call_.seconds_since_start();  // what sinks take counts for what comes next
     const bool go_on = reader.feed(piece);
     if (reader.answer().size() > before) {
-      last_ = call_.seconds_since_start();
+      last_ = now;
       first_ = first_ < 0 ? last_ : first_;
     }
     return go_on;

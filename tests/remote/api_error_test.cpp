@@ -200,6 +200,16 @@ TEST(ApiError, ShowsNoKeyAndNothingThatTerminalsObey) {
   }
   EXPECT_NE(error.message.find("Bad key cr_0...wxyz or sk-p...1234 [31m red"), std::string::npos)
       << error.message;
+  // Controls of Latin-1, and bytes that are no UTF-8.
+  const std::string odd = refused(500,
+                                  "a\xC2\x9B"
+                                  "2J b\xFF c\xC2\xA0"
+                                  "d")
+                              .message;
+  EXPECT_NE(odd.find("a 2J b\xEF\xBF\xBD c\xC2\xA0"
+                     "d"),
+            std::string::npos)
+      << odd;
   // An id is no place for them either.
   EXPECT_EQ(refused(500, "", {{"X-Request-Id", "a\x1b[2J"}}).request_id, "");
 }
