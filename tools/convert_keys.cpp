@@ -12,6 +12,15 @@ namespace {
 
 constexpr std::string_view kRotateHalf = "tern.rope.rotate_half";
 
+// What Tern's keys of a folder say and those of a GGUF file cannot.
+struct NoGgufWord {
+  std::string_view key, what;
+};
+constexpr NoGgufWord kNoGgufWords[] = {
+    {"tern.rotated_down_inputs", "one whose down projections want rotated inputs (OneCompression)"},
+    {"tern.delta_net.grouped_values",
+     "one whose heads of values are in the order of Hugging Face"}};
+
 // general.file_type of files whose layers have a type: llama.cpp's numbers, bitnet.cpp's (I2_S) and ik_llama.cpp's (IQ1_BN, IQ2_BN).
 // Programs show it; none reads a weight by it.
 struct FileType {
@@ -130,6 +139,14 @@ void copy_keys(const TensorFile& in, const WeightFormat* type, GgufHead& out) {
 Result<ReorderedHeads> find_reordered_heads(const TensorFile& in) {
   if (!is_folder(in)) {
     return ReorderedHeads{};  // written as it is read, its own keys included
+  }
+  for (const NoGgufWord& key : kNoGgufWords) {
+    ASSIGN_OR_RETURN(const std::optional<bool> found, in.get_bool(key.key));
+    if (found.value_or(false)) {
+      return Error{in.path().parent_path().string() +
+                   ": expected a model that a GGUF file can hold, found " + std::string(key.what) +
+                   "; other programs would run the file wrongly. Run the folder itself."};
+    }
   }
   std::vector<std::string> ignored;
   ASSIGN_OR_RETURN(ModelConfig config, read_config(in, ignored));

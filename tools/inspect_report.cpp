@@ -8,6 +8,7 @@
 
 #include "engine/arch/arch.h"
 #include "engine/base/memory.h"
+#include "engine/io/hugging_face.h"
 #include "engine/session/session.h"
 
 namespace tern::cli {
@@ -294,8 +295,12 @@ std::string memory_section(const Inspection& inspection) {
   return out;
 }
 
+std::string container_name(const TensorFile& file) {
+  return is_hugging_face_model(file.path()) ? "safetensors" : "GGUF";
+}
+
 std::string report_text(const TensorFile& file, const Inspection& inspection) {
-  std::string out = file.path().string() + ": GGUF";
+  std::string out = file.path().string() + ": " + container_name(file);
   if (file.files().size() > 1) {
     out += " in " + std::to_string(file.files().size()) + " parts";
   }
@@ -376,7 +381,7 @@ Json memory_json(const Inspection& inspection) {
 std::string report_json(const TensorFile& file, const Inspection& inspection) {
   Json out;
   out["file"] = file.path().string();
-  out["format"] = "GGUF";
+  out["format"] = container_name(file);
   out["parts"] = file.files().size();
   out["bytes"] = inspection.file_bytes;
   if (inspection.config) {

@@ -99,10 +99,13 @@ struct Quantization {
     kNone,      // floats, ternary only if their values are
     kDivide,    // BitLinear: packed, y divided by weight_scale
     kMultiply,  // AutoBitLinear: packed, y multiplied by weight_scale; or floats rounded by absmean
-    kFactored   // OneCompression: sign matrices and scales
+    kCompressed  // OneCompression: sign matrices and scales, or codes of GPTQ
   };
   Kind kind = Kind::kNone;
-  bool absmean = false;  // float weights are rounded each time the model runs
+  bool absmean = false;        // float weights are rounded each time the model runs
+  bool rotated = false;        // the inputs of down projections want the transform of the weights
+  bool balanced = false;       // the scales are those of weights that were balanced first
+  bool zeros_less_one = true;  // of GPTQ
   std::vector<std::string> kept_as_they_are;
 
   bool covers(std::string_view name) const {
@@ -126,24 +129,32 @@ Result<Quantization> read_quantization(const Json& config) {
     const auto names = config.find("architectures");
     out.absmean = names != config.end() && names->is_array() && !names->empty() &&
                   names->front() == "BitnetForCausalLM";
+    // What OneCompression rotated and did not compress yet says so by this key alone.
+    out.rotated = config.contains("fp32_had");
     return out;
   }
   const std::string method = text_at(*found, "quant_method");
   if (is_onecomp_method(method)) {
-    for (const Json* object : {&config, &*found}) {
-      if (const auto rotated = object->find("rotated");
-          rotated != object->end() && *rotated != false && !rotated->is_null()) {
-        return Error{
-            "config.json: key rotated: expected false, found " + printable(rotated->dump()) +
-            "; Tern does not rotate the inputs of factored matrices. Compress without rotation."};
-      }
+    // Version 2 of GPTQ's format holds zeros as they are. Others have another order of codes.
+    const std::string format = text_at(*found, "checkpoint_format", "gptq");
+    if (format != "gptq" && format != "gptq_v2") {
+      return Error{"config.json: key checkpoint_format: expected gptq or gptq_v2, found " +
+                   printable(format) + "; save the model again in one of these."};
     }
-    out.kind = Quantization::Kind::kFactored;
+    out.zeros_less_one = format == "gptq";
+    const auto balanced = found->find("use_balancing");
+    out.balanced = method == "onebit" && balanced != found->end() && *balanced == true;
+    for (const Json* object : {&config, &*found}) {
+      const auto rotated = object->find("rotated");
+      out.rotated |= rotated != object->end() && *rotated == true;
+    }
+    out.kind = Quantization::Kind::kCompressed;
     return out;
   }
   if (method != "bitnet") {
     return Error{
-        "config.json: key quant_method: expected bitnet, dbf, mixed_dbf, mdbf or onebit, found " +
+        "config.json: key quant_method: expected bitnet, dbf, mixed_dbf, mdbf, onebit, gptq or "
+        "mixed_gptq, found " +
         printable(method) + "."};
   }
   const std::string linear = text_at(*found, "linear_class", "bitlinear");
@@ -338,7 +349,10 @@ Result<void> HuggingFaceReader::read_tensors() {
   ASSIGN_OR_RETURN(const std::optional<std::string_view> architecture,
                    out_.get_string("general.architecture"));
   const bool gemma = architecture == "gemma3";
-  OnecompLayers factored;
+  if (quantization.rotated) {
+    set("tern.rotated_down_inputs", true);
+  }
+  OnecompLayers compressed(quantization.zeros_less_one);
   for (const std::string& name : names) {
     ASSIGN_OR_RETURN(MappedFile file, MappedFile::open(folder_ / name));
     auto entries = safetensors::read(file.bytes());
@@ -351,8 +365,8 @@ Result<void> HuggingFaceReader::read_tensors() {
     for (const Entry& entry : *entries) {
       const size_t dot = entry.name.rfind('.');
       const std::string full = full_name(entry.name);
-      if (quantization.kind == Quantization::Kind::kFactored &&
-          factored.take(entry, full, static_cast<int>(out_.files_.size()))) {
+      if (quantization.kind == Quantization::Kind::kCompressed &&
+          compressed.take(entry, full, static_cast<int>(out_.files_.size()))) {
         continue;
       }
       const std::string stem = gguf_stem(std::string_view(full).substr(0, full.rfind('.')), gemma);
@@ -407,12 +421,29 @@ Result<void> HuggingFaceReader::read_tensors() {
     }
     out_.files_.push_back(std::move(file));
   }
-  if (quantization.kind == Quantization::Kind::kFactored) {
-    if (const Result<void> added = factored.finish(*this); !added) {
+  if (quantization.kind == Quantization::Kind::kCompressed) {
+    note_own_adapter();
+    if (quantization.balanced) {
+      add_notice(
+          "OneCompression's OneBit keeps the scales of balanced weights (use_balancing), which are "
+          "not those of the model: "
+          "it predicts badly wherever it runs, unless it was tuned afterwards");
+    }
+    if (const Result<void> added = compressed.finish(*this); !added) {
       return added.error().in(folder_.string());
     }
   }
   return of_mlx ? add_mlx(matrices, *of_mlx, is_tied, gemma) : Result<void>();
+}
+
+// OneCompression's own loader would add it.
+void HuggingFaceReader::note_own_adapter() {
+  const std::filesystem::path adapter = folder_ / "lora_adapter";
+  std::error_code ignored;
+  if (std::filesystem::exists(adapter / "adapter_config.json", ignored)) {
+    add_notice("the folder has an adapter, which is not in use; --lora " +
+               printable(adapter.string()) + " adds it");
+  }
 }
 
 // The pooling that an embedding model's folder asks for, as sentence-transformers writes it, numbered as in GGUF files.

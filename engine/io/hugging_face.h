@@ -41,6 +41,7 @@ class HuggingFaceReader {
   Result<void> add_mlx(const std::map<std::string, mlx::Matrix>& matrices,
                        const mlx::Quantization& quantization, bool tied, bool gemma);
   Result<void> read_pooling();
+  void note_own_adapter();
 
   std::filesystem::path folder_;
   nlohmann::json config_;

@@ -8,14 +8,17 @@
 #include <limits>
 
 #include "engine/io/formats.h"
+#include "engine/io/gptq.h"
 #include "engine/io/hugging_face.h"
 
 namespace tern {
 namespace {
 
-constexpr std::string_view kMethods[] = {"dbf", "mixed_dbf", "mdbf", "onebit"};
-constexpr std::string_view kParts[] = {"scaling0", "bp1", "scaling2", "bp3",
-                                       "scaling4", "a",   "b",        "sign_packed"};
+constexpr std::string_view kMethods[] = {"dbf",    "mixed_dbf", "mdbf",
+                                         "onebit", "gptq",      "mixed_gptq"};
+constexpr std::string_view kParts[] = {"scaling0", "bp1",   "scaling2",    "bp3",     "scaling4",
+                                       "a",        "b",     "sign_packed", "qweight", "qzeros",
+                                       "scales",   "g_idx", "perm"};
 constexpr std::string_view kPathParts[] = {"A_sign_packed", "B_sign_packed", "_A_sign_shape",
                                            "_B_sign_shape", "A_amp",         "B_amp",
                                            "Q_U_amp",       "Q_V_amp"};
@@ -82,6 +85,7 @@ struct OnecompLayers::Layer {
   const Parts& parts;
   std::string stem;
   HuggingFaceReader& out;
+  bool zeros_less_one = true;
   int64_t bits = 0;  // signs and scales, as stored
 
   bool has(std::string_view part) const { return parts.contains(part); }
@@ -90,8 +94,7 @@ struct OnecompLayers::Layer {
     const auto found = parts.find(which);
     if (found == parts.end()) {
       return Error{"tensor " + printable(name + "." + which) +
-                   ": expected it beside the other parts of a factored matrix, found no such "
-                   "tensor."};
+                   ": expected it beside the other parts of a matrix, found no such tensor."};
     }
     return &found->second;
   }
@@ -185,7 +188,26 @@ struct OnecompLayers::Layer {
     return a.size * b.size;
   }
 
-  // Weights of the matrix that the factors stand for.
+  Result<int64_t> gptq() {
+    gptq::Parts found;
+    found.zeros_less_one = zeros_less_one;
+    for (const auto& [which, place] : {std::pair("qweight", &found.qweight),
+                                       {"qzeros", &found.qzeros},
+                                       {"scales", &found.scales},
+                                       {"g_idx", &found.g_idx}}) {
+      ASSIGN_OR_RETURN(const Part* each, part(which));
+      *place = &each->entry;
+    }
+    ASSIGN_OR_RETURN(gptq::Matrix matrix, gptq::dequantise(found));
+    for (const safetensors::Entry* stored : {found.qweight, found.qzeros, found.scales}) {
+      bits += static_cast<int64_t>(stored->data.size()) * 8;
+    }
+    out.add_halves({stem + ".weight", &formats::kF16, {matrix.cols, matrix.rows}, {}, 0},
+                   std::move(matrix.halves));
+    return matrix.rows * matrix.cols;
+  }
+
+  // Weights of the matrix that the parts stand for.
   Result<int64_t> add_all() {
     size_t used = 5;
     Result<int64_t> weights = int64_t{0};
@@ -194,6 +216,10 @@ struct OnecompLayers::Layer {
     } else if (has("sign_packed")) {
       used = 3;
       weights = onebit();
+    } else if (has("qweight")) {
+      // "perm", which older versions wrote, says once more what g_idx says.
+      used = has("perm") ? 5 : 4;
+      weights = gptq();
     } else {
       int count = 0;
       do {
@@ -203,7 +229,7 @@ struct OnecompLayers::Layer {
     }
     if (weights && used != parts.size()) {
       return Error{"tensor " + printable(name) + "." + parts.rbegin()->first + ": expected " +
-                   std::to_string(used) + " parts of a factored matrix, found " +
+                   std::to_string(used) + " parts of the matrix, found " +
                    std::to_string(parts.size()) + "."};
     }
     return weights;
@@ -232,19 +258,22 @@ bool OnecompLayers::take(const safetensors::Entry& entry, std::string_view name,
 Result<void> OnecompLayers::finish(HuggingFaceReader& out) const {
   int64_t bits = 0;
   int64_t weights = 0;
+  int64_t factored = 0;
   for (const auto& [name, parts] : layers_) {
-    Layer layer{name, parts, gguf_stem(name), out};
+    Layer layer{name, parts, gguf_stem(name), out, zeros_less_one_};
     ASSIGN_OR_RETURN(const int64_t count, layer.add_all());
     bits += layer.bits;
     weights += count;
+    factored += layer.has("qweight") ? 0 : 1;
   }
   if (weights == 0) {
-    return Error{"config.json: key quant_method: expected factored matrices, found none."};
+    return Error{"config.json: key quant_method: expected compressed matrices, found none."};
   }
-  std::array<char, 128> text{};
+  std::array<char, 160> text{};
   std::snprintf(text.data(), text.size(),
-                "%zu factored matrices take %.3f bits a weight, scales included", layers_.size(),
-                static_cast<double>(bits) / static_cast<double>(weights));
+                "%zu compressed matrices take %.3f bits a weight in the file, scales included; %s",
+                layers_.size(), static_cast<double>(bits) / static_cast<double>(weights),
+                factored == 0 ? "in memory they are F16" : "they run as factors");
   out.add_notice(text.data());
   return {};
 }

@@ -1,6 +1,6 @@
 #pragma once
-// Matrices that OneCompression (Fujitsu) factored into sign matrices: DBF, MDBF and OneBit layers of a Hugging Face folder. To the
-// layers above, matrix S.weight becomes tensors of paths and stages, whose products add up and follow one another:
+// Matrices that OneCompression (Fujitsu) compressed, of a Hugging Face folder. What each is, its tensors tell: files may mix them. Layers
+// of GPTQ (engine/io/gptq.h) become F16 in memory. DBF, MDBF and OneBit factor a matrix into sign matrices: to the layers above, S.weight becomes tensors of paths and stages, whose products add up and follow one another:
 //   S.pathP.stageT.signs  rows x cols, "U8/signs"
 //   S.pathP.stageT.in     envelopes x cols, F32
 //   S.pathP.stageT.out    envelopes x rows, F32
@@ -20,9 +20,12 @@ class HuggingFaceReader;
 // Whether quantization_config's quant_method is one of those.
 bool is_onecomp_method(std::string_view method);
 
-// Collects the parts of factored matrices, which may lie in several files.
+// Collects the parts of compressed matrices, which may lie in several files.
 class OnecompLayers {
  public:
+  // `zeros_less_one`: gptq::Parts.
+  explicit OnecompLayers(bool zeros_less_one) : zeros_less_one_(zeros_less_one) {}
+
   // Keeps a tensor that is such a part (its file's bytes must stay mapped), `name` being its full name. False: it is none.
   bool take(const safetensors::Entry& entry, std::string_view name, int file);
   // Adds the tensors above, and a notice with the bits a weight that they come to. Errors: parts that are missing or do not fit
@@ -37,6 +40,7 @@ class OnecompLayers {
   using Parts = std::map<std::string, Part, std::less<>>;  // by name within the layer
   struct Layer;
 
+  bool zeros_less_one_;
   std::map<std::string, Parts, std::less<>> layers_;  // by "model.layers.0.mlp.up_proj"
 };
 

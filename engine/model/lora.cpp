@@ -73,6 +73,12 @@ Result<void> check_target(const LoraPair& pair, const TensorFile& model, const M
                  ": expected adapters of a layer's matrices only; Tern does not adapt the "
                  "embedding and the output head."};
   }
+  const std::string stem = pair.target.substr(0, pair.target.rfind('.'));
+  if (model.find(stem + ".path0.stage0.signs") != nullptr) {
+    return Error{where +
+                 ": expected a matrix that is not factored, found one that is; Tern does not add "
+                 "adapters to these. Leave --lora out."};
+  }
   const Tensor* tensor = model.find(pair.target);
   if (tensor == nullptr || tensor->shape.size() != 2) {
     return Error{where +

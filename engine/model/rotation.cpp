@@ -5,6 +5,9 @@
 #include <optional>
 #include <utility>
 
+#include "engine/model/config_keys.h"
+#include "engine/model/hadamard_matrix.h"
+
 namespace tern {
 namespace {
 
@@ -214,7 +217,8 @@ class Reader {
 Rotation Rotations::of_width(int64_t width) const {
   const auto found = signs.find(width);
   return {block,
-          found != signs.end() ? std::span<const float>(found->second) : std::span<const float>()};
+          found != signs.end() ? std::span<const float>(found->second) : std::span<const float>(),
+          matrix};
 }
 
 Rotation Rotations::of(std::string_view weight, int64_t width) const {
@@ -225,8 +229,33 @@ Rotation Rotations::of_embedding(int64_t width) const {
   return embedding ? of_width(width) : Rotation();
 }
 
+namespace {
+
+// Of OneCompression: every down projection.
+Result<Rotations> read_down_rotations(const TensorFile& file) {
+  ASSIGN_OR_RETURN(const std::optional<std::string_view> architecture,
+                   file.get_string("general.architecture"));
+  const Keys keys(file, std::string(architecture.value_or("")));
+  ASSIGN_OR_RETURN(const int32_t layers, keys.dimension("block_count"));
+  ASSIGN_OR_RETURN(const int32_t width, keys.dimension("feed_forward_length"));
+  auto matrix = hadamard_matrix_for(width);
+  if (!matrix) {
+    return matrix.error().in("key " + keys.full("feed_forward_length"));
+  }
+  Rotations out;
+  out.block = width / matrix->order;
+  out.matrix = std::move(matrix->values);
+  for (int32_t i = 0; i < layers; ++i) {
+    out.weights.insert("blk." + std::to_string(i) + ".ffn_down.weight");
+  }
+  return out;
+}
+
+}  // namespace
+
 Result<Rotations> read_rotations(const TensorFile& file) {
-  return Reader(file).read();
+  ASSIGN_OR_RETURN(const std::optional<bool> down, file.get_bool("tern.rotated_down_inputs"));
+  return down.value_or(false) ? read_down_rotations(file) : Reader(file).read();
 }
 
 }  // namespace tern

@@ -1,6 +1,7 @@
 #pragma once
-// Weights that were rotated before they were rounded (Bonsai 2, keys "prism.hadamard.*"): each row w became H (s w), with signs s
-// and Sylvester's matrix H over blocks of it, so that its products want the input H (s x) as well.
+// Weights that were rotated before they were rounded: each row w became H (s w), so that its products want the input H (s x) as well.
+// Of Bonsai 2 (keys "prism.hadamard.*") with signs s and Sylvester's matrix H over blocks of it; of OneCompression in the
+// down projections alone (what else it rotates needs nothing at run time), without signs, H over the whole row.
 
 #include <cstdint>
 #include <functional>
@@ -19,6 +20,8 @@ namespace tern {
 struct Rotation {
   int32_t block = 0;
   std::span<const float> signs = {};  // one a value, or empty: all +1
+  // K where H is (K (x) Sylvester's matrix of a block) over the whole row, divided by the root of its length; or empty.
+  std::span<const float> matrix = {};
 };
 
 // What a file says of all its weights.
@@ -29,6 +32,7 @@ struct Rotations {
   bool embedding =
       false;  // rows of the token embedding are rotated, and are turned back when they are looked up
   bool grouped_values = false;  // columns of ssm_out keep the order of groups of a key head
+  std::vector<float> matrix;    // Rotation::matrix of all of them
 
   Rotation of(std::string_view weight, int64_t width) const;
   // What turns back the embedding.

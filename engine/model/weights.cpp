@@ -255,13 +255,9 @@ Result<Linear> Weights::factored(const std::string& stem, int32_t rows, int32_t 
                    "matrices."};
     }
   }
-  if (adapters_ != nullptr && adapters_->find(stem + ".weight") != nullptr) {
-    return Error{"tensor " + stem +
-                 ".weight: it is factored, and Tern does not add adapters to such matrices. Leave "
-                 "--lora out."};
-  }
   Linear linear{DenseMatrix{nullptr, rows, cols, DenseType::kF32}};
   linear.factored = factored_.emplace_back(std::move(matrix)).get();
+  linear.rotation = rotation_of(stem + ".weight", cols);
   return linear;
 }
 

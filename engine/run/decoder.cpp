@@ -123,7 +123,8 @@ void multiply_normed(const Pass& pass, PassPart part, const Norm& norm,
   const std::span<const Product> first = plain.empty() ? rotated : plain;
   const auto complete = [&](int32_t t, int thread, std::span<const Product> readers) {
     if (is_rotated(readers.front())) {
-      rotate(readers.front().w->rotation, row(result, t, norm.width), norm.width);
+      rotate(readers.front().w->rotation, row(result, t, norm.width), norm.width,
+             reinterpret_cast<float*>(pass.ws.scratch.of(thread)));
     }
     if (!own_inputs && any_ternary(readers)) {
       pass.ws.quantized.quantize(pass.kernels(), row(result, t, norm.width), t, pass.tokens,
@@ -559,7 +560,8 @@ std::span<const float> decoder_logits(const ModelConfig& config, const DecoderWe
   }
   const std::span<const float> states = decoder_states(config, weights, compute, ws, first, count);
   for (int32_t i = 0; i < count; ++i) {
-    rotate(weights.head.rotation, row(ws.norm, i, config.width), config.width);
+    rotate(weights.head.rotation, row(ws.norm, i, config.width), config.width,
+           reinterpret_cast<float*>(ws.scratch.of(0)));
   }
   compute.lap(PassPart::kRest);
   ws.head.multiply(compute, weights.head, states.data(), count, wanted, ws.scratch,

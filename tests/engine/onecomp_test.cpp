@@ -1,5 +1,6 @@
-// Models that OneCompression factored: transformers' logits of the matrices that the factors multiply out to are the truth
-// (tests/golden/onecomp/make_onecomp.py); and damaged folders, each with the message that says what is wrong.
+// Models that OneCompression compressed. Those that the tool itself quantised are compared with the logits of its own loader
+// (tests/golden/onecomp/make_quantized.py), those that were written as its layouts are described with transformers' logits of the
+// matrices that the factors multiply out to (make_onecomp.py); and damaged folders, each with the message that says what is wrong.
 
 #include <gtest/gtest.h>
 
@@ -10,6 +11,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "engine/arch/model.h"
 #include "kernels/select.h"
 #include "tests/support/logits.h"
 #include "tests/support/source_dir.h"
@@ -32,8 +34,8 @@ std::vector<float> logits_of(const std::string& name, Activations activations, i
   return testing::DecoderRunner(file, best_table(), threads, activations).logits(kTokens, batch);
 }
 
-std::vector<float> truth_of(const std::string& name) {
-  std::vector<float> truth(16 * kVocab);
+std::vector<float> truth_of(const std::string& name, size_t tokens = 16) {
+  std::vector<float> truth(tokens * kVocab);
   std::ifstream in(kGolden / "onecomp" / name / "logits.f32", std::ios::binary);
   in.read(reinterpret_cast<char*>(truth.data()),
           static_cast<std::streamsize>(truth.size() * sizeof(float)));
@@ -66,6 +68,33 @@ INSTANTIATE_TEST_SUITE_P(All, OnecompModel, ::testing::Values("dbf", "mdbf", "on
 TEST(Onecomp, OnePathWithOneEnvelopeIsDbf) {
   EXPECT_EQ(logits_of("dbf", Activations::kInt16), logits_of("dbf-as-mdbf", Activations::kInt16));
 }
+
+class OnecompTool : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(OnecompTool, ComputesTheLogitsOfTheToolsOwnLoader) {
+  const std::string name = std::string("tool/") + GetParam();
+  constexpr size_t kTokens = 8;
+  const std::vector<float> truth = truth_of(name, kTokens);
+  const auto difference = [&](Activations activations) {
+    std::vector<float> logits = logits_of(name, activations);
+    logits.resize(truth.size());
+    return testing::overall(testing::differences(logits, truth, kVocab));
+  };
+  EXPECT_LT(difference(Activations::kF32), 1e-3);
+  EXPECT_LT(difference(Activations::kInt16), 1e-3);
+  EXPECT_LT(difference(Activations::kInt8), 0.05);
+}
+
+TEST_P(OnecompTool, ResultsDependOnNeitherBatchNorThreads) {
+  const std::string name = std::string("tool/") + GetParam();
+  EXPECT_EQ(logits_of(name, Activations::kInt16, 1, 16),
+            logits_of(name, Activations::kInt16, 3, 5));
+}
+
+INSTANTIATE_TEST_SUITE_P(All, OnecompTool,
+                         ::testing::Values("llama-dbf", "qwen3-dbf-rotated", "qwen3-mdbf",
+                                           "llama-mdbf-rotated", "llama-rotated", "llama-onebit",
+                                           "qwen3-mixed-gptq", "llama-gptq-rotated"));
 
 class DamagedOnecomp : public ::testing::Test {
  protected:
@@ -131,13 +160,95 @@ TEST_F(DamagedOnecomp, PartsThatDoNotFitAreNamed) {
                      h.erase(path("_B_sign_shape"));
                    }),
              path("_A_sign_shape"));
-  EXPECT_HAS(error("mdbf", [&](Json& h) { h.erase(path("A_amp")); }), "parts of a factored matrix");
+  EXPECT_HAS(error("mdbf", [&](Json& h) { h.erase(path("A_amp")); }),
+             "expected 8 parts of the matrix, found 15");
 }
 
-TEST_F(DamagedOnecomp, RotatedModelsAreRefused) {
-  EXPECT_HAS(error(
-                 "dbf", [](Json&) {}, [](Json& config) { config["rotated"] = true; }),
-             "rotated");
+TEST_F(DamagedOnecomp, PartsOfGptqThatDoNotFitAreNamed) {
+  const auto name = [](const char* part) { return std::string(kUp) + part; };
+  constexpr const char* kGptq = "tool/qwen3-mixed-gptq";
+  EXPECT_HAS(error(kGptq, [&](Json& h) { cut(h[name("qweight")], 1, 4 * 96); }), name("qweight"));
+  EXPECT_HAS(error(kGptq, [&](Json& h) { cut(h[name("g_idx")], 12, 4); }), "2, 3, 4 or 8 bits");
+  EXPECT_HAS(error(kGptq, [&](Json& h) { h[name("qzeros")]["shape"] = {6, 1}; }), "expected 1 x 6");
+  EXPECT_HAS(error(kGptq,
+                   [&](Json& h) {
+                     h[name("scales")]["shape"] = {96, 1};
+                   }),
+             "one scale for each of 96 rows");
+  EXPECT_HAS(error(kGptq, [&](Json& h) { h.erase(name("g_idx")); }), "no such tensor");
+  // The last two rows of the embedding read as groups.
+  EXPECT_HAS(error(kGptq,
+                   [&](Json& h) {
+                     Json& embedding = h["model.embed_tokens.weight"];
+                     cut(embedding, 2, 64);
+                     const int64_t from = embedding["data_offsets"][1];
+                     h[name("g_idx")]["data_offsets"] = {from, from + 4 * 32};
+                   }),
+             "groups below 1");
+  EXPECT_HAS(
+      error(
+          kGptq, [](Json&) {},
+          [](Json& config) { config["quantization_config"]["checkpoint_format"] = "marlin"; }),
+      "expected gptq or gptq_v2, found marlin");
+}
+
+TEST_F(DamagedOnecomp, WidthsWithoutAHadamardMatrixAreRefused) {
+  const fs::path copy = folder_ / "rotated";
+  fs::copy(kGolden / "onecomp/dbf", copy, fs::copy_options::recursive);
+  Json config = Json::parse(std::ifstream(copy / "config.json"));
+  config["quantization_config"]["rotated"] = true;
+  config["intermediate_size"] = 92;
+  std::ofstream(copy / "config.json") << config;
+  std::vector<std::string> notices;
+  const auto read = read_config(TensorFile::open(copy).value(), notices);
+  ASSERT_FALSE(read);
+  EXPECT_HAS(read.error().message, "feed_forward_length");
+  EXPECT_HAS(read.error().message, "found 92");
+}
+
+// What loading a folder says.
+std::string load_error(const fs::path& folder, std::vector<LoraSource> lora = {}) {
+  LoadOptions options;
+  options.compute = {&best_table(), 1};
+  options.lora = std::move(lora);
+  const auto model = Model::load(folder, options);
+  return model ? "" : model.error().message;
+}
+
+void write_safetensors(const fs::path& path, const std::string& header, const std::string& data) {
+  const uint64_t length = header.size();
+  std::ofstream out(path, std::ios::binary);
+  out.write(reinterpret_cast<const char*>(&length), sizeof length);
+  out << header << data;
+}
+
+TEST_F(DamagedOnecomp, BiasesThatAreNotZeroAreRefused) {
+  const fs::path copy = folder_ / "biased";
+  fs::copy(kGolden / "onecomp/onebit", copy, fs::copy_options::recursive);
+  EXPECT_EQ(load_error(copy), "");
+  std::fstream file(copy / "model.safetensors", std::ios::in | std::ios::out | std::ios::binary);
+  uint64_t length = 0;
+  file.read(reinterpret_cast<char*>(&length), sizeof length);
+  std::string text(length, ' ');
+  file.read(text.data(), static_cast<std::streamsize>(length));
+  const int64_t at = Json::parse(text)[std::string(kUp) + "bias"]["data_offsets"][0];
+  file.seekp(static_cast<std::streamoff>(sizeof length + length) + at + 2 * 7 + 1);
+  file.put('\x3C');  // the eighth is 1
+  file.close();
+  EXPECT_HAS(load_error(copy), "tensor blk.1.ffn_up.bias: expected zeros, found others");
+}
+
+TEST_F(DamagedOnecomp, AdaptersOfFactoredMatricesAreRefused) {
+  std::ofstream(folder_ / "adapter_config.json")
+      << R"({"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": ["q_proj"]})";
+  const std::string name = "base_model.model.model.layers.0.self_attn.q_proj.lora_";
+  write_safetensors(
+      folder_ / "adapter_model.safetensors",
+      R"({")" + name + R"(A.weight":{"dtype":"F32","shape":[1,32],"data_offsets":[0,128]},")" +
+          name + R"(B.weight":{"dtype":"F32","shape":[32,1],"data_offsets":[128,256]}})",
+      std::string(256, '\0'));
+  EXPECT_HAS(load_error(kGolden / "onecomp/tool/llama-dbf", {{folder_ / "", 1.0F}}), "factored");
+  EXPECT_EQ(load_error(kGolden / "onecomp/tool/llama-gptq-rotated", {{folder_ / "", 1.0F}}), "");
 }
 
 TEST_F(DamagedOnecomp, ScalesThatAreNoNumbersAreRefused) {

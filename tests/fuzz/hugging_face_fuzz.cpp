@@ -1,5 +1,5 @@
 // Any bytes as one of the files of a Hugging Face folder whose others are good: refused with a message, or read in full. The first byte
-// chooses the file; from 128 on, config.json says that MLX quantised the weights.
+// chooses the file; from 64 on, config.json says that OneCompression compressed the weights, from 128 on that MLX did.
 
 #include <array>
 #include <cstring>
@@ -30,17 +30,22 @@ std::string good_safetensors() {
   return file + std::string(kHeader) + std::string(28, '\0');
 }
 
+constexpr uint8_t kCompressed = 64;
 constexpr uint8_t kMlx = 128;
 
-std::string good(size_t file, bool mlx) {
+std::string good(size_t file, uint8_t mode) {
   switch (file) {
     case 0:
       return good_safetensors();
     case 1:
-      if (mlx) {
+      if (mode >= kMlx) {
         return R"({"architectures":["LlamaForCausalLM"],"hidden_size":64,"num_hidden_layers":1,)"
                R"("quantization":{"group_size":32,"bits":2,"model.embed_tokens":)"
                R"({"group_size":32,"bits":4}}})";
+      }
+      if (mode >= kCompressed) {
+        return R"({"architectures":["LlamaForCausalLM"],"hidden_size":32,"num_hidden_layers":1,)"
+               R"("quantization_config":{"quant_method":"mixed_gptq"}})";
       }
       return R"({"architectures":["BitNetForCausalLM"],"hidden_size":4,"num_hidden_layers":1,)"
              R"("quantization_config":{"quant_method":"bitnet"}})";
@@ -64,12 +69,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     return 0;
   }
   static const testing::TempFolder folder;
-  const size_t chosen = data[0] % kMlx % kNames.size();
+  const size_t chosen = data[0] % kCompressed % kNames.size();
   for (size_t file = 0; file < kNames.size(); ++file) {
     const std::filesystem::path path = folder / kNames[file];
     if (file == chosen) {
       write(path, {reinterpret_cast<const char*>(data) + 1, size - 1});
-    } else if (const std::string bytes = good(file, data[0] >= kMlx); !bytes.empty()) {
+    } else if (const std::string bytes = good(file, data[0]); !bytes.empty()) {
       write(path, bytes);
     } else {
       std::filesystem::remove(path);

@@ -445,5 +445,18 @@ TEST(ConvertRefuses, ItsOwnSourceAndDamagedWeights) {
   EXPECT_FALSE(fs::exists(folder / "out.gguf"));
 }
 
+TEST(ConvertRefuses, WhatOtherProgramsWouldMisread) {
+  testing::TempFolder folder;
+  const ConvertOptions options{.type = find_weight_format("f16")};
+  for (const auto& [name, reason] :
+       {std::pair("llama-rotated", "rotated inputs"), std::pair("llama-dbf", "sign matrices")}) {
+    const TensorFile in = TensorFile::open(kGolden / "onecomp/tool" / name).value();
+    const auto done = cli::convert_model(in, folder / "out.gguf", options);
+    ASSERT_FALSE(done) << name;
+    EXPECT_NE(done.error().message.find(reason), std::string::npos) << done.error().message;
+    EXPECT_FALSE(fs::exists(folder / "out.gguf"));
+  }
+}
+
 }  // namespace
 }  // namespace tern

@@ -2,9 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+#include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "tests/support/gguf_writer.h"
+#include "tests/support/source_dir.h"
 #include "tests/support/temp_folder.h"
 #include "tools/inspect_report.h"
 
@@ -116,6 +119,31 @@ TEST_F(InspectTest, HostileNumbersAreRefusedOrAddedUpCorrectly) {
   EXPECT_HAS(report(with(1, 2, 4097), false), "llama.block_count: expected 1 to 4096, found 4097");
   const auto json = nlohmann::json::parse(report(with(1 << 12, 1 << 12, 1 << 12), true));
   EXPECT_EQ(json["memory"]["plans"][0]["kv_cache"], uint64_t{1} << (2 + 12 + 24 + 24));
+}
+
+TEST_F(InspectTest, BitsAWeightOfCompressedMatricesAreThoseOfTheirSignsAndScales) {
+  const auto file =
+      TensorFile::open(testing::source_path("tests/golden/onecomp/tool/llama-dbf")).value();
+  // Of each of two layers: columns, rows and middle of q, k, v, o, gate, up, down.
+  double bits = 0;
+  double weights = 0;
+  for (const auto& [in, out, mid] : {std::array{32, 32, 24},
+                                     {32, 16, 16},
+                                     {32, 16, 16},
+                                     {32, 32, 24},
+                                     {32, 96, 32},
+                                     {32, 96, 32},
+                                     {96, 32, 32}}) {
+    bits += mid * (in + out) + 16 * (in + mid + out);
+    weights += in * out;
+  }
+  std::array<char, 64> expected{};
+  std::snprintf(expected.data(), expected.size(), "14 compressed matrices take %.3f bits a weight",
+                bits / weights);
+  const std::string text =
+      inspect_report(file, {.layout = kLayout, .threads = 1, .available = 1 << 30});
+  EXPECT_HAS(text, expected.data());
+  EXPECT_HAS(text, "llama-dbf/model.safetensors: safetensors, ");
 }
 
 TEST_F(InspectTest, AnArchitectureThatTernDoesNotRunIsDescribedAllTheSame) {

@@ -6,7 +6,7 @@
 
 The names, shapes and packing of the tensors are those that OneCompression 1.4.0 documents and its layers register
 (quantizer/dbf/dbf_layer.py, quantizer/onebit/onebit_layer.py, quantizer/mdbf/mdbf_layer.py); the files are written here, with numpy.
-OneCompression itself was not run: it needs a newer torch. The truth is transformers' LlamaForCausalLM in float32 with each linear
+OneCompression itself is run by make_quantized.py; here shapes and numbers of paths are chosen that it does not choose. The truth is transformers' LlamaForCausalLM in float32 with each linear
 layer replaced by the dense matrix that the factors multiply out to in float64: logits.f32, [tokens, vocabulary], little-endian.
 """
 
