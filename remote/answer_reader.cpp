@@ -19,8 +19,8 @@ std::string too_long(const char* what, size_t bytes) {
 
 }  // namespace
 
-AnswerReader::AnswerReader(Completer::Sink text, Completer::Sink reasoning)
-    : text_(std::move(text)), reasoning_(std::move(reasoning)) {}
+AnswerReader::AnswerReader(Completer::Sink text, Completer::Sink reasoning, size_t most_bytes)
+    : text_(std::move(text)), reasoning_(std::move(reasoning)), most_bytes_(most_bytes) {}
 
 bool AnswerReader::end(End end, std::string words) {
   end_ = end;
@@ -72,8 +72,7 @@ bool AnswerReader::feed(std::string_view bytes) {
   if (kind_ == Kind::kPage) {
     return body_.size() < kMostPageBytes;
   }
-  return body_.size() <= kMostAnswerBytes ||
-         end(End::kNonsense, too_long("the answer", kMostAnswerBytes));
+  return body_.size() <= most_bytes_ || end(End::kNonsense, too_long("the answer", most_bytes_));
 }
 
 bool AnswerReader::take_event(const SseEvent& event) {
@@ -106,8 +105,7 @@ bool AnswerReader::take(const nlohmann::json& value) {
     error_ = std::move(*news.error);
     return end(End::kRefused);
   }
-  return answer_.size() <= kMostAnswerBytes ||
-         end(End::kNonsense, too_long("the answer", kMostAnswerBytes));
+  return answer_.size() <= most_bytes_ || end(End::kNonsense, too_long("the answer", most_bytes_));
 }
 
 bool AnswerReader::give(const Completer::Sink& sink, const std::string& piece) {

@@ -28,7 +28,8 @@ class AnswerReader {
   };
 
   // `text` and `reasoning` get the pieces; either may be empty.
-  AnswerReader(Completer::Sink text, Completer::Sink reasoning);
+  AnswerReader(Completer::Sink text, Completer::Sink reasoning,
+               size_t most_bytes = kMostAnswerBytes);
 
   // False: nothing that may still come is of interest.
   bool feed(std::string_view bytes);
@@ -57,6 +58,7 @@ class AnswerReader {
 
   Completer::Sink text_;
   Completer::Sink reasoning_;
+  size_t most_bytes_;
   Kind kind_ = Kind::kUnknown;
   SseParser events_;
   std::string body_;  // of JSON and pages; before the kind is known, what came so far

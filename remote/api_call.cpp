@@ -79,7 +79,7 @@ std::optional<ApiError> ApiCall::repeat(const Attempt& attempt, int32_t retries)
       return std::move(failure->error);
     }
     if (sinks_.notice) {
-      sinks_.notice(failure->error.message + " Trying again in " + duration_text(*wait) + ".");
+      sinks_.notice(failure->error.cause + " Trying again in " + duration_text(*wait) + ".");
     }
     if (!parties_.clock.wait_ms(*wait, [this] { return check_cancelled(); })) {
       return own({}, ApiErrorClass::kCancelled, "").error;

@@ -179,7 +179,7 @@ const Advice& advice_for(Kind kind) {
        "It would be refused again: change the text."},
       {"timeout", "no answer in time", "Try again, allow more time, or ask another provider."},
       {"server", "the server failed", "Try again later, or ask another provider."},
-      {"network", "no connection", ""},
+      {"network", "", ""},  // the transport's words say it all
       {"protocol", "the answer is not as expected",
        "Is the base URL that of an OpenAI-compatible API, with its /v1?"},
       {"cancelled", "cancelled", ""},
@@ -212,19 +212,36 @@ std::string advice_of(const ErrorPlace& place, const ApiError& error) {
   return advice;
 }
 
-// "name: what (401, request abc): the server's words. What to do."
-void put_message(const ErrorPlace& place, const std::string& words, ApiError& error) {
+std::string as_sentence(std::string text) {
+  const bool ended = text.ends_with('.') || text.ends_with('!') || text.ends_with('?');
+  return ended ? text : text + ".";
+}
+
+// "name: what (401, request abc): the server's words. What to do." Without a `what` the words stand in its place.
+void put_message(const ErrorPlace& place, const char* what, std::string words, ApiError& error) {
   std::string about = error.status == 0 ? "" : std::to_string(error.status);
   if (!error.request_id.empty()) {
     about += (about.empty() ? "request " : ", request ") + error.request_id;
   }
-  std::string text = advice_for(error.kind).what;
+  std::string text = what;
+  if (text.empty()) {
+    text = words.substr(0, words.find_last_not_of('.') + 1);
+    words.clear();
+  }
   text += about.empty() ? "" : " (" + about + ")";
   text += words.empty() ? "" : ": " + words;
-  text += text.ends_with('.') || text.ends_with('!') || text.ends_with('?') ? "" : ".";
+  error.cause = redact_keys(place.provider + ": " + as_sentence(std::move(text)), place.key.value);
   const std::string advice = advice_of(place, error);
-  text += advice.empty() ? "" : " " + advice;
-  error.message = place.provider + ": " + redact_keys(std::move(text), place.key.value);
+  error.message = error.cause + (advice.empty() ? "" : " " + advice);
+}
+
+ApiError error_at(const ErrorPlace& place, const HttpResponse& head, ApiErrorClass kind) {
+  ApiError error;
+  error.kind = kind;
+  error.provider = place.provider;
+  error.status = head.status;
+  error.request_id = request_id_of(head);
+  return error;
 }
 
 }  // namespace
@@ -269,11 +286,7 @@ std::string request_id_of(const HttpResponse& head) {
 }
 
 ApiError refusal(const ErrorPlace& place, const HttpResponse& head, const ServerError& said) {
-  ApiError error;
-  error.kind = classify(head.status, said);
-  error.provider = place.provider;
-  error.status = head.status;
-  error.request_id = request_id_of(head);
+  ApiError error = error_at(place, head, classify(head.status, said));
   if (error.request_id.empty() && is_id(said.request_id)) {
     error.request_id = said.request_id;
   }
@@ -286,28 +299,24 @@ ApiError refusal(const ErrorPlace& place, const HttpResponse& head, const Server
   if (head.status / 100 == 3) {
     words = "it redirects, which is not followed: the prompt would go to another place";
   }
-  put_message(place, words, error);
+  put_message(place, advice_for(error.kind).what, words, error);
   return error;
 }
 
 ApiError transport_error(const ErrorPlace& place, const HttpOutcome& outcome) {
-  ApiErrorClass kind = Kind::kNetwork;
-  if (outcome.failure == HttpFailure::kTimeout) {
-    kind = Kind::kTimeout;
-  } else if (outcome.failure == HttpFailure::kCancelled) {
+  if (outcome.failure == HttpFailure::kCancelled) {
     return own_error(place, outcome.response, Kind::kCancelled, "");
   }
-  return own_error(place, outcome.response, kind, outcome.message);
+  const bool late = outcome.failure == HttpFailure::kTimeout;
+  ApiError error = error_at(place, outcome.response, late ? Kind::kTimeout : Kind::kNetwork);
+  put_message(place, "", outcome.message, error);
+  return error;
 }
 
 ApiError own_error(const ErrorPlace& place, const HttpResponse& head, ApiErrorClass kind,
                    const std::string& words) {
-  ApiError error;
-  error.kind = kind;
-  error.provider = place.provider;
-  error.status = head.status;
-  error.request_id = request_id_of(head);
-  put_message(place, words, error);
+  ApiError error = error_at(place, head, kind);
+  put_message(place, advice_for(kind).what, words, error);
   return error;
 }
 

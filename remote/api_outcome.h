@@ -36,6 +36,7 @@ struct ApiError {
   std::optional<int64_t> resets_at;       // Unix time in ms at which a quota or limit is lifted
   std::string partial_text;               // what had come of the answer
   bool delivered = false;                 // whether the caller's sink got any of it
+  std::string cause;                      // the message without what to do
 };
 
 struct ApiOutcome {

@@ -360,6 +360,27 @@ TEST(Answer, ReadsResponsesEventsOnTheChatEndpoint) {
   EXPECT_EQ(plain.text, "Hello");
 }
 
+TEST(Answer, HasABound) {
+  constexpr size_t kMost = size_t{1} << 20;
+  // Text, reasoning, calls, parts of a response, and JSON that never ends.
+  const std::string kEndless[] = {
+      chunk(R"({"content":")" + std::string(1000, 'x') + "\"}"),
+      chunk(R"({"reasoning":")" + std::string(1000, 'x') + "\"}"),
+      chunk(R"({"tool_calls":[{"id":"a","function":{"name":"f","arguments":"{}"}}]})"),
+      event(R"({"type":"response.function_call_arguments.delta","delta":"x"})"),
+      "{\"choices\":   "};
+  for (const std::string& piece : kEndless) {
+    AnswerReader reader({}, {}, kMost);
+    size_t fed = 0;
+    while (reader.feed(piece)) {
+      fed += piece.size();
+      ASSERT_LE(fed, 4 * kMost) << piece;
+    }
+    EXPECT_EQ(reader.finish(), End::kNonsense);
+    EXPECT_NE(reader.words().find("longer than 1 MiB"), std::string::npos) << reader.words();
+  }
+}
+
 TEST(Answer, StopsWhenASinkSaysSo) {
   int pieces = 0;
   const Completer::Sink text = [&](std::string_view) { return ++pieces < 2; };

@@ -240,8 +240,13 @@ TEST(ApiError, TellsWhatFailedOnTheWay) {
   const ApiError late = transport_error(place, outcome);
   EXPECT_EQ(late.kind, Kind::kTimeout);
   EXPECT_EQ(late.message,
-            "openai: no answer in time: api.openai.com: no answer within 60 s. Try again, allow "
-            "more time, or ask another provider.");
+            "openai: api.openai.com: no answer within 60 s. Try again, allow more time, or ask "
+            "another provider.");
+  EXPECT_EQ(late.cause, "openai: api.openai.com: no answer within 60 s.");
+  outcome.response.status = 200;
+  outcome.response.headers = {{"x-request-id", "r-1"}};
+  EXPECT_EQ(transport_error(place, outcome).cause,
+            "openai: api.openai.com: no answer within 60 s (200, request r-1).");
   for (const HttpFailure failure : {HttpFailure::kResolve, HttpFailure::kConnect, HttpFailure::kTls,
                                     HttpFailure::kBroken, HttpFailure::kRequest}) {
     outcome.failure = failure;

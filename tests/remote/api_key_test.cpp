@@ -59,8 +59,7 @@ TEST(ApiKey, ComesFromTheVariableElseFromTheFile) {
 TEST(ApiKey, IsCleanedWithAWarning) {
   for (const std::string& pasted :
        {std::string("  ") + kPlain + " ", std::string("Bearer ") + kPlain,
-        std::string("bearer\t ") + kPlain + "\n",
-        std::string("\"Authorization\"").substr(1, 13) + ": Bearer " + kPlain}) {
+        std::string("bearer\t ") + kPlain + "\n", std::string("Authorization: Bearer ") + kPlain}) {
     const Result<ApiKey> key = loaded(pasted);
     ASSERT_TRUE(key) << pasted;
     EXPECT_EQ(key->value, kPlain) << pasted;
