@@ -182,8 +182,9 @@ template <class Format, int kPanelsAtOnce>
 struct Maddubs {
   static constexpr PackedLayout kLayout = Format::kLayout;
   static constexpr int kCount = fields_of(kLayout.packing);
-  static constexpr int32_t kDirectLimit = 1;
-  static constexpr int kDirectTokens = 1;
+  // With 16-bit activations a token is two rows. More of them than two do not fit 16 registers.
+  static constexpr int kDirectTokens = kCount == 4 ? 2 : 1;
+  static constexpr int32_t kDirectLimit = kDirectTokens;
   static constexpr int kDirectPanels = kPanelsAtOnce;
 
   // Steps that an int16 holds: a pair adds 2 * kLargest * -128 .. 2 * kLargest * 127, and with kLargest = 8, 16 steps reach
@@ -192,27 +193,34 @@ struct Maddubs {
   static_assert(2 * Format::kLargest * 128 * kRun <= 32768);
 
   template <int kPanels, int kTokens>
-  static void multiply(Stream panels, Activations x, int32_t steps, PanelSums<Maddubs> (*out)[1]) {
-    static_assert(kTokens == 1);
-    Sums wide[kPanels] = {};
+  static void multiply(Stream panels, Activations x, int32_t steps,
+                       PanelSums<Maddubs> (*out)[kTokens]) {
+    static_assert(kPanels == 1 || kTokens == 1);
+    constexpr int kSums = kPanels * kTokens;
+    Sums wide[kSums] = {};
     for (int32_t run = 0; run < steps; run += kRun) {
       const int32_t end = at_most(steps, run + kRun);
-      Sums acc[kPanels] = {};
+      Sums acc[kSums] = {};
       for (int32_t step = run; step < end; ++step) {
-        const __m256i four = x.four(0, step);
         for (int p = 0; p < kPanels; ++p) {
           if (step % 2 == 0) {  // once a cache line
             prefetch(panels.at(p, step));
           }
-          acc[p].add_products(V::load_ints(panels.at(p, step)), four);
+          __m256i w[kCount];
+          Format::expand(V::load_ints(panels.at(p, step)), w);
+          for (int t = 0; t < kTokens; ++t) {
+            acc[p + t].add_products(w, x.four(t, step));
+          }
         }
       }
-      for (int p = 0; p < kPanels; ++p) {
-        wide[p].add_wide_of(acc[p]);
+      for (int i = 0; i < kSums; ++i) {
+        wide[i].add_wide_of(acc[i]);
       }
     }
     for (int p = 0; p < kPanels; ++p) {
-      wide[p].template code_sums<0>(out[p][0].block);
+      for (int t = 0; t < kTokens; ++t) {
+        wide[p + t].template code_sums<0>(out[p][t].block);
+      }
     }
   }
 
@@ -235,9 +243,7 @@ struct Maddubs {
   struct Sums {
     __m256i block[kCount];
 
-    void add_products(__m256i packed, __m256i four) {
-      __m256i w[kCount];
-      Format::expand(packed, w);
+    void add_products(const __m256i* w, __m256i four) {
       for (int b = 0; b < kCount; ++b) {
         block[b] = _mm256_add_epi16(block[b], _mm256_maddubs_epi16(w[b], four));
       }

@@ -31,6 +31,7 @@ struct Options {
   std::vector<std::string> packings = {""};
   std::vector<std::string> lora;
   std::string kv_type = "f16";
+  std::string activations = "auto";
   int repetitions = 5;
   bool vs_fp16 = false;
   std::string format = "md";
@@ -71,11 +72,12 @@ void name_weights(BenchModel& model) {
 }
 
 Result<BenchModel> load(const std::string& path, const std::string& isa, const std::string& packing,
-                        const std::vector<std::string>& lora) {
+                        const std::string& activations, const std::vector<std::string>& lora) {
   ModelOptions options;
   options.path = path;
   options.isa = isa;
   options.packing = packing;
+  options.activations = activations;
   options.lora = lora;
   options.i2s_layout = "128";  // no layout is faster, so there is nothing to find out
   const uint64_t before = resident_memory();
@@ -155,7 +157,8 @@ Result<std::vector<BenchModel>> load_all(const Options& options) {
     for (const std::string& isa : options.isas) {
       const size_t first = models.size();
       for (const std::string& packing : options.packings) {
-        ASSIGN_OR_RETURN(BenchModel model, load(path, isa, packing, options.lora));
+        ASSIGN_OR_RETURN(BenchModel model,
+                         load(path, isa, packing, options.activations, options.lora));
         models.push_back(std::move(model));
       }
       if (!options.vs_fp16) {
@@ -165,7 +168,7 @@ Result<std::vector<BenchModel>> load_all(const Options& options) {
         ASSIGN_OR_RETURN(twin_path, write_twin(*models[first].model, path, folder));
       }
       // The file stays mapped when its folder is removed.
-      ASSIGN_OR_RETURN(BenchModel twin, load(twin_path, isa, "", {}));
+      ASSIGN_OR_RETURN(BenchModel twin, load(twin_path, isa, "", "auto", {}));
       for (size_t i = first; i < models.size(); ++i) {
         models[i].twin = models.size();
       }
@@ -299,6 +302,10 @@ Action declare_bench(CLI::App& app) {
   list("--packing", options->packings, "Ternary kernels; default: what suits the model",
        "NAME,...");
   declare_lora(app, options->lora);
+  app.add_option("--activations", options->activations,
+                 "Inputs of ternary layers: int8, int16, f32 or auto (what suits each model)")
+      ->type_name("TYPE")
+      ->capture_default_str();
   app.add_option("--kv-type", options->kv_type, "Type of keys and values: f16 or q8_0")
       ->type_name("TYPE")
       ->capture_default_str();

@@ -55,7 +55,7 @@ def model_file(options, kind):
 
 def tern_samples(options, path):
     output = run([options.tern, "bench", "-m", path, "-p", str(options.prompt), "-n", str(options.generated), "-t",
-                  str(options.threads), "-r", "1", "-o", "json"])
+                  str(options.threads), "-r", "1", "--activations", options.activations, "-o", "json"])
     rows = json.loads(output)["results"]
     return {"prompt" if row["n_prompt"] else "generated": row["samples_tokens_per_second"] for row in rows}
 
@@ -87,6 +87,7 @@ def main():
     parser.add_argument("--shape", default="falcon3-1b")
     parser.add_argument("--layers", type=int, default=0)
     parser.add_argument("--types", default="tq2_0,q4_0")
+    parser.add_argument("--activations", default="int8", help="Tern's; llama.cpp's have 8 bits for each of these types")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--prompt", type=int, default=512)
     parser.add_argument("--generated", type=int, default=64)
@@ -100,7 +101,8 @@ def main():
     if options.json:
         print(json.dumps({"peer": peer, "shape": options.shape, "threads": options.threads, "results": results}))
         return
-    print(f"{options.shape}, {options.threads} threads, {platform.machine()}, tokens/s, {options.repetitions} runs in turns\n")
+    print(f"{options.shape}, {options.threads} threads, {platform.machine()}, tokens/s, {options.repetitions} runs in turns, "
+          f"Tern's activations {options.activations}\n")
     print(f"| file | test | Tern | {peer} | ratio |\n|---|---|---:|---:|---:|")
     for kind, samples in results.items():
         for part, test in (("prompt", f"pp{options.prompt}"), ("generated", f"tg{options.generated}")):

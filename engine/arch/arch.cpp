@@ -31,13 +31,15 @@ Result<std::span<const float>> norm_if(bool present, Weights& weights, const std
   return weights.vector(name, size);
 }
 
-// 8 bits for models that were trained so, which their architecture or the format of their weights tells.
-Activations suited_activations(const TensorFile& file, std::string_view architecture) {
+// 8 bits for models that were trained so, which their architecture, the format of their weights or their name tells: Falcon3 and
+// Falcon-E are of the architecture llama, and their names end in "1.58bit".
+Activations suited_activations(const TensorFile& file, const ModelConfig& config) {
   const auto any = [&](bool WeightFormat::*property) {
     return std::ranges::any_of(file.tensors(),
                                [&](const Tensor& tensor) { return tensor.format->*property; });
   };
-  const bool trained_so = architecture.starts_with("bitnet") || any(&WeightFormat::bitnet);
+  const bool trained_so = config.architecture.starts_with("bitnet") || any(&WeightFormat::bitnet) ||
+                          config.name.find("1.58") != std::string::npos;
   return trained_so || !any(&WeightFormat::ternary) ? Activations::kInt8 : Activations::kInt16;
 }
 
@@ -190,7 +192,7 @@ Result<ModelConfig> read_config(const TensorFile& file, std::vector<std::string>
                  (name ? std::string(*name) : "no such key") + "."};
   }
   ASSIGN_OR_RETURN(ModelConfig config, read_model_config(file));
-  config.activations = suited_activations(file, *name);
+  config.activations = suited_activations(file, config);
   RETURN_IF_ERROR(spec->configure(file, config, notices));
   // The BitNet embedding models keep the architecture of the model that they were made from, with a norm before every projection.
   config.input_norms = file.find("blk.0.attn_q_norm_in.weight") != nullptr;

@@ -307,6 +307,18 @@ TEST_F(ArchTest, InterpolatesFrequenciesAsYarnDoes) {
 }
 
 // Files often name only the token that ends a document as their EOS; for BitNet's, known to be wrong, a notice says so.
+TEST_F(ArchTest, ActivationsAreThoseOfTheTraining) {
+  const auto ternary = [](GgufWriter& w) {
+    w.add_tensor("blk.0.some.weight", 35, {256, 1}, testing::ByteVector(66));  // TQ2_0
+  };
+  EXPECT_EQ(configure({})->activations, Activations::kInt8);
+  EXPECT_EQ(configure({.more = ternary})->activations, Activations::kInt16);
+  EXPECT_EQ(configure({.name = "Falcon3 1B Instruct 1.58bit", .more = ternary})->activations,
+            Activations::kInt8);
+  EXPECT_EQ(configure({.architecture = "bitnet", .sub_norms = true, .more = ternary})->activations,
+            Activations::kInt8);
+}
+
 TEST_F(ArchTest, StopsOnEveryTokenThatEndsATurn) {
   for (const char* architecture : {"llama", "bitnet-b1.58"}) {
     const bool bitnet = std::string(architecture) != "llama";
