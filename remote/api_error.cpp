@@ -212,7 +212,7 @@ std::string advice_of(const ErrorPlace& place, const ApiError& error) {
   return advice;
 }
 
-std::string as_sentence(std::string text) {
+std::string as_sentence(const std::string& text) {
   const bool ended = text.ends_with('.') || text.ends_with('!') || text.ends_with('?');
   return ended ? text : text + ".";
 }
@@ -230,7 +230,7 @@ void put_message(const ErrorPlace& place, const char* what, std::string words, A
   }
   text += about.empty() ? "" : " (" + about + ")";
   text += words.empty() ? "" : ": " + words;
-  error.cause = redact_keys(place.provider + ": " + as_sentence(std::move(text)), place.key.value);
+  error.cause = redact_keys(place.provider + ": " + as_sentence(text), place.key.value);
   const std::string advice = advice_of(place, error);
   error.message = error.cause + (advice.empty() ? "" : " " + advice);
 }

@@ -11,7 +11,7 @@ namespace {
 
 using Kind = ApiErrorClass;
 
-struct Row {
+struct Row {  // NOLINT(clang-analyzer-optin.performance.Padding): in the order that it is read
   int32_t status;
   const char* body;
   Kind kind;

@@ -3,7 +3,7 @@
 #include "remote/api_key.h"
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
+#include <cstdlib>
 
 #include <fstream>
 

@@ -269,6 +269,7 @@ TEST(Completer, EmbedsInTheOrderOfTheTexts) {
 TEST(Completer, ServesManyThreadsAtOnce) {
   Client client({streams(kHello)});
   std::vector<std::thread> threads;
+  threads.reserve(8);
   std::atomic<int> whole = 0;
   for (int i = 0; i < 8; ++i) {
     threads.emplace_back([&] {

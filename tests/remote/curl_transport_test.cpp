@@ -3,8 +3,8 @@
 #include "remote/curl_transport.h"
 
 #include <gtest/gtest.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include <cstdio>
+#include <cstdlib>
 
 #include <chrono>
 #include <future>

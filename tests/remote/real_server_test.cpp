@@ -1,7 +1,7 @@
 // The client against an OpenAI-compatible server that nobody here wrote. tests/remote/real_server.py starts one and says where it is.
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
+#include <cstdlib>
 
 #include "remote/curl_transport.h"
 #include "remote/remote_completer.h"

@@ -1,7 +1,7 @@
 #pragma once
 // A folder for a test's files, gone when the test ends.
 
-#include <stdlib.h>
+#include <cstdlib>
 
 #include <filesystem>
 #include <stdexcept>

@@ -1,9 +1,9 @@
 #pragma once
 // A server with a certificate that nobody trusts.
 
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
 
 #include <string>
 

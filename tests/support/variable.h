@@ -1,7 +1,7 @@
 #pragma once
 // The environment of a test.
 
-#include <stdlib.h>
+#include <cstdlib>
 
 #include <optional>
 #include <string>
