@@ -2,9 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
 #include <vector>
 
 #include "remote/answer_reader.h"
+#include "tests/support/source_dir.h"
 
 namespace tern {
 namespace {
@@ -108,6 +112,33 @@ TEST(Answer, ThatEndsTooSoonIsAnErrorWithWhatCame) {
       EXPECT_EQ(cut.completion->usage.estimated, size < usage) << size;
     }
   }
+}
+
+std::string golden(const char* name) {
+  std::ifstream file(testing::source_path("tests/golden/remote") / name, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+// What llama.cpp's server sent, streamed and plain (tests/remote/real_server.py --record): the stream says what the plain answer says.
+TEST(Answer, OfARealServerIsTheSameStreamedAndPlainWhereverItIsCut) {
+  const nlohmann::json plain = nlohmann::json::parse(golden("llama_server_plain.json"));
+  const auto text = plain["choices"][0]["message"]["content"].get<std::string>();
+  const std::string recorded = golden("llama_server_stream.txt");
+  const std::string_view whole = recorded;
+  ASSERT_FALSE(text.empty());
+  const size_t marked = whole.find("\n\n", whole.find(R"("finish_reason":"length")")) + 2;
+  for (size_t cut = 0; cut <= whole.size(); ++cut) {
+    const Read both = read({whole.substr(0, cut), whole.substr(cut)});
+    ASSERT_EQ(both.end, End::kComplete) << cut;
+    EXPECT_EQ(both.text, text) << cut;
+    EXPECT_EQ(both.completion->reason, StopReason::kLength);
+    EXPECT_EQ(both.completion->usage.prompt_tokens, plain["usage"]["prompt_tokens"]);
+    EXPECT_EQ(both.completion->usage.completion_tokens, plain["usage"]["completion_tokens"]);
+    const Read first = read({whole.substr(0, cut)});
+    EXPECT_EQ(first.end, cut < marked ? End::kCut : End::kComplete) << cut;
+    EXPECT_TRUE(text.starts_with(first.text)) << cut;
+  }
+  EXPECT_EQ(read({golden("llama_server_plain.json")}).text, text);
 }
 
 TEST(Answer, NeedsOneOfTheMarkersAtItsEnd) {

@@ -6,6 +6,7 @@
 
 #include "remote/system_clock.h"
 #include "tests/remote/client.h"
+#include "tests/remote/error_rows.h"
 #include "tests/support/tls_server.h"
 #include "tests/support/variable.h"
 
@@ -94,6 +95,23 @@ TEST(Completer, RepeatsByClassAndByTheServersWish) {
     EXPECT_EQ(client.clock.waits, refusal.waits) << where;
     EXPECT_EQ(client.api.requests().size(), refusal.waits.size() + 1) << where;
     EXPECT_EQ(called.notices.empty(), refusal.waits.empty()) << called.notices;
+  }
+}
+
+// Over the wire the table means the same, streamed or not, and nothing is repeated that was not to be.
+TEST(Completer, HearsEveryRowOfTheErrorTable) {
+  Provider once;
+  once.name = "holysheep";
+  once.retries = 0;
+  for (const ErrorRow& row : kErrorRows) {
+    Client client({says(std::to_string(row.status) + " Status", row.body)}, once);
+    for (const bool plain : {false, true}) {
+      const Called called = client.call(request_of("Hi"), plain);
+      expect_error(called, row.kind, row.said);
+      EXPECT_EQ(called.outcome.error->status, row.status);
+      EXPECT_EQ(called.text + called.outcome.error->partial_text, "");
+      EXPECT_FALSE(called.outcome.error->delivered);
+    }
   }
 }
 

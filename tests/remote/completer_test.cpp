@@ -103,6 +103,36 @@ TEST(Completer, TakesEventsForJsonAndJsonForEvents) {
   expect_hello(responses.call(request_of("Hi"), /*plain=*/true));
 }
 
+TEST(Completer, AssemblesParallelCallsFromTheWire) {
+  const std::string kDeltas[] = {
+      R"([{"index":0,"id":"a","type":"function","function":{"name":"weather","arguments":""}},)"
+      R"({"index":1,"id":"b","type":"function","function":{"name":"time","arguments":"{\"zone\""}}])",
+      R"([{"index":0,"function":{"arguments":"{\"city\":\"Z\u00fcr"}}])",
+      R"([{"index":1,"function":{"arguments":":1}"}},{"index":0,"function":{"arguments":"ich\"}"}}])"};
+  std::string events;
+  for (const std::string& delta : kDeltas) {
+    events += R"(data: {"choices":[{"index":0,"delta":{"tool_calls":)" + delta + "}}]}\r\n\r\n";
+  }
+  events += R"(data: {"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]})"
+            "\r\n\r\n" +
+            done_event();
+  // Each byte in a chunk of its own.
+  std::string bytes = events_head();
+  for (const char c : events) {
+    bytes += chunked(std::string_view(&c, 1));
+  }
+  Client client({sends(bytes + chunked(""))});
+  const Called called = client.call();
+  ASSERT_TRUE(called.outcome) << called.outcome.error->message;
+  const std::vector<ToolCall>& calls = called.outcome.completion.tool_calls;
+  ASSERT_EQ(calls.size(), 2U);
+  EXPECT_EQ(calls[0].name, "weather");
+  EXPECT_EQ(Json::parse(calls[0].arguments), Json::parse("{\"city\":\"Z\xC3\xBCrich\"}"));
+  EXPECT_EQ(calls[1].id, "b");
+  EXPECT_EQ(Json::parse(calls[1].arguments), Json::parse(R"({"zone":1})"));
+  EXPECT_EQ(called.outcome.completion.reason, StopReason::kToolCalls);
+}
+
 // Made by Python's gzip module from a completion that says "zipped" four times.
 constexpr char kZipped[] =
     "\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\xff\x6d\xca\x31\x0e\xc3\x20\x10\x44\xd1\xab"

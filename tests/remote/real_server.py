@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """The API client against llama.cpp's server, which the package xllamacpp from PyPI brings ready built.
 
-usage: tests/remote/real_server.py REMOTE_TEST [FOLDER]
+usage: tests/remote/real_server.py REMOTE_TEST       runs the tests
+       tests/remote/real_server.py --record FOLDER  writes what the server sends, for tests/golden/remote
 
-Makes a virtual environment in FOLDER (build/real_server) once, starts the server in it over a tiny model of tests/golden, asks it
+Makes a virtual environment in build/real_server once, starts the server in it over a tiny model of tests/golden, asks it
 without Tern for what it says, and runs the cases RealServer.* of the program REMOTE_TEST (build/dev/tests/remote_test), which must hear
 the same. Exit code 0 after a message where the package cannot be installed.
 """
@@ -45,17 +46,29 @@ def python_with_server(folder):
     return python if subprocess.run(install).returncode == 0 else None
 
 
-def ask(url, path, body=None):
+def fetch(url, path, body=None):
     headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
     data = None if body is None else json.dumps(body).encode()
     with urllib.request.urlopen(urllib.request.Request(url + path, data, headers)) as answer:
-        return json.load(answer)
+        return answer.read()
+
+
+def ask(url, path, body=None):
+    return json.loads(fetch(url, path, body))
+
+
+def record(url, question, folder):
+    """One answer of the server's, streamed and plain."""
+    (folder / "llama_server_plain.json").write_bytes(fetch(url, "/v1/chat/completions", question))
+    streamed = {**question, "stream": True, "stream_options": {"include_usage": True}}
+    (folder / "llama_server_stream.txt").write_bytes(fetch(url, "/v1/chat/completions", streamed))
 
 
 def main():
-    if len(sys.argv) not in (2, 3):
+    recording = len(sys.argv) == 3 and sys.argv[1] == "--record"
+    if len(sys.argv) != 2 and not recording:
         sys.exit(__doc__)
-    python = python_with_server(Path(sys.argv[2] if len(sys.argv) == 3 else ROOT / "build/real_server"))
+    python = python_with_server(ROOT / "build/real_server")
     if python is None:
         print(f"skipped: {PACKAGE} cannot be installed")
         return
@@ -68,8 +81,13 @@ def main():
             sys.exit("real_server.py: the server did not start")
         url = line.split()[1]
         name = ask(url, "/v1/models")["data"][0]["id"]
-        said = ask(url, "/v1/chat/completions", {
-            "model": name, "messages": [{"role": "user", "content": "Once upon a time"}], "temperature": 0, "max_tokens": 24})
+        question = {"model": name, "messages": [{"role": "user", "content": "Once upon a time"}], "temperature": 0,
+                    "max_tokens": 24}
+        if recording:
+            # Few tokens, the last of which ends a character: half of one is in the plain answer alone.
+            record(url, {**question, "max_tokens": 5}, Path(sys.argv[2]))
+            return
+        said = ask(url, "/v1/chat/completions", question)
         truth = {
             "TERN_TEST_API_URL": url + "/v1",
             "TERN_TEST_API_MODEL": name,
