@@ -72,10 +72,10 @@ class Plan {
     });
     std::set<std::string> consumed;
     for (const Tensor& tensor : in_.tensors()) {
-      if (tensor.format == &formats::kSigns) {
+      if (tensor.format == &formats::kSigns || tensor.format == &formats::kSignRows) {
         return Error{"tensor " + printable(tensor.name) +
-                     ": expected a matrix, found one of the sign matrices that OneCompression "
-                     "factored it into, for which GGUF has no type. Run the folder itself."};
+                     ": expected a matrix, found one of the sign matrices that it was "
+                     "factored into, for which GGUF has no type. Run the folder itself."};
       }
       Planned planned{&tensor, tensor.format, false, true, {&tensor, tensor.format}};
       planned.source.heads = heads_of(tensor.name);

@@ -203,6 +203,7 @@ Result<ModelConfig> read_config(const TensorFile& file, std::vector<std::string>
     rope.rotate_half = rotate_half.value_or(rope.rotate_half);
   }
   ASSIGN_OR_RETURN(config.rotations, read_rotations(file));
+  config.factors = factor_shape(file);
   RETURN_IF_ERROR(check_rotations(config));
   return config;
 }

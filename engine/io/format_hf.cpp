@@ -6,6 +6,8 @@
 //              t = clamp(half_even(W * (1 / s)), -1, 1). Source: transformers, integrations/bitnet.py, WeightQuant.
 //   signs      OneCompression: bits of the whole matrix row by row, the first in the highest bit; 1 is +1, 0 is -1. Rows begin
 //              within bytes. The scales are tensors of their own.
+//   sign rows  OneBit (bytes), LittleBit and NanoQuant (32-bit words): bits row by row, each row beginning with a byte or word of
+//              its own, the first in the lowest bit; 1 is -1, 0 is +1.
 //   ternary/N  float weights that take only the values -a, 0 and a in each N columns of a row.
 
 #include <algorithm>
@@ -45,6 +47,20 @@ bool unpack_signs(std::span<const std::byte> data, int64_t /*rows*/, int64_t col
   for (int64_t i = 0; i < row_count * cols; ++i) {
     const int64_t bit = first + i;
     trits[i] = static_cast<int8_t>(2 * (bytes[bit / 8] >> (7 - bit % 8) & 1) - 1);
+  }
+  *scales = 1.0F;
+  return true;
+}
+
+bool unpack_sign_rows(std::span<const std::byte> data, int64_t rows, int64_t cols,
+                      int64_t first_row, int64_t row_count, int8_t* trits, float* scales) {
+  const auto* bytes = reinterpret_cast<const uint8_t*>(data.data());
+  const int64_t row_bytes = static_cast<int64_t>(data.size()) / rows;
+  for (int64_t i = 0; i < row_count; ++i) {
+    const uint8_t* row = bytes + (first_row + i) * row_bytes;
+    for (int64_t col = 0; col < cols; ++col) {
+      trits[i * cols + col] = static_cast<int8_t>(1 - 2 * (row[col / 8] >> col % 8 & 1));
+    }
   }
   *scales = 1.0F;
   return true;
@@ -190,6 +206,16 @@ const WeightFormat kSigns = {.name = "U8/signs",
                              .ternary = true,
                              .has_zeros = false,
                              .unpack = unpack_signs};
+
+const WeightFormat kSignRows = {.name = "I32/signs",
+                                .ggml_type = kNoGgmlType,
+                                .block_weights = 8,
+                                .block_bytes = 1,
+                                .extra_bytes = 0,
+                                .rows_are_blocks = false,
+                                .ternary = true,
+                                .has_zeros = false,
+                                .unpack = unpack_sign_rows};
 
 const WeightFormat* find_ternary_floats(std::string_view dtype, std::span<const std::byte> data,
                                         int64_t rows, int64_t cols) {

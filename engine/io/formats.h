@@ -18,7 +18,7 @@ extern const WeightFormat kQ1_0, kQ2_0, kQ2_0Of128, kPq2_0, kStq1_0, kStq1_0Id42
 extern const WeightFormat kIq1Bn, kIq2Bn, kIq2BnR4;
 // format_hf.cpp: not in GGUF files, and so not in the list.
 inline constexpr uint32_t kNoGgmlType = UINT32_MAX;
-extern const WeightFormat kPackedRows, kF32Absmean, kF16Absmean, kBf16Absmean, kSigns;
+extern const WeightFormat kPackedRows, kF32Absmean, kF16Absmean, kBf16Absmean, kSigns, kSignRows;
 // The format with the widest groups in which float weights of this dtype ("F16") take the values -a, 0 and a only; null: none.
 const WeightFormat* find_ternary_floats(std::string_view dtype, std::span<const std::byte> data,
                                         int64_t rows, int64_t cols);

@@ -15,12 +15,17 @@ struct Architecture {
   std::string_view theirs;  // "architectures" in config.json
   std::string_view ours;    // general.architecture
 };
-constexpr Architecture kArchitectures[] = {
-    {"BitNetForCausalLM", "bitnet-b1.58"}, {"BitnetForCausalLM", "bitnet"},
-    {"Cohere2ForCausalLM", "cohere2"},     {"Gemma3ForCausalLM", "gemma3"},
-    {"Gemma3TextModel", "gemma3"},         {"HunYuanDenseV1ForCausalLM", "hunyuan-dense"},
-    {"LlamaForCausalLM", "llama"},         {"MiniCPMForCausalLM", "minicpm"},
-    {"Qwen3ForCausalLM", "qwen3"},         {"Qwen3Model", "qwen3"}};
+constexpr Architecture kArchitectures[] = {{"BitLlamaForCausalLMInf", "llama"},
+                                           {"BitNetForCausalLM", "bitnet-b1.58"},
+                                           {"BitnetForCausalLM", "bitnet"},
+                                           {"Cohere2ForCausalLM", "cohere2"},
+                                           {"Gemma3ForCausalLM", "gemma3"},
+                                           {"Gemma3TextModel", "gemma3"},
+                                           {"HunYuanDenseV1ForCausalLM", "hunyuan-dense"},
+                                           {"LlamaForCausalLM", "llama"},
+                                           {"MiniCPMForCausalLM", "minicpm"},
+                                           {"Qwen3ForCausalLM", "qwen3"},
+                                           {"Qwen3Model", "qwen3"}};
 
 Error expected(const std::string& key, const std::string& what, const Json& found) {
   return Error{"config.json: key " + key + ": expected " + what + ", found " +

@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "engine/base/json_text.h"
+#include "engine/io/compressed_layers.h"
 #include "engine/io/formats.h"
-#include "engine/io/onecomp.h"
 #include "engine/io/safetensors.h"
 
 namespace tern {
@@ -125,15 +125,25 @@ Result<Quantization> read_quantization(const Json& config) {
   Quantization out;
   const auto found = config.find("quantization_config");
   if (found == config.end() || !found->is_object()) {
-    // The 1bitLLM models publish float weights that their own code rounds.
     const auto names = config.find("architectures");
-    out.absmean = names != config.end() && names->is_array() && !names->empty() &&
-                  names->front() == "BitnetForCausalLM";
+    const std::string name =
+        names != config.end() && names->is_array() && !names->empty() && names->front().is_string()
+            ? names->front().get<std::string>()
+            : "";
+    // The 1bitLLM models publish float weights that their own code rounds.
+    out.absmean = name == "BitnetForCausalLM";
+    // OneBit's, ready to be run.
+    if (name == "BitLlamaForCausalLMInf") {
+      out.kind = Quantization::Kind::kCompressed;
+    }
     // What OneCompression rotated and did not compress yet says so by this key alone.
     out.rotated = config.contains("fp32_had");
     return out;
   }
   const std::string method = text_at(*found, "quant_method");
+  if (method == "littlebit" || method == "nanoquant") {
+    return out;  // known by their names
+  }
   if (is_onecomp_method(method)) {
     // Version 2 of GPTQ's format holds zeros as they are. Others have another order of codes.
     const std::string format = text_at(*found, "checkpoint_format", "gptq");
@@ -352,7 +362,10 @@ Result<void> HuggingFaceReader::read_tensors() {
   if (quantization.rotated) {
     set("tern.rotated_down_inputs", true);
   }
-  OnecompLayers compressed(quantization.zeros_less_one);
+  CompressedLayers compressed(quantization.kind == Quantization::Kind::kCompressed,
+                              quantization.zeros_less_one);
+  const bool may_be_compressed = !of_mlx && (quantization.kind == Quantization::Kind::kCompressed ||
+                                             quantization.kind == Quantization::Kind::kNone);
   for (const std::string& name : names) {
     ASSIGN_OR_RETURN(MappedFile file, MappedFile::open(folder_ / name));
     auto entries = safetensors::read(file.bytes());
@@ -365,8 +378,10 @@ Result<void> HuggingFaceReader::read_tensors() {
     for (const Entry& entry : *entries) {
       const size_t dot = entry.name.rfind('.');
       const std::string full = full_name(entry.name);
-      if (quantization.kind == Quantization::Kind::kCompressed &&
-          compressed.take(entry, full, static_cast<int>(out_.files_.size()))) {
+      if (entry.name.ends_with(".rotary_emb.inv_freq")) {
+        continue;  // older versions of transformers saved what config.json says
+      }
+      if (may_be_compressed && compressed.take(entry, full, static_cast<int>(out_.files_.size()))) {
         continue;
       }
       const std::string stem = gguf_stem(std::string_view(full).substr(0, full.rfind('.')), gemma);
@@ -423,15 +438,15 @@ Result<void> HuggingFaceReader::read_tensors() {
   }
   if (quantization.kind == Quantization::Kind::kCompressed) {
     note_own_adapter();
-    if (quantization.balanced) {
-      add_notice(
-          "OneCompression's OneBit keeps the scales of balanced weights (use_balancing), which are "
-          "not those of the model: "
-          "it predicts badly wherever it runs, unless it was tuned afterwards");
-    }
-    if (const Result<void> added = compressed.finish(*this); !added) {
-      return added.error().in(folder_.string());
-    }
+  }
+  if (quantization.balanced) {
+    add_notice(
+        "OneCompression's OneBit keeps the scales of balanced weights (use_balancing), which are "
+        "not those of the model: it predicts badly wherever it runs, unless it was tuned "
+        "afterwards");
+  }
+  if (const Result<void> added = compressed.finish(*this); !added) {
+    return added.error().in(folder_.string());
   }
   return of_mlx ? add_mlx(matrices, *of_mlx, is_tied, gemma) : Result<void>();
 }

@@ -9,6 +9,7 @@
 
 #include "engine/base/result.h"
 #include "engine/io/tensor_file.h"
+#include "engine/model/factored.h"
 #include "engine/model/rotation.h"
 
 namespace tern {
@@ -117,6 +118,7 @@ struct ModelConfig {
   DeltaNet delta_net;
   Experts experts;
   Rotations rotations;
+  FactorShape factors;
 
   // Values of a head that any of the ropes rotates.
   int32_t most_rope_dims() const {

@@ -1,10 +1,12 @@
 #pragma once
-// Matrices that are sums of products of sign matrices (engine/io/onecomp.h).
+// Matrices that are sums of products of sign matrices (engine/io/compressed_layers.h).
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <vector>
 
+#include "engine/io/tensor_file.h"
 #include "kernels/kernels.h"
 #include "kernels/layout.h"
 
@@ -21,6 +23,7 @@ struct FactorStage {
 // y = the sum over paths of what their stages, one after another, make of x.
 struct FactoredMatrix {
   std::vector<std::vector<FactorStage>> paths;
+  float norm_eps = 0;  // if positive, y is normalised: (y - mean) / sqrt(variance + eps)
 
   // Bytes that one product with one token reads.
   size_t bytes() const {
@@ -34,5 +37,15 @@ struct FactoredMatrix {
     return sum;
   }
 };
+
+// What products with the factored matrices of a model need at most. Products of one input are made together; each has a place among
+// them, in the order of the decoder.
+struct FactorShape {
+  static constexpr size_t kPlaces = 4;
+
+  std::array<int32_t, kPlaces> widest{};  // rows or columns of a stage, by place
+  int32_t envelopes = 0;                  // 0: there are no factored matrices
+};
+FactorShape factor_shape(const TensorFile& file);
 
 }  // namespace tern

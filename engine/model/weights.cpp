@@ -255,6 +255,10 @@ Result<Linear> Weights::factored(const std::string& stem, int32_t rows, int32_t 
                    "matrices."};
     }
   }
+  if (const std::string norm = stem + ".layer_norm"; has(norm)) {
+    ASSIGN_OR_RETURN(const std::span<const float> eps, vector(norm, 1));
+    matrix->norm_eps = eps[0];
+  }
   Linear linear{DenseMatrix{nullptr, rows, cols, DenseType::kF32}};
   linear.factored = factored_.emplace_back(std::move(matrix)).get();
   linear.rotation = rotation_of(stem + ".weight", cols);

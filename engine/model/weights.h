@@ -130,7 +130,7 @@ class Weights {
   Result<const Tensor*> require(std::string_view name, const std::vector<int64_t>& shape);
   const TernaryKernel& kernel_of(const Tensor& tensor) const;
   Result<Linear> pack(const Tensor& tensor, float scale);
-  // The matrix STEM.weight of which the file holds factors (engine/io/onecomp.h).
+  // The matrix STEM.weight of which the file holds factors (engine/io/compressed_layers.h).
   Result<Linear> factored(const std::string& stem, int32_t rows, int32_t cols);
   Result<FactorStage> factor_stage(const std::string& name, int32_t cols);
   Result<Linear> unrotated_head(std::string_view name, int32_t rows, int32_t cols, HeadType type);

@@ -431,19 +431,6 @@ size_t lora_floats(const DecoderWeights& weights) {
   return static_cast<size_t>(most);
 }
 
-// What the factored matrices of any step need.
-FactorMemory factor_memory(const DecoderWeights& weights, Activations activations) {
-  FactorShape most;
-  for (const LayerWeights& layer : weights.layers) {
-    layer.for_each_linear([&](const Linear& w) {
-      if (w.factored != nullptr) {
-        most.include(*w.factored);
-      }
-    });
-  }
-  return FactorMemory(most, activations);
-}
-
 }  // namespace
 
 Workspace::Workspace(const ModelConfig& config, const DecoderWeights& weights,
@@ -478,7 +465,7 @@ Workspace::Workspace(const ModelConfig& config, const DecoderWeights& weights,
   quantized = QuantizedRows(batch, widest_input(config), config.activations);
   scratch = ThreadScratch(compute.threads, scratch_bytes(*compute.kernels, config, weights, batch),
                           lora_floats(weights) * static_cast<size_t>(batch));
-  scratch.factors = factor_memory(weights, config.activations);
+  scratch.factors = FactorMemory(config.factors, config.activations);
 }
 
 size_t Workspace::bytes(const ModelConfig& config, const KvLayout& kv, int64_t batch,
@@ -494,7 +481,8 @@ size_t Workspace::bytes(const ModelConfig& config, const KvLayout& kv, int64_t b
   return static_cast<size_t>(batch * per_token + planes * kLogitsBatch * int64_t{config.vocab}) *
              sizeof(float) +
          AttentionMemory::bytes(config, kv, batch, context, threads) +
-         DeltaNetMemory::bytes(config, batch) + ExpertMemory::bytes(config, batch);
+         DeltaNetMemory::bytes(config, batch) + ExpertMemory::bytes(config, batch) +
+         FactorMemory::bytes(config.factors, config.activations);
 }
 
 bool decoder_forward(const ModelConfig& config, const DecoderWeights& weights,

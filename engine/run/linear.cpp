@@ -20,32 +20,15 @@ constexpr int kTilesPerThread = 8;
 constexpr int64_t kLeastTileBytes = 48 << 10;
 
 // How one product's rows are cut.
-struct Cut {
-  const Linear* w;
-  int32_t grain_rows;
-  int64_t grains;
-  int64_t grain_cost;  // in units
-
-  Cut(const Linear& linear, int threads) : w(&linear), grain_rows(kDenseRowGrain) {
-    if (const auto* ternary = std::get_if<TernaryMatrix>(&linear.matrix)) {
-      // Kernels like to walk two panels at once.
-      const int32_t panel = ternary->layout.tile_rows;
-      grain_rows = linear.rows() / panel >= 8 * threads ? 2 * panel : panel;
-    }
-    grains = (linear.rows() + grain_rows - 1) / grain_rows;
-    grain_cost = std::max<int64_t>(1, static_cast<int64_t>(linear.bytes()) / grains / kUnitBytes);
+RowCut cut_of(const Linear& linear, int threads) {
+  int32_t grain_rows = kDenseRowGrain;
+  if (const auto* ternary = std::get_if<TernaryMatrix>(&linear.matrix)) {
+    // Kernels like to walk two panels at once.
+    const int32_t panel = ternary->layout.tile_rows;
+    grain_rows = linear.rows() / panel >= 8 * threads ? 2 * panel : panel;
   }
-
-  int64_t length() const { return grains * grain_cost; }
-  // Rows of the grains that start in [begin, end).
-  RowRange rows(int64_t begin, int64_t end) const { return {first_row(begin), first_row(end)}; }
-
- private:
-  int32_t first_row(int64_t at) const {
-    const int64_t grain = std::clamp<int64_t>((at + grain_cost - 1) / grain_cost, 0, grains);
-    return static_cast<int32_t>(std::min<int64_t>(grain * grain_rows, w->rows()));
-  }
-};
+  return {linear.rows(), grain_rows, static_cast<int64_t>(linear.bytes())};
+}
 
 // One panel as floats and as trits.
 size_t float_panel_bytes(const TernaryMatrix& w) {
@@ -130,6 +113,12 @@ void multiply_rows(const KernelTable& kernels, const LinearInput& in, const Prod
 
 }  // namespace
 
+RowCut::RowCut(int64_t rows, int32_t of_grain, int64_t bytes)
+    : all_rows(rows),
+      grain_rows(of_grain),
+      grains((rows + of_grain - 1) / of_grain),
+      grain_cost(std::max<int64_t>(1, bytes / grains / kUnitBytes)) {}
+
 QuantizedRows::QuantizedRows(int32_t tokens, int32_t cols, Activations activations)
     : activations_(activations) {
   if (activations == Activations::kF32) {
@@ -212,11 +201,10 @@ size_t linear_scratch_bytes(const KernelTable& kernels, const Linear& w, int32_t
 
 void multiply(const Compute& compute, const LinearInput& in, std::span<const Product> products,
               ThreadScratch& scratch) {
+  multiply_factored(compute, in, products, scratch);
   int64_t bytes = 0;
   for (const Product& product : products) {
-    if (product.w->factored != nullptr) {
-      multiply_factored(compute, in, product, scratch);
-    } else {
+    if (product.w->factored == nullptr) {
       bytes += static_cast<int64_t>(product.w->bytes());
     }
   }
@@ -226,7 +214,7 @@ void multiply(const Compute& compute, const LinearInput& in, std::span<const Pro
   const int threads = compute.threads_for(bytes * in.tokens);
   int64_t total = 0;
   for (const Product& product : products) {
-    total += product.w->factored == nullptr ? Cut(*product.w, threads).length() : 0;
+    total += product.w->factored == nullptr ? cut_of(*product.w, threads).length() : 0;
   }
   const int64_t lora = lora_width(products);
   if (lora > 0) {
@@ -244,7 +232,7 @@ void multiply(const Compute& compute, const LinearInput& in, std::span<const Pro
       if (product.w->factored != nullptr) {
         continue;
       }
-      const Cut cut(*product.w, threads);
+      const RowCut cut = cut_of(*product.w, threads);
       const RowRange rows = cut.rows(begin - start, end - start);
       const LowRank* adapters = product.w->lora;
       if (rows.begin < rows.end) {

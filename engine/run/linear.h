@@ -2,6 +2,7 @@
 // Matrix products of a layer: the input is quantised once, however many matrices it meets.
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <span>
 
@@ -50,27 +51,24 @@ struct Product {
   float* y = nullptr;
 };
 
-// The most that any factored matrix asks of FactorMemory.
-struct FactorShape {
-  int32_t widest = 0;     // rows or columns of a stage
-  int32_t envelopes = 0;  // 0: there are no factored matrices
-
-  void include(const FactoredMatrix& w);
-};
-
-// Memory of one product with a factored matrix, of so many rows (tokens x envelopes) at once.
+// Memory of the products with the factored matrices of one input, of so many rows (tokens x envelopes) at once.
 struct FactorMemory {
+  // Of the matrix at one place.
+  struct Place {
+    AlignedArray<float> scaled;    // rows x widest: inputs times the scales of an envelope
+    AlignedArray<float> products;  // planes x rows x widest
+    AlignedArray<float> hidden;    // tokens x widest: between stages
+    QuantizedRows quantized;       // of `scaled`
+  };
   FactorMemory() = default;
   FactorMemory(const FactorShape& most, Activations activations);
+  static size_t bytes(const FactorShape& most, Activations activations);
 
   // Tokens that stages of `envelopes` take at once: enough rows to make use of a weight that is at hand, few enough for the caches.
   static int32_t tokens_at_once(int32_t envelopes) { return std::max(1, kRows / envelopes); }
   static constexpr int32_t kRows = 64;
 
-  AlignedArray<float> scaled;    // rows x widest: inputs times the scales of an envelope
-  AlignedArray<float> products;  // planes x rows x widest
-  AlignedArray<float> hidden;    // tokens x widest: between stages
-  QuantizedRows quantized;       // of `scaled`
+  std::array<Place, FactorShape::kPlaces> places;
 };
 
 // Scratch memory of each thread, and floats that all share within one step.
@@ -102,7 +100,26 @@ size_t ternary_scratch_bytes(const KernelTable& kernels, const TernaryMatrix& w,
 void multiply_ternary(const KernelTable& kernels, const LinearInput& in, const TernaryMatrix& w,
                       const TernaryKernel& kernel, RowRange rows, float* y, uint8_t* scratch);
 
-// All products in one step (factored matrices before, one by one), rows split by bytes read into tiles that threads take as they come.
+// Rows of a product, cut into grains of a cost in units of work, which lie one after another on a line.
+struct RowCut {
+  int64_t all_rows;
+  int32_t grain_rows;
+  int64_t grains;
+  int64_t grain_cost;
+
+  RowCut(int64_t rows, int32_t of_grain, int64_t bytes);
+  int64_t length() const { return grains * grain_cost; }
+  // Rows of the grains that start in [begin, end).
+  RowRange rows(int64_t begin, int64_t end) const { return {first_row(begin), first_row(end)}; }
+
+ private:
+  int32_t first_row(int64_t at) const {
+    const int64_t grain = std::clamp<int64_t>((at + grain_cost - 1) / grain_cost, 0, grains);
+    return static_cast<int32_t>(std::min<int64_t>(grain * grain_rows, all_rows));
+  }
+};
+
+// All products in one step (factored matrices before), rows split by bytes read into tiles that threads take as they come.
 void multiply(const Compute& compute, const LinearInput& in, std::span<const Product> products,
               ThreadScratch& scratch);
 

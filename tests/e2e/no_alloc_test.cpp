@@ -88,6 +88,26 @@ TEST(NoAllocation, PerTokenOrPrompt) {
   EXPECT_EQ(g_allocations, before);
 }
 
+TEST(NoAllocation, OfFactoredMatrices) {
+  LoadOptions load;
+  load.compute = {&best_table(), 1};
+  const auto model =
+      Model::load(testing::source_path("tests/golden/onecomp/tool/qwen3-dbf-rotated"), load)
+          .value();
+  SessionOptions options;
+  options.context = 64;
+  options.batch = 16;
+  Session session = std::move(Session::create(model, options)).value();
+  const std::vector<TokenId> prompt(40, 7);
+
+  const int64_t before = g_allocations;
+  session.append(prompt);
+  for (int i = 0; i < 10; ++i) {
+    session.append(std::span(prompt).first(1));
+  }
+  EXPECT_EQ(g_allocations, before);
+}
+
 TEST(NoAllocation, PerSpeculatedPass) {
   LoadOptions load;
   load.compute = {&best_table(), 1};

@@ -69,10 +69,11 @@ TEST(Onecomp, OnePathWithOneEnvelopeIsDbf) {
   EXPECT_EQ(logits_of("dbf", Activations::kInt16), logits_of("dbf-as-mdbf", Activations::kInt16));
 }
 
-class OnecompTool : public ::testing::TestWithParam<const char*> {};
+class ShortTruth : public ::testing::TestWithParam<const char*> {};
 
-TEST_P(OnecompTool, ComputesTheLogitsOfTheToolsOwnLoader) {
-  const std::string name = std::string("tool/") + GetParam();
+// Of the tool's own loader, or of the definition in plain matrix products.
+TEST_P(ShortTruth, IsComputed) {
+  const std::string name = GetParam();
   constexpr size_t kTokens = 8;
   const std::vector<float> truth = truth_of(name, kTokens);
   const auto difference = [&](Activations activations) {
@@ -85,16 +86,33 @@ TEST_P(OnecompTool, ComputesTheLogitsOfTheToolsOwnLoader) {
   EXPECT_LT(difference(Activations::kInt8), 0.05);
 }
 
-TEST_P(OnecompTool, ResultsDependOnNeitherBatchNorThreads) {
-  const std::string name = std::string("tool/") + GetParam();
+TEST_P(ShortTruth, DependsOnNeitherBatchNorThreads) {
+  const std::string name = GetParam();
   EXPECT_EQ(logits_of(name, Activations::kInt16, 1, 16),
             logits_of(name, Activations::kInt16, 3, 5));
 }
 
-INSTANTIATE_TEST_SUITE_P(All, OnecompTool,
-                         ::testing::Values("llama-dbf", "qwen3-dbf-rotated", "qwen3-mdbf",
-                                           "llama-mdbf-rotated", "llama-rotated", "llama-onebit",
-                                           "qwen3-mixed-gptq", "llama-gptq-rotated"));
+INSTANTIATE_TEST_SUITE_P(OnecompTool, ShortTruth,
+                         ::testing::Values("tool/llama-dbf", "tool/qwen3-dbf-rotated",
+                                           "tool/qwen3-mdbf", "tool/llama-mdbf-rotated",
+                                           "tool/llama-rotated", "tool/llama-onebit",
+                                           "tool/qwen3-mixed-gptq", "tool/llama-gptq-rotated"));
+// make_signs.py
+INSTANTIATE_TEST_SUITE_P(OtherFactors, ShortTruth,
+                         ::testing::Values("onebit-original", "littlebit", "nanoquant"));
+
+TEST(Onecomp, MemoryOfFactorsIsCounted) {
+  std::vector<std::string> notices;
+  ModelConfig config =
+      read_config(TensorFile::open(kGolden / "onecomp/tool/llama-dbf").value(), notices).value();
+  // q, o, gate and down come first with their inputs, k and up second, v third.
+  EXPECT_EQ(config.factors.widest, (std::array<int32_t, 4>{96, 96, 32, 0}));
+  const KvLayout layout = KvCache(config, 64).layout();
+  const size_t with = Workspace::bytes(config, layout, 16, 64, 1);
+  config.factors = {};
+  // Of 64 rows: scaled, hidden, two planes of products, two of rounded inputs.
+  EXPECT_EQ(with - Workspace::bytes(config, layout, 16, 64, 1), 64U * (96 + 96 + 32) * (4 * 4 + 2));
+}
 
 class DamagedOnecomp : public ::testing::Test {
  protected:
