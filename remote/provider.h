@@ -40,7 +40,9 @@ enum class ProviderKind : uint8_t { kLocal, kOpenAi };
 struct Provider {
   std::string name;
   ProviderKind kind = ProviderKind::kOpenAi;
-  std::string base_url;  // ends in /v1 as a rule; no slash at the end
+  std::string base_url;           // ends in /v1 as a rule; no slash at the end
+  std::string base_url_variable;  // an environment variable that names another
+  std::string balance_url;        // says what is left of the money; empty: no such thing
   // The key is the value of this environment variable, or the content of this file; neither: none is sent.
   std::string key_variable;
   std::string key_file;

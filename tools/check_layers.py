@@ -37,6 +37,7 @@ for _layer in ["engine/model", "engine/run", "engine/arch", "engine/session"]:
 ONLY_IN = {
     "curl/": ["remote/curl_transport.cpp"],
     "openssl/": ["remote"],
+    "sqlite3.h": ["remote/ledger.cpp"],
     "omp.h": ["engine/base"],
     "xsimd/": ["kernels"],
     "immintrin.h": ["kernels"],

@@ -1,0 +1,376 @@
+#include "remote/ledger.h"
+
+#include <sqlite3.h>
+
+#include <mutex>
+#include <sstream>
+
+namespace tern {
+namespace {
+
+constexpr int kWaitMs = 20'000;  // for another process's transaction, each of which takes a few ms
+
+constexpr char kSchema[] = R"(
+CREATE TABLE IF NOT EXISTS calls(
+  id INTEGER PRIMARY KEY, at INTEGER NOT NULL, provider TEXT NOT NULL, model TEXT NOT NULL, reason TEXT NOT NULL,
+  settled INTEGER NOT NULL DEFAULT 0, prompt_tokens INTEGER NOT NULL DEFAULT 0, completion_tokens INTEGER NOT NULL DEFAULT 0,
+  estimated INTEGER NOT NULL DEFAULT 0, cost INTEGER, latency_ms INTEGER NOT NULL DEFAULT 0,
+  first_token_ms INTEGER NOT NULL DEFAULT 0, request_id TEXT NOT NULL DEFAULT '', error TEXT NOT NULL DEFAULT '');
+CREATE INDEX IF NOT EXISTS calls_at ON calls(at);
+CREATE TABLE IF NOT EXISTS breakers(
+  provider TEXT NOT NULL, model TEXT NOT NULL, failures INTEGER NOT NULL, open_until INTEGER NOT NULL,
+  probe_since INTEGER NOT NULL, recent TEXT NOT NULL, PRIMARY KEY(provider, model));
+CREATE TABLE IF NOT EXISTS exhausted(provider TEXT PRIMARY KEY, until INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS speeds(model TEXT PRIMARY KEY, prompt REAL NOT NULL, generation REAL NOT NULL);
+)";
+
+// "time:failed time:failed ..."
+std::string text_of(const std::vector<BreakerCall>& calls) {
+  std::string text;
+  for (const BreakerCall& call : calls) {
+    text += std::to_string(call.at) + (call.failed ? ":1 " : ":0 ");
+  }
+  return text;
+}
+
+std::vector<BreakerCall> calls_of(const std::string& text) {
+  std::vector<BreakerCall> calls;
+  std::istringstream stream(text);
+  BreakerCall call;
+  char colon = 0;
+  int failed = 0;
+  while (stream >> call.at >> colon >> failed) {
+    call.failed = failed != 0;
+    calls.push_back(call);
+  }
+  return calls;
+}
+
+std::string cap_text(const char* which, NanoDollars cap, NanoDollars spent, NanoDollars worst) {
+  return std::string("the budget of ") + dollars_text(cap) + " a " + which +
+         " would not hold: " + (spent > 0 ? dollars_text(spent) + " are spent, and " : "") +
+         "this call can cost " + dollars_text(worst) + ". A smaller -n lowers that";
+}
+
+}  // namespace
+
+// A connection, one user at a time.
+class Ledger::Database {
+ public:
+  Database(sqlite3* handle, std::string path) : handle_(handle), path_(std::move(path)) {}
+  Database(const Database&) = delete;
+  Database& operator=(const Database&) = delete;
+  ~Database() { sqlite3_close(handle_); }
+
+  Error error() const { return Error{path_ + ": " + sqlite3_errmsg(handle_) + "."}; }
+
+  Result<void> run(const char* sql) {
+    if (sqlite3_exec(handle_, sql, nullptr, nullptr, nullptr) != SQLITE_OK) {
+      return error();
+    }
+    return {};
+  }
+
+  // Runs `work` alone: no thread, and no process that writes, comes between.
+  Result<void> alone(const std::function<Result<void>()>& work) {
+    const std::lock_guard guard(mutex_);
+    RETURN_IF_ERROR(run("BEGIN IMMEDIATE"));
+    Result<void> done = work();
+    if (done) {
+      done = run("COMMIT");
+    }
+    if (!done) {
+      sqlite3_exec(handle_, "ROLLBACK", nullptr, nullptr, nullptr);
+    }
+    return done;
+  }
+
+  sqlite3* handle() const { return handle_; }
+  int64_t last_id() const { return sqlite3_last_insert_rowid(handle_); }
+
+ private:
+  sqlite3* handle_;
+  std::string path_;
+  std::mutex mutex_;
+};
+
+namespace {
+
+// One statement: values in, rows out.
+class Statement {
+ public:
+  Statement(sqlite3* handle, const std::string& sql) {
+    good_ = sqlite3_prepare_v2(handle, sql.c_str(), -1, &statement_, nullptr) == SQLITE_OK;
+  }
+  Statement(const Statement&) = delete;
+  Statement& operator=(const Statement&) = delete;
+  ~Statement() { sqlite3_finalize(statement_); }
+
+  Statement& with(int64_t value) {
+    good_ = good_ && sqlite3_bind_int64(statement_, ++bound_, value) == SQLITE_OK;
+    return *this;
+  }
+  Statement& with(double value) {
+    good_ = good_ && sqlite3_bind_double(statement_, ++bound_, value) == SQLITE_OK;
+    return *this;
+  }
+  Statement& with(const std::string& value) {
+    good_ =
+        good_ && sqlite3_bind_text(statement_, ++bound_, value.data(),
+                                   static_cast<int>(value.size()), SQLITE_TRANSIENT) == SQLITE_OK;
+    return *this;
+  }
+  Statement& with(std::optional<int64_t> value) {
+    if (value) {
+      return with(*value);
+    }
+    good_ = good_ && sqlite3_bind_null(statement_, ++bound_) == SQLITE_OK;
+    return *this;
+  }
+
+  // True: there is a (further) row.
+  bool next() {
+    if (!good_) {
+      return false;
+    }
+    const int got = sqlite3_step(statement_);
+    good_ = got == SQLITE_ROW || got == SQLITE_DONE;
+    return got == SQLITE_ROW;
+  }
+  bool good() const { return good_; }
+
+  int64_t number(int column) const { return sqlite3_column_int64(statement_, column); }
+  double real(int column) const { return sqlite3_column_double(statement_, column); }
+  std::string text(int column) const {
+    const unsigned char* value = sqlite3_column_text(statement_, column);
+    const auto size = static_cast<size_t>(sqlite3_column_bytes(statement_, column));
+    return value == nullptr ? std::string() : std::string(value, value + size);
+  }
+
+ private:
+  sqlite3_stmt* statement_ = nullptr;
+  int bound_ = 0;
+  bool good_ = false;
+};
+
+BreakerState breaker_at(const Statement& row, int first) {
+  return {static_cast<int32_t>(row.number(first)), row.number(first + 1), row.number(first + 2),
+          calls_of(row.text(first + 3))};
+}
+
+}  // namespace
+
+Ledger::Ledger(std::unique_ptr<Database> database) : database_(std::move(database)) {}
+Ledger::Ledger(Ledger&&) noexcept = default;
+Ledger::~Ledger() = default;
+
+Result<Ledger> Ledger::open(const std::filesystem::path& path) {
+  std::error_code failed;
+  if (path.has_parent_path()) {
+    std::filesystem::create_directories(path.parent_path(), failed);
+  }
+  sqlite3* handle = nullptr;
+  const int opened =
+      sqlite3_open_v2(path.c_str(), &handle,
+                      SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX, nullptr);
+  auto database = std::make_unique<Database>(handle, path.string());
+  if (opened != SQLITE_OK) {
+    return database->error();
+  }
+  sqlite3_busy_timeout(handle, kWaitMs);
+  // NORMAL: what is committed survives the end of the process, killed or not; a power cut may cost the last seconds.
+  RETURN_IF_ERROR(database->run("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"));
+  Database& tables = *database;
+  RETURN_IF_ERROR(tables.alone([&] { return tables.run(kSchema); }));
+  return Ledger(std::move(database));
+}
+
+Result<Reservation> Ledger::reserve(const PlannedCall& call, const BudgetCaps& caps) {
+  Reservation reservation;
+  if (caps.any() && !call.worst && !caps.allow_unknown_prices) {
+    reservation.refused = "what " + call.model +
+                          " can cost is not known, and there is a budget: enter its price and "
+                          "context in providers.json, or allow it with --allow-unknown-price";
+    return reservation;
+  }
+  const NanoDollars worst = call.worst.value_or(0);
+  if (caps.call && worst > *caps.call) {
+    reservation.refused = cap_text("call", *caps.call, 0, worst);
+    return reservation;
+  }
+  RETURN_IF_ERROR(database_->alone([&]() -> Result<void> {
+    const auto over = [&](const char* which, std::optional<NanoDollars> cap, int64_t since) {
+      if (!cap) {
+        return true;
+      }
+      Statement sum(database_->handle(), "SELECT COALESCE(SUM(cost), 0) FROM calls WHERE at >= ?");
+      if (!sum.with(since).next()) {
+        return false;
+      }
+      const NanoDollars spent = sum.number(0);
+      if (spent + worst > *cap && reservation.refused.empty()) {
+        reservation.refused = cap_text(which, *cap, spent, worst);
+      }
+      return true;
+    };
+    if (!over("day", caps.day, day_start(call.at)) ||
+        !over("month", caps.month, month_start(call.at))) {
+      return database_->error();
+    }
+    if (!reservation.refused.empty()) {
+      return {};
+    }
+    Statement insert(database_->handle(),
+                     "INSERT INTO calls(at, provider, model, reason, cost) VALUES(?,?,?,?,?)");
+    insert.with(call.at).with(call.provider).with(call.model).with(call.reason).with(call.worst);
+    insert.next();
+    if (!insert.good()) {
+      return database_->error();
+    }
+    reservation.id = database_->last_id();
+    return {};
+  }));
+  return reservation;
+}
+
+Result<void> Ledger::settle(int64_t id, const SettledCall& call) {
+  return database_->alone([&]() -> Result<void> {
+    Statement update(database_->handle(),
+                     "UPDATE calls SET settled=1, prompt_tokens=?, completion_tokens=?, "
+                     "estimated=?, cost=?, latency_ms=?, first_token_ms=?, request_id=?, error=? "
+                     "WHERE id=? AND settled=0");
+    update.with(call.prompt_tokens).with(call.completion_tokens).with(int64_t{call.estimated});
+    update.with(call.cost).with(call.latency_ms).with(call.first_token_ms);
+    update.with(call.request_id).with(call.error).with(id);
+    update.next();
+    if (!update.good()) {
+      return database_->error();
+    }
+    return {};
+  });
+}
+
+Result<std::vector<LedgerSum>> Ledger::sums(int64_t since, LedgerGroup group) {
+  const char* by = group == LedgerGroup::kProvider ? "provider"
+                   : group == LedgerGroup::kModel  ? "provider || ' ' || model"
+                   : group == LedgerGroup::kDay    ? "date(at / 1000, 'unixepoch')"
+                                                   : "'all'";
+  std::vector<LedgerSum> sums;
+  RETURN_IF_ERROR(database_->alone([&]() -> Result<void> {
+    Statement rows(database_->handle(),
+                   std::string("SELECT ") + by +
+                       " AS g, COUNT(*), SUM(error <> ''), SUM(settled = 0), SUM(cost IS NULL), "
+                       "SUM(estimated), SUM(prompt_tokens), SUM(completion_tokens), SUM(cost), "
+                       "AVG(CASE WHEN first_token_ms > 0 THEN first_token_ms END) "
+                       "FROM calls WHERE at >= ? GROUP BY g ORDER BY g");
+    rows.with(since);
+    while (rows.next()) {
+      sums.push_back({rows.text(0), rows.number(1), rows.number(2), rows.number(3), rows.number(4),
+                      rows.number(5), rows.number(6), rows.number(7), rows.number(8),
+                      rows.number(9)});
+    }
+    if (!rows.good()) {
+      return database_->error();
+    }
+    return {};
+  }));
+  return sums;
+}
+
+Result<void> Ledger::change_breaker(const std::string& provider, const std::string& model,
+                                    const std::function<void(BreakerState&)>& change) {
+  return database_->alone([&]() -> Result<void> {
+    BreakerState state;
+    Statement row(database_->handle(),
+                  "SELECT failures, open_until, probe_since, recent FROM breakers WHERE provider=? "
+                  "AND model=?");
+    if (row.with(provider).with(model).next()) {
+      state = breaker_at(row, 0);
+    }
+    if (!row.good()) {
+      return database_->error();
+    }
+    change(state);
+    Statement write(database_->handle(), "INSERT OR REPLACE INTO breakers VALUES(?,?,?,?,?,?)");
+    write.with(provider).with(model).with(int64_t{state.failures}).with(state.open_until);
+    write.with(state.probe_since).with(text_of(state.recent)).next();
+    if (!write.good()) {
+      return database_->error();
+    }
+    return {};
+  });
+}
+
+Result<std::vector<BreakerRow>> Ledger::breakers() {
+  std::vector<BreakerRow> found;
+  RETURN_IF_ERROR(database_->alone([&]() -> Result<void> {
+    Statement rows(database_->handle(),
+                   "SELECT provider, model, failures, open_until, probe_since, recent FROM "
+                   "breakers ORDER BY provider, model");
+    while (rows.next()) {
+      found.push_back({rows.text(0), rows.text(1), breaker_at(rows, 2)});
+    }
+    if (!rows.good()) {
+      return database_->error();
+    }
+    return {};
+  }));
+  return found;
+}
+
+Result<int64_t> Ledger::exhausted_until(const std::string& provider) {
+  int64_t until = 0;
+  RETURN_IF_ERROR(database_->alone([&]() -> Result<void> {
+    Statement row(database_->handle(), "SELECT until FROM exhausted WHERE provider=?");
+    if (row.with(provider).next()) {
+      until = row.number(0);
+    }
+    if (!row.good()) {
+      return database_->error();
+    }
+    return {};
+  }));
+  return until;
+}
+
+Result<void> Ledger::set_exhausted(const std::string& provider, int64_t until) {
+  return database_->alone([&]() -> Result<void> {
+    Statement write(database_->handle(), "INSERT OR REPLACE INTO exhausted VALUES(?,?)");
+    write.with(provider).with(until).next();
+    if (!write.good()) {
+      return database_->error();
+    }
+    return {};
+  });
+}
+
+Result<std::optional<Speed>> Ledger::speed(const std::string& model) {
+  std::optional<Speed> speed;
+  RETURN_IF_ERROR(database_->alone([&]() -> Result<void> {
+    Statement row(database_->handle(), "SELECT prompt, generation FROM speeds WHERE model=?");
+    if (row.with(model).next()) {
+      speed = Speed{row.real(0), row.real(1)};
+    }
+    if (!row.good()) {
+      return database_->error();
+    }
+    return {};
+  }));
+  return speed;
+}
+
+// The latest measurement counts half: machines are busy at times, and get faster.
+Result<void> Ledger::note_speed(const std::string& model, const Speed& measured) {
+  return database_->alone([&]() -> Result<void> {
+    Statement write(database_->handle(),
+                    "INSERT INTO speeds VALUES(?1,?2,?3) ON CONFLICT(model) DO UPDATE SET "
+                    "prompt=(prompt+?2)/2, generation=(generation+?3)/2");
+    write.with(model).with(measured.prompt).with(measured.generation).next();
+    if (!write.good()) {
+      return database_->error();
+    }
+    return {};
+  });
+}
+
+}  // namespace tern

@@ -1,0 +1,108 @@
+#pragma once
+// What was asked of whom and what it cost, and what was learnt on the way: breakers, exhausted quotas, speeds of this
+// machine. One SQLite file, used by any number of processes and threads at once; a process that is killed leaves it whole. No text of any
+// prompt or answer is in it.
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/base/result.h"
+#include "remote/breaker.h"
+#include "remote/budget.h"
+
+namespace tern {
+
+// A call that is about to be made.
+struct PlannedCall {
+  std::string provider;
+  std::string model;
+  std::string reason;                // why it goes there
+  int64_t at = 0;                    // Unix time in ms
+  std::optional<NanoDollars> worst;  // none: nobody knows
+};
+
+struct Reservation {
+  int64_t id = 0;
+  std::string refused;  // not empty: a cap would not hold; a sentence
+};
+
+// How it ended.
+struct SettledCall {
+  int64_t prompt_tokens = 0;
+  int64_t completion_tokens = 0;
+  bool estimated = false;           // the counts are a guess
+  std::optional<NanoDollars> cost;  // none: the price is not known
+  int64_t latency_ms = 0;
+  int64_t first_token_ms = 0;
+  std::string request_id;
+  std::string error;  // the class of the error; empty: none
+};
+
+struct LedgerSum {
+  std::string group;
+  int64_t calls = 0;
+  int64_t failed = 0;
+  int64_t unsettled = 0;  // not ended yet, or their process was killed: counted at their worst cost
+  int64_t unpriced = 0;
+  int64_t estimated = 0;
+  int64_t prompt_tokens = 0;
+  int64_t completion_tokens = 0;
+  NanoDollars cost = 0;
+  int64_t mean_first_token_ms = 0;
+};
+
+enum class LedgerGroup : uint8_t { kAll, kProvider, kModel, kDay };
+
+struct BreakerRow {
+  std::string provider;
+  std::string model;
+  BreakerState state;
+};
+
+struct Speed {
+  double prompt = 0;      // tokens/s
+  double generation = 0;  // likewise
+};
+
+class Ledger {
+ public:
+  // Makes file and folder if need be. Errors name the file.
+  static Result<Ledger> open(const std::filesystem::path& path);
+
+  Ledger(Ledger&&) noexcept;
+  Ledger& operator=(Ledger&&) = delete;
+  ~Ledger();
+
+  // Enters the call at its worst cost, unless a cap forbids it: what is spent plus this would exceed it. No two processes can pass with
+  // what is left for one.
+  Result<Reservation> reserve(const PlannedCall& call, const BudgetCaps& caps);
+  Result<void> settle(int64_t id, const SettledCall& call);
+  // Calls from `since` (Unix time in ms) on.
+  Result<std::vector<LedgerSum>> sums(int64_t since, LedgerGroup group);
+
+  // Reads, changes and writes a breaker's state; no other process comes between.
+  Result<void> change_breaker(const std::string& provider, const std::string& model,
+                              const std::function<void(BreakerState&)>& change);
+  Result<std::vector<BreakerRow>> breakers();
+
+  // Until when (Unix time in ms) nothing is left there; 0: as far as is known there is.
+  Result<int64_t> exhausted_until(const std::string& provider);
+  Result<void> set_exhausted(const std::string& provider, int64_t until);
+
+  // How fast this machine was with a model lately.
+  Result<std::optional<Speed>> speed(const std::string& model);
+  Result<void> note_speed(const std::string& model, const Speed& measured);
+
+ private:
+  class Database;
+  explicit Ledger(std::unique_ptr<Database> database);
+
+  std::unique_ptr<Database> database_;
+};
+
+}  // namespace tern
