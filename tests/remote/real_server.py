@@ -85,7 +85,7 @@ def main():
                     "max_tokens": 24}
         if recording:
             # Few tokens, the last of which ends a character: half of one is in the plain answer alone.
-            record(url, {**question, "max_tokens": 5}, Path(sys.argv[2]))
+            record(url, {**question, "max_tokens": 7}, Path(sys.argv[2]))
             return
         said = ask(url, "/v1/chat/completions", question)
         truth = {
