@@ -31,6 +31,8 @@ params.api_keys = [sys.argv[2]]
 params.n_ctx = 256
 params.n_parallel = 1
 params.cpuparams.n_threads = 1
+params.embedding = True
+params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
 server = xllamacpp.Server(params)
 print("AT", server.listening_address, flush=True)
 sys.stdin.read()  # until the one who started it goes
@@ -88,12 +90,14 @@ def main():
             record(url, {**question, "max_tokens": 7}, Path(sys.argv[2]))
             return
         said = ask(url, "/v1/chat/completions", question)
+        vectors = ask(url, "/v1/embeddings", {"model": name, "input": ["Once upon", "a time"], "encoding_format": "float"})
         truth = {
             "TERN_TEST_API_URL": url + "/v1",
             "TERN_TEST_API_MODEL": name,
             "TERN_TEST_API_TEXT": said["choices"][0]["message"]["content"],
             "TERN_TEST_API_PROMPT_TOKENS": str(said["usage"]["prompt_tokens"]),
             "TERN_TEST_API_COMPLETION_TOKENS": str(said["usage"]["completion_tokens"]),
+            "TERN_TEST_API_EMBEDDINGS": json.dumps([entry["embedding"] for entry in vectors["data"]]),
         }
         tests = subprocess.run([sys.argv[1], "--gtest_filter=RealServer.*"], env={**os.environ, **truth},
                                stdout=subprocess.PIPE, text=True)

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <cstdlib>
+#include <nlohmann/json.hpp>
 
 #include "remote/curl_transport.h"
 #include "remote/remote_completer.h"
@@ -23,6 +24,7 @@ struct Truth {
   std::string url = environment("TERN_TEST_API_URL");
   std::string model = environment("TERN_TEST_API_MODEL");
   std::string text = environment("TERN_TEST_API_TEXT");
+  std::string embeddings = environment("TERN_TEST_API_EMBEDDINGS");
   int prompt_tokens = ::atoi(environment("TERN_TEST_API_PROMPT_TOKENS").c_str());
   int completion_tokens = ::atoi(environment("TERN_TEST_API_COMPLETION_TOKENS").c_str());
 };
@@ -92,6 +94,22 @@ TEST_F(RealServer, ListsItsModel) {
   ASSERT_FALSE(found.error) << found.error->message;
   ASSERT_EQ(found.models.size(), 1U);
   EXPECT_EQ(found.models[0].id, truth_.model);
+}
+
+TEST_F(RealServer, EmbedsTexts) {
+  const auto expected =
+      nlohmann::json::parse(truth_.embeddings).get<std::vector<std::vector<float>>>();
+  const EmbeddingsOutcome found = asked_.embed({"Once upon", "a time"}, truth_.model);
+  ASSERT_FALSE(found.error) << found.error->message;
+  ASSERT_EQ(found.vectors.size(), expected.size());
+  for (size_t i = 0; i < expected.size(); ++i) {
+    ASSERT_EQ(found.vectors[i].size(), expected[i].size());
+    for (size_t j = 0; j < expected[i].size(); ++j) {
+      EXPECT_NEAR(found.vectors[i][j], expected[i][j], 1e-5) << i << " " << j;
+    }
+  }
+  EXPECT_NE(found.vectors[0], found.vectors[1]);
+  EXPECT_GT(found.usage.prompt_tokens, 0);
 }
 
 TEST_F(RealServer, RefusesInClassesThatWeKnow) {
