@@ -161,6 +161,19 @@ TEST(Completer, LimitsEachPhaseApart) {
   EXPECT_EQ(half.outcome.error->partial_text, "Hel");
   EXPECT_TRUE(half.outcome.error->delivered);
   EXPECT_EQ(stalls.api.requests().size(), 1U);
+  // Comments are signs of life, however long they go on.
+  Client queued({[](Peer& peer) {
+                  peer.send(events_head());
+                  for (int i = 0; i < 8; ++i) {
+                    peer.send(chunked(": you are in a queue\n\n"));
+                    peer.closed_within(0.05);
+                  }
+                  peer.send(chunked(kHello) + chunked(""));
+                  return true;
+                }},
+                hasty);
+  expect_hello(queued.call());
+  EXPECT_EQ(queued.api.requests().size(), 1U);
   // Once the text is whole a stall costs nothing but the count of tokens.
   Client stalls_late(
       {sends_and_waits(events_head() + chunked(text_event("Hello, you") + stop_event()))}, hasty);
