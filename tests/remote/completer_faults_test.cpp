@@ -145,10 +145,10 @@ TEST(Completer, LimitsEachPhaseApart) {
   Provider hasty;
   hasty.name = "holysheep";
   hasty.retries = 1;
-  hasty.timeouts.first_byte_ms = 120;
-  hasty.timeouts.idle_ms = 200;
+  hasty.timeouts.first_byte_ms = 300;
+  hasty.timeouts.idle_ms = 300;
   Client mute({sends_and_waits("")}, hasty);
-  expect_error(mute.call(), Kind::kTimeout, "no answer within 0.1 s");
+  expect_error(mute.call(), Kind::kTimeout, "no answer within 0.3 s");
   EXPECT_EQ(mute.api.requests().size(), 2U);
   // A stall before the first token is tried again; after it, what came is in the error.
   Client stalls_early({sends_and_waits(events_head() + chunked(": hold on\n\n")), streams(kHello)},
@@ -156,22 +156,24 @@ TEST(Completer, LimitsEachPhaseApart) {
   expect_hello(stalls_early.call());
   Client stalls({sends_and_waits(events_head() + chunked(text_event("Hel")))}, hasty);
   const Called half = stalls.call();
-  expect_error(half, Kind::kTimeout, "silent for 0.2 s");
+  expect_error(half, Kind::kTimeout, "silent for 0.3 s");
   EXPECT_EQ(half.text, "Hel");
   EXPECT_EQ(half.outcome.error->partial_text, "Hel");
   EXPECT_TRUE(half.outcome.error->delivered);
   EXPECT_EQ(stalls.api.requests().size(), 1U);
   // Comments are signs of life, however long they go on.
+  Provider patient = hasty;
+  patient.timeouts.idle_ms = 600;
   Client queued({[](Peer& peer) {
                   peer.send(events_head());
-                  for (int i = 0; i < 8; ++i) {
+                  for (int i = 0; i < 15; ++i) {
                     peer.send(chunked(": you are in a queue\n\n"));
                     peer.closed_within(0.05);
                   }
                   peer.send(chunked(kHello) + chunked(""));
                   return true;
                 }},
-                hasty);
+                patient);
   expect_hello(queued.call());
   EXPECT_EQ(queued.api.requests().size(), 1U);
   // Once the text is whole a stall costs nothing but the count of tokens.
@@ -182,7 +184,7 @@ TEST(Completer, LimitsEachPhaseApart) {
   EXPECT_TRUE(whole.outcome.completion.usage.estimated);
   // A plain answer takes as long as it takes to write.
   Client plain({[](Peer& peer) {
-                 peer.closed_within(0.3);
+                 peer.closed_within(0.4);
                  peer.send(answer("200 OK", kPlainHello));
                  return true;
                }},
