@@ -24,6 +24,8 @@ constexpr Architecture kArchitectures[] = {{"BitLlamaForCausalLMInf", "llama"},
                                            {"HunYuanDenseV1ForCausalLM", "hunyuan-dense"},
                                            {"LlamaForCausalLM", "llama"},
                                            {"MiniCPMForCausalLM", "minicpm"},
+                                           {"Qwen3_5ForCausalLM", "qwen35"},
+                                           {"Qwen3_5ForConditionalGeneration", "qwen35"},
                                            {"Qwen3ForCausalLM", "qwen3"},
                                            {"Qwen3Model", "qwen3"}};
 
@@ -95,8 +97,12 @@ class Translator {
   Result<void> activation();
   // Which layers have a window.
   Result<void> windows();
+  // Qwen3.5's recurrent layers.
+  Result<void> delta_net();
 
  private:
+  // Of a head's values some may not be rotated.
+  Result<void> rotated_share();
   Result<void> scaling(const Json& rope);
   Result<void> llama3_factors(const Json& rope);
   Result<void> long_factors(const Json& rope);
@@ -110,6 +116,7 @@ class Translator {
 };
 
 Result<void> Translator::rope() {
+  RETURN_IF_ERROR(rotated_share());
   // Files of transformers 5 keep everything in rope_parameters, older ones the base beside a rope_scaling.
   const Json* parameters = find(config_, "rope_parameters");
   const Json* old = find(config_, "rope_scaling");
@@ -127,6 +134,25 @@ Result<void> Translator::rope() {
   RETURN_IF_ERROR(real("rope_local_base_freq", "rope.freq_base_swa"));
   RETURN_IF_ERROR(real("rope_theta", "rope.freq_base"));
   return old == nullptr ? Result<void>() : scaling(*old);
+}
+
+Result<void> Translator::rotated_share() {
+  const Json* parameters = find(config_, "rope_parameters");
+  const Json* share = parameters != nullptr ? find(*parameters, "partial_rotary_factor") : nullptr;
+  share = share != nullptr ? share : find(config_, "partial_rotary_factor");
+  if (share == nullptr) {
+    if (prefix_ == "qwen35.") {
+      out_.set(prefix_ + "rope.dimension_count", head_dims() / 4);  // its default
+    }
+    return {};
+  }
+  const double value = share->is_number() ? share->get<double>() : 0;
+  const double dims = value * static_cast<double>(head_dims());
+  if (!(value > 0 && value <= 1) || dims != std::floor(dims)) {
+    return expected("partial_rotary_factor", "a share of a head's values", *share);
+  }
+  out_.set(prefix_ + "rope.dimension_count", static_cast<int64_t>(dims));
+  return {};
 }
 
 Result<void> Translator::scaling(const Json& rope) {
@@ -279,6 +305,52 @@ Result<void> Translator::windows() {
   return {};
 }
 
+Result<void> Translator::delta_net() {
+  constexpr std::array<std::pair<const char*, const char*>, 5> kIntegers = {
+      {{"linear_conv_kernel_dim", "ssm.conv_kernel"},
+       {"linear_key_head_dim", "ssm.state_size"},
+       {"linear_num_key_heads", "ssm.group_count"},
+       {"linear_num_value_heads", "ssm.time_step_rank"},
+       {"full_attention_interval", "full_attention_interval"}}};
+  for (const auto& [from, key] : kIntegers) {
+    RETURN_IF_ERROR(integer(from, key));
+  }
+  const auto whole = [&](const char* key) {
+    const Json* value = find(config_, key);
+    return value != nullptr && value->is_number_integer() ? value->get<int64_t>() : 0;
+  };
+  const int64_t dims = whole("linear_value_head_dim");
+  const int64_t heads = whole("linear_num_value_heads");
+  int64_t values = 0;
+  if (dims != whole("linear_key_head_dim") || __builtin_mul_overflow(dims, heads, &values)) {
+    return Error{"config.json: key linear_value_head_dim: expected linear_key_head_dim, found " +
+                 std::to_string(dims) + "."};
+  }
+  out_.set(prefix_ + "ssm.inner_size", values);
+  // Values are grouped by their key head; GGUF files order them otherwise.
+  out_.set("tern.delta_net.grouped_values", true);
+  const Json* types = find(config_, "layer_types");
+  if (types == nullptr || !types->is_array()) {
+    return {};
+  }
+  std::vector<bool> recurrent;
+  int64_t interval = 0;
+  for (const Json& type : *types) {
+    if (type != "linear_attention" && type != "full_attention") {
+      return expected("layer_types", "linear_attention and full_attention", type);
+    }
+    recurrent.push_back(type == "linear_attention");
+    if (interval == 0 && !recurrent.back()) {
+      interval = static_cast<int64_t>(recurrent.size());
+    }
+  }
+  if (interval > 0 && find(config_, "full_attention_interval") == nullptr) {
+    out_.set(prefix_ + "full_attention_interval", interval);
+  }
+  out_.set(prefix_ + "attention.recurrent_layers", MetaArray(std::move(recurrent)));
+  return {};
+}
+
 // What is particular to an architecture.
 Result<void> translate_scales(const Json& config, std::string_view architecture, Translator& to) {
   if (architecture == "minicpm") {
@@ -290,6 +362,11 @@ Result<void> translate_scales(const Json& config, std::string_view architecture,
     to.set_real("attention.scale", 1 / std::sqrt(to.number_or("query_pre_attn_scalar", 256)));
     RETURN_IF_ERROR(to.real("final_logit_softcapping", "final_logit_softcapping"));
     RETURN_IF_ERROR(to.real("attn_logit_softcapping", "attn_logit_softcapping"));
+  } else if (architecture == "qwen35") {
+    RETURN_IF_ERROR(to.delta_net());
+    if (const Json* gate = find(config, "attn_output_gate"); gate != nullptr && *gate != true) {
+      return expected("attn_output_gate", "true", *gate);
+    }
   } else if (architecture == "cohere2") {
     to.set_real("logit_scale", to.number_or("logit_scale", 0.0625));
     RETURN_IF_ERROR(to.real("layer_norm_eps", "attention.layer_norm_epsilon"));
@@ -303,8 +380,11 @@ Result<void> translate_scales(const Json& config, std::string_view architecture,
 
 }  // namespace
 
-Result<void> translate_config(const Json& config, HuggingFaceReader& out) {
-  ASSIGN_OR_RETURN(const std::string_view architecture, architecture_of(config));
+Result<void> translate_config(const Json& whole, HuggingFaceReader& out) {
+  ASSIGN_OR_RETURN(const std::string_view architecture, architecture_of(whole));
+  // Of models that see as well, the part that reads and writes.
+  const Json* of_text = architecture == "qwen35" ? find(whole, "text_config") : nullptr;
+  const Json& config = of_text != nullptr && of_text->is_object() ? *of_text : whole;
   out.set("general.architecture", out.keep(std::string(architecture)));
   Translator to(config, architecture, out);
   constexpr std::array<std::pair<const char*, const char*>, 7> kIntegers = {

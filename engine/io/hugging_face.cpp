@@ -1,6 +1,7 @@
 #include "engine/io/hugging_face.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "engine/base/json_text.h"
 #include "engine/io/compressed_layers.h"
@@ -35,7 +36,14 @@ constexpr Rename kLayerNames[] = {{"input_layernorm", "attn_norm"},
                                   {"mlp.up_proj", "ffn_up"},
                                   {"mlp.down_proj", "ffn_down"},
                                   {"mlp.ffn_sub_norm", "ffn_sub_norm"},
-                                  {"mlp.ffn_layernorm", "ffn_sub_norm"}};
+                                  {"mlp.ffn_layernorm", "ffn_sub_norm"},
+                                  {"linear_attn.in_proj_qkv", "attn_qkv"},
+                                  {"linear_attn.in_proj_z", "attn_gate"},
+                                  {"linear_attn.in_proj_a", "ssm_alpha"},
+                                  {"linear_attn.in_proj_b", "ssm_beta"},
+                                  {"linear_attn.conv1d", "ssm_conv1d"},
+                                  {"linear_attn.norm", "ssm_norm"},
+                                  {"linear_attn.out_proj", "ssm_out"}};
 
 // Gemma has norms behind its blocks too, and calls them otherwise.
 constexpr Rename kGemmaNames[] = {{"post_attention_layernorm", "post_attention_norm"},
@@ -56,17 +64,29 @@ bool is_input_norm(const std::string& name) {
 
 std::string layer_name(std::string_view part, bool gemma) {
   for (const std::string_view norm : kInputNorms) {
-    if (part.ends_with(norm)) {
-      const std::string_view of = renamed(kLayerNames, part.substr(0, part.size() - norm.size()));
-      return of.empty() ? "" : std::string(of) + "_norm_in";
+    const std::string_view of =
+        part.ends_with(norm) ? renamed(kLayerNames, part.substr(0, part.size() - norm.size()))
+                             : std::string_view();
+    if (!of.empty()) {
+      return std::string(of) + "_norm_in";
     }
   }
   const std::string_view own = gemma ? renamed(kGemmaNames, part) : std::string_view();
   return std::string(own.empty() ? renamed(kLayerNames, part) : own);
 }
 
-// The name of a tensor in a model with a head: models saved without one leave out the prefix.
+// Parts of models that see and hear, and layers that predict further tokens: nothing that text needs.
+bool is_of_another_part(std::string_view name) {
+  return name.starts_with("model.visual.") || name.starts_with("mtp.");
+}
+
+// The name of a tensor in a model with a head and nothing else: models saved without a head leave out the prefix, those with other
+// parts beside the language model have a longer one.
 std::string full_name(std::string_view name) {
+  constexpr std::string_view kLonger = "model.language_model.";
+  if (name.starts_with(kLonger)) {
+    return "model." + std::string(name.substr(kLonger.size()));
+  }
   const bool inner =
       name.starts_with("layers.") || name.starts_with("embed_tokens.") || name.starts_with("norm.");
   return (inner ? "model." : "") + std::string(name);
@@ -346,6 +366,55 @@ Result<void> HuggingFaceReader::add_mlx(const std::map<std::string, mlx::Matrix>
   return {};
 }
 
+bool HuggingFaceReader::embeddings_are_tied() const {
+  const auto says = [](const Json& config) {
+    const auto tied = config.find("tie_word_embeddings");
+    return tied != config.end() && *tied == true;
+  };
+  const auto of_text = config_.find("text_config");
+  return says(config_) || (of_text != config_.end() && of_text->is_object() && says(*of_text));
+}
+
+// Vectors that GGUF files of the architecture hold in another form.
+Result<bool> HuggingFaceReader::add_changed(const safetensors::Entry& entry,
+                                            const std::string& stem, const std::string& part) {
+  ASSIGN_OR_RETURN(const std::optional<std::string_view> architecture,
+                   out_.get_string("general.architecture"));
+  const bool hybrid = architecture == "qwen35";
+  // Gemma and Qwen3.5 multiply by 1 + weight; GGUF files hold the sum.
+  const bool more_than_one = (architecture == "gemma3" || hybrid) && stem.ends_with("_norm") &&
+                             !stem.ends_with("ssm_norm");
+  const bool convolution = hybrid && stem.ends_with("ssm_conv1d");
+  const bool in_layer = stem.starts_with("model.layers.");
+  const bool decay = hybrid && in_layer && part == ".A_log";
+  const bool time_bias = hybrid && in_layer && part == ".dt_bias";
+  if (!more_than_one && !convolution && !decay && !time_bias) {
+    return false;
+  }
+  ASSIGN_OR_RETURN(std::vector<float> values, safetensors::numbers(entry));
+  if (convolution) {  // one channel in, one out: its dimension of 1 goes
+    if (entry.shape.size() != 3 || entry.shape[1] != 1) {
+      return Error{"expected channels x 1 x steps, found another shape."};
+    }
+    add_floats(stem + part, std::move(values), {entry.shape[2], entry.shape[0]});
+    return true;
+  }
+  // Those two names have a layer's part alone before them: model.layers.N.linear_attn
+  const size_t number = std::string_view("model.layers.").size();
+  const std::string layer =
+      decay || time_bias ? "blk." + stem.substr(number, stem.find('.', number) - number) + "." : "";
+  if (decay) {
+    std::ranges::for_each(values, [](float& value) { value = -std::exp(value); });
+    add_floats(layer + "ssm_a", std::move(values));
+  } else if (time_bias) {
+    add_floats(layer + "ssm_dt.bias", std::move(values));
+  } else {
+    std::ranges::for_each(values, [](float& value) { value += 1.0F; });
+    add_floats(stem + part, std::move(values));
+  }
+  return true;
+}
+
 Result<void> HuggingFaceReader::read_tensors() {
   ASSIGN_OR_RETURN(const std::optional<mlx::Quantization> of_mlx, mlx::Quantization::read(config_));
   std::map<std::string, mlx::Matrix> matrices;
@@ -354,8 +423,7 @@ Result<void> HuggingFaceReader::read_tensors() {
     ASSIGN_OR_RETURN(quantization, read_quantization(config_));
   }
   ASSIGN_OR_RETURN(const std::vector<std::string> names, shard_names(folder_));
-  const auto tied = config_.find("tie_word_embeddings");
-  const bool is_tied = tied != config_.end() && tied->is_boolean() && tied->get<bool>();
+  const bool is_tied = embeddings_are_tied();
   ASSIGN_OR_RETURN(const std::optional<std::string_view> architecture,
                    out_.get_string("general.architecture"));
   const bool gemma = architecture == "gemma3";
@@ -378,7 +446,7 @@ Result<void> HuggingFaceReader::read_tensors() {
     for (const Entry& entry : *entries) {
       const size_t dot = entry.name.rfind('.');
       const std::string full = full_name(entry.name);
-      if (entry.name.ends_with(".rotary_emb.inv_freq")) {
+      if (entry.name.ends_with(".rotary_emb.inv_freq") || is_of_another_part(entry.name)) {
         continue;  // older versions of transformers saved what config.json says
       }
       if (may_be_compressed && compressed.take(entry, full, static_cast<int>(out_.files_.size()))) {
@@ -413,14 +481,9 @@ Result<void> HuggingFaceReader::read_tensors() {
       if (is_tied && stem == "output") {
         continue;  // a copy of the embedding
       }
-      if (gemma && stem.ends_with("_norm")) {
-        // Gemma multiplies by 1 + weight; GGUF files hold the sum.
-        Result<std::vector<float>> weight = safetensors::numbers(entry);
-        if (!weight) {
-          return weight.error().in(where);
-        }
-        std::ranges::for_each(*weight, [](float& value) { value += 1.0F; });
-        add_floats(stem + part, std::move(*weight));
+      if (const Result<bool> added = add_changed(entry, stem, part); !added) {
+        return added.error().in(where);
+      } else if (*added) {
         continue;
       }
       Result<Tensor> tensor = tensor_of(entry, quantization);

@@ -7,6 +7,7 @@
 
 #include "engine/base/result.h"
 #include "engine/io/mlx.h"
+#include "engine/io/safetensors.h"
 #include "engine/io/tensor_file.h"
 
 namespace tern {
@@ -40,6 +41,9 @@ class HuggingFaceReader {
   Result<void> read_tensors();
   Result<void> add_mlx(const std::map<std::string, mlx::Matrix>& matrices,
                        const mlx::Quantization& quantization, bool tied, bool gemma);
+  Result<bool> add_changed(const safetensors::Entry& entry, const std::string& stem,
+                           const std::string& part);
+  bool embeddings_are_tied() const;
   Result<void> read_pooling();
   void note_own_adapter();
 

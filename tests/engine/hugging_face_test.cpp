@@ -121,6 +121,53 @@ TEST(MlxFolder, ComputesTheLogitsOfTransformers) {
       0.02);
 }
 
+// The embedding as head, codes in one file and their scales and biases in another: now nothing is rounded more than in the model whose
+// logits are the truth.
+TEST(MlxFolder, MayBeTiedAndSharded) {
+  const testing::TempFolder folder;
+  fs::copy(kMlxFolder, folder / "", fs::copy_options::recursive);
+  Json config = Json::parse(std::ifstream(folder / "config.json"));
+  config["tie_word_embeddings"] = true;
+  std::ofstream(folder / "config.json") << config;
+
+  std::ifstream in(kMlxFolder / "model.safetensors", std::ios::binary);
+  const std::string bytes((std::istreambuf_iterator<char>(in)), {});
+  uint64_t length = 0;
+  std::memcpy(&length, bytes.data(), sizeof length);
+  std::array<Json, 2> headers = {Json::object(), Json::object()};
+  Json map;
+  const std::array<std::string, 2> names = {"model-00001-of-00002.safetensors",
+                                            "model-00002-of-00002.safetensors"};
+  const Json whole = Json::parse(bytes.substr(sizeof length, length));
+  for (const auto& [name, entry] : whole.items()) {
+    if (!name.starts_with("lm_head.") && name != "__metadata__") {
+      const size_t shard = name.ends_with(".weight") ? 0 : 1;
+      headers[shard][name] = entry;
+      map[name] = names[shard];
+    }
+  }
+  for (size_t shard = 0; shard < names.size(); ++shard) {
+    const std::string text = headers[shard].dump();
+    const uint64_t size = text.size();
+    std::ofstream out(folder / names[shard], std::ios::binary);
+    out.write(reinterpret_cast<const char*>(&size), sizeof size);
+    out << text << bytes.substr(sizeof length + length);
+  }
+  fs::remove(folder / "model.safetensors");
+  std::ofstream(folder / "model.safetensors.index.json") << Json{{"weight_map", map}};
+
+  const TensorFile file = TensorFile::open(folder / "").value();
+  EXPECT_EQ(file.files().size(), 2U);
+  const std::vector<float> logits =
+      testing::DecoderRunner(file, best_table(), 1, Activations::kInt16)
+          .logits(manifest()["tokens"].get<std::vector<int32_t>>(), 16);
+  const std::vector<float> truth =
+      read_floats(kGolden / "models/llama-tq2_0-groups.float.f32", logits.size());
+  EXPECT_LT(
+      testing::overall(testing::differences(logits, truth, manifest()["vocabulary"].get<size_t>())),
+      1e-3);
+}
+
 // Scales of 64 columns in two types and, by the entries for single modules, of 32 and 128; a module left as floats.
 TEST(MlxFolder, TernaryWeightsAreThoseOfTheGgufFile) {
   const TensorFile mlx = TensorFile::open(kMlxFolder).value();

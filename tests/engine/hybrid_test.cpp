@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -14,6 +15,7 @@
 #include "kernels/select.h"
 #include "tests/support/logits.h"
 #include "tests/support/source_dir.h"
+#include "tests/support/temp_folder.h"
 
 namespace tern {
 namespace {
@@ -75,6 +77,43 @@ INSTANTIATE_TEST_SUITE_P(Models, Hybrid,
                            std::ranges::replace(name, '-', '_');
                            return name;
                          });
+
+// The folder that transformers saves, and as the language model beside a part that sees: nested, under a longer prefix.
+TEST(HybridFolder, AgreesWithTransformers) {
+  namespace fs = std::filesystem;
+  const Golden golden = read_golden("hybrid/qwen35-f16");
+  const fs::path folder = kGolden / "hybrid/qwen35-f16";
+  EXPECT_LT(distance(folder, golden, 33), 1e-3);
+
+  const testing::TempFolder copy;
+  fs::copy(folder, copy / "", fs::copy_options::recursive);
+  auto config = nlohmann::json::parse(std::ifstream(folder / "config.json"));
+  std::ofstream(copy / "config.json")
+      << nlohmann::json{{"architectures", {"Qwen3_5ForConditionalGeneration"}},
+                        {"model_type", "qwen3_5"},
+                        {"text_config", config}};
+  std::ifstream in(folder / "model.safetensors", std::ios::binary);
+  const std::string bytes((std::istreambuf_iterator<char>(in)), {});
+  uint64_t length = 0;
+  std::memcpy(&length, bytes.data(), sizeof length);
+  const auto header = nlohmann::json::parse(bytes.substr(sizeof length, length));
+  const std::string data = bytes.substr(sizeof length + length);
+  auto renamed = nlohmann::json::object();
+  for (const auto& [name, entry] : header.items()) {
+    renamed[name.starts_with("model.") ? "model.language_model." + name.substr(6) : name] = entry;
+  }
+  // Parts that are left out: with nothing in them, so that no data need to be added.
+  for (const char* name : {"model.visual.patch_embed.proj.weight", "mtp.fc.weight"}) {
+    renamed[name] = {{"dtype", "F16"}, {"shape", {0}}, {"data_offsets", {0, 0}}};
+  }
+  const std::string text = renamed.dump();
+  length = text.size();
+  std::ofstream out(copy / "model.safetensors", std::ios::binary);
+  out.write(reinterpret_cast<const char*>(&length), sizeof length);
+  out << text << data;
+  out.close();
+  EXPECT_LT(distance(copy / "", golden, 33), 1e-3);
+}
 
 // Packed are those experts that tokens went to, and no others: one token goes to three of eight.
 TEST(Experts, ArePackedWhenATokenGoesToThem) {
