@@ -1,7 +1,10 @@
 #include "engine/model/tokenizer.h"
 
+#include <algorithm>
 #include <optional>
+#include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include "engine/base/check.h"
 #include "engine/model/tokenizer_bpe.h"
@@ -76,6 +79,7 @@ struct Tokenizer::Impl {
   void read_specials(const TokenizerData& data);
   Result<void> make_bpe(const TokenizerData& data);
   void make_spm(const TokenizerData& data);
+  Result<void> make_spm_of_merges(const TokenizerData& data);
   void encode_plain(std::string_view text, bool after_special, std::vector<TokenId>& out) const;
 };
 
@@ -140,10 +144,66 @@ void Tokenizer::Impl::make_spm(const TokenizerData& data) {
   spm.emplace(vocabulary, data.scores, unknown);
 }
 
+namespace {
+
+// Byte-level vocabularies hold the character that stands for a space, SentencePiece's hold its own.
+bool writes_spaces_as_sentencepiece(const TokenizerData& data) {
+  const auto has = [&](std::string_view spelling) {
+    return std::ranges::find(data.tokens, spelling) != data.tokens.end();
+  };
+  return has("\u2581") && !has("\u0120");
+}
+
+bool is_byte_spelling(std::string_view spelling) {
+  return spelling.size() == 6 && spelling.starts_with("<0x") && spelling.ends_with('>');
+}
+
+}  // namespace
+
+// A vocabulary of SentencePiece's kind (Gemma's) with merges in the place of scores: a piece that an earlier merge makes has the better one.
+Result<void> Tokenizer::Impl::make_spm_of_merges(const TokenizerData& data) {
+  std::unordered_map<std::string_view, size_t> ids;
+  std::vector<int64_t> types(data.types.begin(), data.types.end());
+  types.resize(data.tokens.size(), static_cast<int64_t>(TokenType::kNormal));
+  for (size_t id = 0; id < data.tokens.size(); ++id) {
+    ids.emplace(data.tokens[id], id);
+    if (is_byte_spelling(data.tokens[id]) &&
+        types[id] == static_cast<int64_t>(TokenType::kNormal)) {
+      types[id] = static_cast<int64_t>(TokenType::kByte);
+    }
+  }
+  std::vector<double> scores(data.tokens.size(), 0.0);
+  for (size_t rank = 0; rank < data.merges.size(); ++rank) {
+    std::string piece(data.merges[rank]);
+    const size_t space = piece.find(' ', 1);
+    if (space == std::string::npos) {
+      return Error{"tokenizer.ggml.merges[" + std::to_string(rank) +
+                   "]: expected two parts with a space between, found \"" + piece + "\""};
+    }
+    piece.erase(space, 1);
+    const auto found = ids.find(piece);
+    if (found != ids.end() && scores[found->second] == 0.0) {
+      scores[found->second] = -static_cast<double>(rank) - 1;
+    }
+  }
+  TokenizerData as_spm = data;
+  as_spm.scores = scores;
+  as_spm.types = types;
+  as_spm.add_space_prefix = data.add_space_prefix.value_or(false);  // as Gemma
+  make_spm(as_spm);
+  notices.push_back(
+      "the file says gpt2 (tokenizer.ggml.model), but its vocabulary writes spaces as "
+      "SentencePiece "
+      "does: its merges are used as SentencePiece's scores");
+  return {};
+}
+
 Result<Tokenizer> Tokenizer::from_data(const TokenizerData& data) {
   RETURN_IF_ERROR(check_lengths(data));
   auto impl = std::make_unique<Impl>();
-  if (data.model == "gpt2") {
+  if (data.model == "gpt2" && writes_spaces_as_sentencepiece(data)) {
+    RETURN_IF_ERROR(impl->make_spm_of_merges(data));
+  } else if (data.model == "gpt2") {
     RETURN_IF_ERROR(impl->make_bpe(data));
   } else if (data.model == "llama") {
     impl->make_spm(data);

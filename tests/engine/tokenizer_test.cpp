@@ -118,6 +118,40 @@ TEST(Spm, GivesTheIdsOfSentencePiece) {
   EXPECT_GT(expect_ids(own_spm(false), texts, expected["no_prefix"], plain), 300);
 }
 
+// As some files of Gemma's vocabulary say it: gpt2, merges (each way to put a piece together, best first), no scores, bytes typed as text.
+TEST(Spm, MergesStandForScoresWhereTheFileSaysGpt2) {
+  testing::OwnedTokenizerData data = testing::load_own_spm(kGolden / "tern-spm.json", false);
+  std::vector<std::pair<double, std::string>> merges;
+  for (size_t id = 0; id < data.tokens.size(); ++id) {
+    const std::string_view piece = data.tokens[id];
+    for (size_t cut = 1; data.types[id] == 1 && cut < piece.size(); ++cut) {
+      if (std::ranges::find(data.tokens, piece.substr(0, cut)) != data.tokens.end() &&
+          std::ranges::find(data.tokens, piece.substr(cut)) != data.tokens.end()) {
+        merges.emplace_back(-data.scores[id], std::string(piece.substr(0, cut)) + " " +
+                                                  std::string(piece.substr(cut)));
+      }
+    }
+    data.types[id] = data.types[id] == 6 ? 1 : data.types[id];
+  }
+  std::ranges::stable_sort(merges, {}, &std::pair<double, std::string>::first);
+  for (const auto& [score, text] : merges) {
+    data.add_merge(text);
+  }
+  data.model = "gpt2";
+  data.scores.clear();
+  data.rest.add_space_prefix.reset();
+  data.rest.unknown = 0;
+  const Tokenizer tokenizer = from_data(data);
+  const EncodeOptions plain{.add_special = false, .parse_special = false};
+  EXPECT_GT(
+      expect_ids(tokenizer, golden("texts.json"), golden("tern-spm.json")["no_prefix"], plain),
+      300);
+  ASSERT_EQ(tokenizer.notices().size(), 1U);
+  EXPECT_NE(tokenizer.notices()[0].find("the file says gpt2"), std::string::npos);
+  data.add_merge("nospace");
+  EXPECT_FALSE(Tokenizer::from_data(data.view()));
+}
+
 TEST(Spm, DecodesToTheBytesThatWereEncoded) {
   std::mt19937 random(11);
   for (const bool prefix : {true, false}) {
