@@ -209,7 +209,7 @@ class Router::Walk {
       const ApiError& error = *outcome.error;
       call.error = name_of(error.kind);
       call.request_id = error.request_id;
-      call.estimated = true;
+      call.estimated = delivered_ > 0;
       // A server that refused, or was never reached, charges nothing; what broke off is charged, as a rule.
       if (delivered_ > 0) {
         call.prompt_tokens = likely_prompt_tokens(request_);
@@ -227,6 +227,13 @@ class Router::Walk {
       call.cost = 0;
     } else if (model != nullptr) {
       call.cost = cost_of(*model, call.prompt_tokens, call.completion_tokens);
+    }
+    if (outcome.error) {  // what it comes to so far, for a caller who broke it off
+      Usage& usage = outcome.completion.usage;
+      usage.prompt_tokens = static_cast<int32_t>(call.prompt_tokens);
+      usage.completion_tokens = static_cast<int32_t>(call.completion_tokens);
+      usage.estimated = true;
+      usage.first_token_seconds = static_cast<double>(first_token_ms) * 1e-3;
     }
     outcome.completion.served.cost_known = call.cost.has_value();
     outcome.completion.served.cost_usd = dollars(call.cost.value_or(0));
@@ -290,11 +297,11 @@ class Router::Walk {
   }
 
   ApiOutcome finished(const RouteStep& step, ApiOutcome outcome) const {
+    Served& served = outcome.completion.served;
+    served.provider = step.provider;
+    served.model = served.model.empty() ? step.model : served.model;
+    served.route_reason = route_.reason;
     if (!outcome.error) {
-      Served& served = outcome.completion.served;
-      served.provider = step.provider;
-      served.model = served.model.empty() ? step.model : served.model;
-      served.route_reason = route_.reason;
       if (!errors_.empty() || !passed_over_.empty()) {
         notice(called(step) + " answered.");
         served.route_reason += "; " + told();
@@ -403,6 +410,9 @@ ApiOutcome Router::route(const Request& request, const Sinks& sinks, int64_t dea
     ApiOutcome outcome;
     outcome.error = own(ApiErrorClass::kBadRequest, planned.error().message);
     return outcome;
+  }
+  if (setup_.planned) {
+    setup_.planned(*planned);
   }
   return Walk(*this, request, sinks, deadline_ms, std::move(*planned)).run();
 }

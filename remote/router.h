@@ -36,6 +36,8 @@ struct RouterSetup {
   std::map<std::string, std::string> unusable;  // likewise: a sentence on why it cannot be asked
   // This machine, for a request. May count the prompt's tokens better than the estimate that `wanted` holds.
   std::function<LocalSide(const Request& request, Wanted& wanted)> local;
+  // Told of each route before anybody is asked; may be empty.
+  std::function<void(const Route& route)> planned;
 };
 
 // May be used by several threads at once if its backends may.

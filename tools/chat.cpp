@@ -2,11 +2,14 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
 #include <nlohmann/json.hpp>
 
 #include "engine/session/local_completer.h"
 #include "tools/cli.h"
 #include "tools/line_editor.h"
+#include "tools/offload.h"
+#include "tools/remote_options.h"
 #include "tools/report.h"
 #include "tools/sampling_options.h"
 #include "tools/speculation_options.h"
@@ -26,6 +29,7 @@ struct ChatOptions {
   ModelOptions model;
   SamplingOptions sampling;
   SpeculationFlags speculation;
+  RemoteOptions remote;
   std::string system;
   int context = 0;
 };
@@ -40,10 +44,16 @@ std::filesystem::path history_path() {
   return base / "tern" / "history";
 }
 
+// Who answers, and what is said of an answer with -v.
+struct Answerer {
+  std::function<Result<Completion>(const Request&, const Completer::Sink&)> complete;
+  std::function<void(const Completion&)> summarize;
+};
+
 class Chat {
  public:
-  Chat(LocalCompleter& completer, const ChatOptions& options)
-      : completer_(completer), options_(options), system_(options.system) {
+  Chat(Answerer answerer, const ChatOptions& options)
+      : answerer_(std::move(answerer)), options_(options), system_(options.system) {
     reset();
   }
 
@@ -78,7 +88,7 @@ class Chat {
   void reset() {
     messages_.clear();
     if (!system_.empty()) {
-      messages_.push_back({"system", system_});
+      messages_.push_back({"system", system_, ""});
     }
   }
 
@@ -91,10 +101,12 @@ class Chat {
   Result<void> answer(const std::string& text) {
     Request request;
     RETURN_IF_ERROR(options_.sampling.apply(request));
-    messages_.push_back({"user", text});
+    messages_.push_back({"user", text, ""});
     request.messages = messages_;
+    request.model = options_.model.path;
+    request.local_only = options_.remote.local_only;
     clear_interrupt();
-    const Result<Completion> completion = completer_.complete(request, [](std::string_view piece) {
+    const Result<Completion> completion = answerer_.complete(request, [](std::string_view piece) {
       std::fwrite(piece.data(), 1, piece.size(), stdout);
       std::fflush(stdout);
       return !interrupted();
@@ -104,13 +116,11 @@ class Chat {
       return completion.error();
     }
     std::fputs("\n", stdout);
-    messages_.push_back({"assistant", completion->text});
+    messages_.push_back({"assistant", completion->text, ""});
     if (completion->reason == StopReason::kContextFull) {
       std::fputs("The context is full: /reset starts anew.\n", stderr);
     }
-    if (options_.model.verbose) {
-      print_summary(*completion, completer_.session().model().bytes_per_token());
-    }
+    answerer_.summarize(*completion);
     return {};
   }
 
@@ -129,7 +139,7 @@ class Chat {
     return {};
   }
 
-  LocalCompleter& completer_;
+  Answerer answerer_;
   const ChatOptions& options_;
   std::string system_;
   std::vector<Message> messages_;
@@ -149,18 +159,9 @@ std::optional<std::string> read_message(LineEditor& editor) {
   return message;
 }
 
-Result<void> chat(const ChatOptions& options) {
-  ASSIGN_OR_RETURN(const LoadedModel loaded, load_model(options.model));
-  ASSIGN_OR_RETURN(Session session, create_session(loaded, options.context));
-  if (!loaded.model->chat_template().is_chat()) {
-    std::fputs("note: this model was not made for conversation; it will go on with your text.\n",
-               stderr);
-  }
-  ASSIGN_OR_RETURN(Speculation speculation,
-                   options.speculation.create(loaded, options.model, session.context()));
-  LocalCompleter completer(std::move(session), std::move(speculation));
+Result<void> converse(Answerer answerer, const ChatOptions& options) {
   LineEditor editor(history_path());
-  Chat conversation(completer, options);
+  Chat conversation(std::move(answerer), options);
   if (stdin_is_terminal()) {
     std::fputs("/help lists the commands, Ctrl-D leaves.\n", stderr);
   }
@@ -173,6 +174,46 @@ Result<void> chat(const ChatOptions& options) {
   return {};
 }
 
+// The model of this machine is loaded only if it is asked. Each answer that costs something is followed by what it cost.
+Result<void> chat_routed(const ChatOptions& options, const RemoteSettings& settings) {
+  ASSIGN_OR_RETURN(const auto offload,
+                   Offload::create(settings, options.model, options.speculation, options.context));
+  const auto complete = [&](const Request& request, const Completer::Sink& sink) {
+    return offload->complete(request, sink);
+  };
+  const auto summarize = [&](const Completion& completion) {
+    if (completion.served.provider != kLocalName) {
+      print_remote_summary(completion);
+    }
+  };
+  return converse({complete, summarize}, options);
+}
+
+Result<void> chat(const ChatOptions& options) {
+  ASSIGN_OR_RETURN(const RemoteSettings settings, options.remote.settings());
+  if (settings.policy.mode != RouteMode::kLocal) {
+    return chat_routed(options, settings);
+  }
+  ASSIGN_OR_RETURN(const LoadedModel loaded, load_model(options.model));
+  ASSIGN_OR_RETURN(Session session, create_session(loaded, options.context));
+  if (!loaded.model->chat_template().is_chat()) {
+    std::fputs("note: this model was not made for conversation; it will go on with your text.\n",
+               stderr);
+  }
+  ASSIGN_OR_RETURN(Speculation speculation,
+                   options.speculation.create(loaded, options.model, session.context()));
+  LocalCompleter completer(std::move(session), std::move(speculation));
+  const auto complete = [&](const Request& request, const Completer::Sink& sink) {
+    return completer.complete(request, sink);
+  };
+  const auto summarize = [&](const Completion& completion) {
+    if (options.model.verbose) {
+      print_summary(completion, completer.session().model().bytes_per_token());
+    }
+  };
+  return converse({complete, summarize}, options);
+}
+
 }  // namespace
 
 Action declare_chat(CLI::App& app) {
@@ -181,6 +222,7 @@ Action declare_chat(CLI::App& app) {
   declare_context(app, options->context);
   options->sampling.declare(app);
   options->speculation.declare(app);
+  options->remote.declare(app);
   app.add_option("--system", options->system, "System message")->type_name("TEXT");
   declare_chat_template(app, options->model);
   return [options] { return chat(*options); };

@@ -8,29 +8,12 @@
 #include "engine/io/tensor_file.h"
 #include "tools/cli.h"
 #include "tools/model_store.h"
+#include "tools/table.h"
 
 namespace tern::cli {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-// Columns as wide as their longest cell.
-void print_table(const std::vector<std::vector<std::string>>& rows) {
-  std::vector<size_t> widths(rows.front().size());
-  for (const auto& row : rows) {
-    for (size_t i = 0; i < row.size(); ++i) {
-      widths[i] = std::max(widths[i], row[i].size());
-    }
-  }
-  for (const auto& row : rows) {
-    std::string line;
-    for (size_t i = 0; i < row.size(); ++i) {
-      line += row[i];
-      line += i + 1 < row.size() ? std::string(widths[i] - row[i].size() + 2, ' ') : "";
-    }
-    std::printf("%s\n", line.c_str());
-  }
-}
 
 Result<void> list_stored(bool json) {
   const ModelStore store;

@@ -51,8 +51,14 @@ speed() {
     benchmarks/history/append.py
 }
 
+# 64 answers at a time for a minute, one request in twenty failing, then a kill.
+remote_load() {
+  python3 tests/e2e/remote_load.py build/dev/tests/remote_load build/dev/tools/tern
+}
+
 step speed
 step tools/dev test
+step remote_load
 step tools/dev check
 step tools/dev asan
 step tools/dev tsan

@@ -4,6 +4,8 @@
 #include <cstdio>
 
 #include "engine/base/memory.h"
+#include "remote/budget.h"
+#include "remote/plain_line.h"
 
 namespace tern::cli {
 namespace {
@@ -76,6 +78,20 @@ void print_summary(const Completion& completion, size_t bytes_per_token) {
       usage.prompt_tokens, prompt_speed(usage), usage.completion_tokens, speed, read * 1e-9,
       reason_name(completion.reason), usage.first_token_seconds * 1000, speculation.c_str(),
       human_bytes(peak_resident_memory()).c_str());
+}
+
+void print_remote_summary(const Completion& completion) {
+  const Usage& usage = completion.usage;
+  const Served& served = completion.served;
+  const std::string cost = served.cost_known ? dollars_text(nano_dollars(served.cost_usd))
+                                             : std::string("cost unknown (no price)");
+  std::fprintf(stderr,
+               "\nprompt %d tokens; generated %d tokens%s, %.1f tokens/s (%s); first token after "
+               "%.0f ms; %s %s, %s\n",
+               usage.prompt_tokens, usage.completion_tokens, usage.estimated ? " (estimated)" : "",
+               generation_speed(usage), reason_name(completion.reason),
+               usage.first_token_seconds * 1000, served.provider.c_str(),
+               plain_line(served.model, 100).c_str(), cost.c_str());
 }
 
 void print_head_stats(const HeadStats& stats) {

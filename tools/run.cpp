@@ -6,6 +6,8 @@
 #include "engine/base/memory.h"
 #include "engine/session/local_completer.h"
 #include "tools/cli.h"
+#include "tools/offload.h"
+#include "tools/remote_options.h"
 #include "tools/report.h"
 #include "tools/sampling_options.h"
 #include "tools/speculation_options.h"
@@ -17,6 +19,7 @@ struct RunOptions {
   ModelOptions model;
   SamplingOptions sampling;
   SpeculationFlags speculation;
+  RemoteOptions remote;
   std::string prompt;
   std::string file;
   std::string system;
@@ -54,12 +57,12 @@ Result<std::string> read_prompt(const RunOptions& options) {
   return options.prompt;
 }
 
-void print_json(const Completion& completion, const Model& model) {
+nlohmann::ordered_json json_of(const Completion& completion, const std::string& model) {
   const Usage& usage = completion.usage;
-  const nlohmann::ordered_json json = {
+  return {
       {"text", completion.text},
       {"stop_reason", reason_name(completion.reason)},
-      {"model", model.file().path().string()},
+      {"model", model},
       {"prompt_tokens", usage.prompt_tokens},
       {"completion_tokens", usage.completion_tokens},
       {"prompt_tokens_per_second", prompt_speed(usage)},
@@ -70,13 +73,106 @@ void print_json(const Completion& completion, const Model& model) {
       {"speculation_gain", usage.speculation_gain},
       {"peak_memory_bytes", peak_resident_memory()},
   };
-  std::printf("%s\n", json.dump(2).c_str());
+}
+
+void print_json(const nlohmann::ordered_json& json) {
+  using Json = nlohmann::ordered_json;
+  std::printf("%s\n", json.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
+}
+
+// Where the pieces of an answer go: to standard output as they come, or nowhere (--json).
+class Show {
+ public:
+  Show(const RunOptions& options, const std::string& prompt) : options_(options), prompt_(prompt) {}
+
+  // `repeat_prompt`: a text completion reads as one text with its prompt; an answer stands alone.
+  bool operator()(std::string_view piece, bool repeat_prompt) {
+    if (!begun_ && repeat_prompt && !options_.json && !options_.hide_prompt) {
+      std::fwrite(prompt_.data(), 1, prompt_.size(), stdout);
+      begun_ = true;
+    }
+    if (!options_.json && !piece.empty()) {
+      begun_ = true;
+      std::fwrite(piece.data(), 1, piece.size(), stdout);
+      std::fflush(stdout);
+    }
+    return !interrupted() && std::ferror(stdout) == 0;
+  }
+
+  bool begun() const { return begun_; }
+
+ private:
+  const RunOptions& options_;
+  const std::string& prompt_;
+  bool begun_ = false;
+};
+
+void end_text(bool json) {
+  if (!json) {
+    std::printf("\n");
+    std::fflush(stdout);
+  }
+}
+
+void add_messages(Request& request, const RunOptions& options, const std::string& prompt) {
+  if (!options.system.empty()) {
+    request.messages.push_back({"system", options.system, ""});
+  }
+  request.messages.push_back({"user", prompt, ""});
+}
+
+// The same where others may answer: the model of this machine is loaded only if it is asked.
+Result<void> run_routed(const RunOptions& options, const RemoteSettings& settings,
+                        const std::string& prompt, Request& request) {
+  ASSIGN_OR_RETURN(const auto offload,
+                   Offload::create(settings, options.model, options.speculation, options.context));
+  request.model = options.model.path;
+  if (options.raw) {
+    request.prompt = prompt;
+  } else {
+    add_messages(request, options, prompt);
+  }
+  catch_interrupts();
+  Show show(options, prompt);
+  const Result<Completion> answered = offload->complete(request, [&](std::string_view piece) {
+    return show(piece, offload->local().continues_text() && options.system.empty());
+  });
+  if (!answered) {
+    if (show.begun()) {
+      end_text(options.json);
+    }
+    return answered.error();
+  }
+  const Completion& completion = *answered;
+  const Served& served = completion.served;
+  if (options.json) {
+    nlohmann::ordered_json json = json_of(completion, served.model);
+    json["provider"] = served.provider;
+    json["request_id"] = served.request_id;
+    json["route_reason"] = served.route_reason;
+    json["cost_usd"] = served.cost_known ? nlohmann::ordered_json(served.cost_usd) : nullptr;
+    json["estimated"] = completion.usage.estimated;
+    print_json(json);
+  }
+  end_text(options.json);
+  if (const LocalCompleter* local = offload->local().completer();
+      local != nullptr && served.provider == kLocalName) {
+    print_summary(completion, local->session().model().bytes_per_token());
+  } else {
+    print_remote_summary(completion);
+  }
+  return {};
 }
 
 Result<void> run(const RunOptions& options) {
   ASSIGN_OR_RETURN(const std::string prompt, read_prompt(options));
   Request request;
   RETURN_IF_ERROR(options.sampling.apply(request));
+  ASSIGN_OR_RETURN(const RemoteSettings settings, options.remote.settings());
+  request.local_only = options.remote.local_only;
+  if (settings.policy.mode != RouteMode::kLocal) {
+    return run_routed(options, settings, prompt, request);
+  }
   ASSIGN_OR_RETURN(const LoadedModel loaded, load_model(options.model));
   ASSIGN_OR_RETURN(Session session, create_session(loaded, options.context));
   ASSIGN_OR_RETURN(Speculation speculation,
@@ -86,35 +182,20 @@ Result<void> run(const RunOptions& options) {
   const bool chat =
       !options.raw && (loaded.model->chat_template().is_chat() || !options.system.empty());
   if (chat) {
-    if (!options.system.empty()) {
-      request.messages.push_back({"system", options.system});
-    }
-    request.messages.push_back({"user", prompt});
+    add_messages(request, options, prompt);
   } else {
     request.prompt = prompt;
   }
 
   catch_interrupts();
-  // A text completion reads as one text with its prompt; an answer stands alone.
-  bool prompt_due = !chat && !options.json && !options.hide_prompt;
-  const auto show = [&](std::string_view piece) {
-    if (prompt_due) {
-      std::fwrite(prompt.data(), 1, prompt.size(), stdout);
-      prompt_due = false;
-    }
-    if (!options.json && !piece.empty()) {
-      std::fwrite(piece.data(), 1, piece.size(), stdout);
-      std::fflush(stdout);
-    }
-    return !interrupted() && std::ferror(stdout) == 0;
-  };
-  ASSIGN_OR_RETURN(const Completion completion, completer.complete(request, show));
+  Show show(options, prompt);
+  ASSIGN_OR_RETURN(
+      const Completion completion,
+      completer.complete(request, [&](std::string_view piece) { return show(piece, !chat); }));
   if (options.json) {
-    print_json(completion, *loaded.model);
-  } else {
-    std::printf("\n");
-    std::fflush(stdout);
+    print_json(json_of(completion, loaded.model->file().path().string()));
   }
+  end_text(options.json);
   print_summary(completion, loaded.model->bytes_per_token());
   if (options.model.verbose) {
     print_head_stats(completer.session().head_stats());
@@ -132,6 +213,7 @@ Action declare_run(CLI::App& app) {
   declare_context(app, options->context);
   options->sampling.declare(app);
   options->speculation.declare(app);
+  options->remote.declare(app);
   app.add_option("--system", options->system, "System message")->type_name("TEXT");
   declare_chat_template(app, options->model);
   app.add_flag("--raw", options->raw, "Use the prompt as it is, without the chat template");

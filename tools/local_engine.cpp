@@ -1,0 +1,210 @@
+#include "tools/local_engine.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+
+#include "engine/base/memory.h"
+#include "engine/io/tensor_file.h"
+#include "engine/model/config.h"
+#include "engine/model/tokenizer.h"
+#include "tools/model_store.h"
+#include "tools/report.h"
+
+namespace tern::cli {
+namespace {
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+uint64_t bytes_of(const std::string& path) {
+  std::error_code ignored;
+  if (std::filesystem::is_regular_file(path, ignored)) {
+    return std::filesystem::file_size(path, ignored);
+  }
+  uint64_t bytes = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(path, ignored)) {
+    bytes += entry.is_regular_file(ignored) ? entry.file_size(ignored) : 0;
+  }
+  return bytes;
+}
+
+// A sentence that goes on after it.
+std::string without_stop(std::string text) {
+  if (text.ends_with('.')) {
+    text.pop_back();
+  }
+  return text;
+}
+
+int64_t count_tokens(const Tokenizer& tokenizer, const Request& request) {
+  constexpr int64_t kTemplate = 8;  // tokens around a message
+  int64_t tokens =
+      request.messages.empty() ? static_cast<int64_t>(tokenizer.encode(request.prompt).size()) : 0;
+  for (const Message& message : request.messages) {
+    tokens += static_cast<int64_t>(tokenizer.encode(message.content).size()) + kTemplate;
+  }
+  return tokens;
+}
+
+}  // namespace
+
+LocalEngine::LocalEngine(const ModelOptions& options, const SpeculationFlags& speculation,
+                         int context, const Provider* local, Ledger& ledger, bool needs_speed)
+    : options_(options),
+      speculation_(speculation),
+      context_(context),
+      local_(local),
+      ledger_(ledger),
+      needs_speed_(needs_speed) {
+  if (const ProviderModel* model = local == nullptr ? nullptr : find_model(*local, options.path)) {
+    options_.path = model->id;
+  }
+  if (options_.path.empty() && local != nullptr) {
+    options_.path = local->default_model;
+  }
+}
+
+Result<std::string> LocalEngine::path() const {
+  return options_.path.empty() ? default_model_path() : resolve_model(options_.path);
+}
+
+Result<void> LocalEngine::look_at_file(const std::string& file, const Request& request,
+                                       Wanted& wanted, LocalSide& side) const {
+  ASSIGN_OR_RETURN(const TensorFile tensors, TensorFile::open(file));
+  ASSIGN_OR_RETURN(const ModelConfig config, read_model_config(tensors));
+  ASSIGN_OR_RETURN(const Tokenizer tokenizer, Tokenizer::from_file(tensors));
+  wanted.prompt_tokens = count_tokens(tokenizer, request);
+  const uint64_t available = available_memory();
+  const uint64_t weights = bytes_of(file);
+  SessionOptions session;
+  session.context = context_;
+  ASSIGN_OR_RETURN(session.kv_type, parse_kv_type(options_.kv_type));
+  const MemoryPlan plan =
+      plan_memory(config, session, available > weights ? available - weights : 0);
+  side.context = plan.context;
+  if (available > 0 && weights + plan.total() > available) {
+    side.fits = false;
+    side.why_not = side.model + " needs " + human_bytes(weights + plan.total()) +
+                   " of memory here, and " + human_bytes(available) + " are free";
+  }
+  return {};
+}
+
+// Zeros: nobody has measured it.
+Speed LocalEngine::known_speed(const std::string& file) {
+  const auto measured = ledger_.speed(file);
+  return measured ? measured->value_or(Speed()) : Speed();
+}
+
+LocalSide LocalEngine::look(const Request& request, Wanted& wanted) {
+  LocalSide side;
+  const Result<std::string> file = path();
+  std::error_code ignored;
+  if (!file || !std::filesystem::exists(*file, ignored)) {
+    side.why_not =
+        (options_.path.empty() ? "the default model" : options_.path) + " is not on this machine";
+    return side;
+  }
+  side.model = std::filesystem::path(*file).filename().string();
+  if (const Result<void> seen = look_at_file(*file, request, wanted, side); !seen) {
+    side.why_not = without_stop(seen.error().message);
+    return side;
+  }
+  side.known = true;
+  Speed speed = known_speed(*file);
+  if (speed.prompt <= 0 && needs_speed_ && side.fits && load()) {
+    speed = known_speed(*file);
+  }
+  side.prompt_speed = speed.prompt;
+  side.generation_speed = speed.generation;
+  return side;
+}
+
+// Reads a short prompt and some tokens more: enough to tell seconds from minutes.
+void LocalEngine::measure(Session& session) {
+  constexpr int kPrompt = 64;
+  constexpr int kTokens = 8;
+  if (session.context() < kPrompt + kTokens) {
+    return;
+  }
+  const std::vector<TokenId> prompt(kPrompt, 1);
+  session.append(prompt);  // the first pass also reads the weights from the disk
+  session.rewind(0);
+  const double began = now();
+  session.append(prompt);
+  const double read = now();
+  for (int i = 0; i < kTokens; ++i) {
+    session.append(std::span(prompt).first(1));
+  }
+  const double done = now();
+  session.rewind(0);
+  const Result<std::string> file = path();
+  const Speed speed{kPrompt / std::max(read - began, 1e-9), kTokens / std::max(done - read, 1e-9)};
+  if (file && ledger_.note_speed(*file, speed) && options_.verbose) {
+    std::fprintf(stderr, "measured: %.0f tokens/s of prompt, %.1f tokens/s of answer\n",
+                 speed.prompt, speed.generation);
+  }
+}
+
+Result<LocalCompleter*> LocalEngine::load() {
+  if (!completer_) {
+    ASSIGN_OR_RETURN(const LoadedModel loaded, load_model(options_));
+    ASSIGN_OR_RETURN(Session session, create_session(loaded, context_));
+    if (needs_speed_) {
+      measure(session);
+    }
+    ASSIGN_OR_RETURN(Speculation speculation,
+                     speculation_.create(loaded, options_, session.context()));
+    completer_.emplace(std::move(session), std::move(speculation));
+  }
+  return &*completer_;
+}
+
+bool LocalEngine::continues_text() const {
+  return completer_ && !completer_->session().model().chat_template().is_chat();
+}
+
+ApiOutcome LocalEngine::complete(const Request& request, const Sinks& sinks) {
+  ApiOutcome outcome;
+  const auto fail = [&](const Error& error) {
+    outcome.error.emplace();
+    outcome.error->kind = ApiErrorClass::kServer;
+    outcome.error->message = error.message;
+    return outcome;
+  };
+  const Result<LocalCompleter*> completer = load();
+  if (!completer) {
+    return fail(completer.error());
+  }
+  Request own = request;
+  // A model that was not made for conversation goes on with what the user wrote.
+  if (continues_text() && own.messages.size() == 1) {
+    own.prompt = own.messages.front().content;
+    own.messages.clear();
+  }
+  const auto sink = [&](std::string_view piece) {
+    return !(sinks.cancelled && sinks.cancelled()) && (!sinks.text || sinks.text(piece));
+  };
+  Result<Completion> completion = (*completer)->complete(own, sink);
+  if (!completion) {
+    return fail(completion.error());
+  }
+  const Usage& usage = completion->usage;
+  // Later prompts of a conversation are mostly held already, and say nothing about reading one.
+  constexpr int kPrompt = 16;
+  constexpr int kTokens = 8;
+  const Result<std::string> file = path();
+  if (!answered_ && file && usage.prompt_tokens >= kPrompt && usage.completion_tokens >= kTokens) {
+    const auto noted = ledger_.note_speed(*file, {prompt_speed(usage), generation_speed(usage)});
+    if (!noted) {
+      return fail(noted.error());
+    }
+  }
+  answered_ = true;
+  outcome.completion = std::move(*completion);
+  return outcome;
+}
+
+}  // namespace tern::cli

@@ -1,0 +1,93 @@
+#include "tools/offload.h"
+
+#include <cstdio>
+
+#include "tools/version.h"
+
+namespace tern::cli {
+namespace {
+
+void say(const std::string& text) {
+  std::fprintf(stderr, "note: %s\n", text.c_str());
+}
+
+void show_route(const Route& route) {
+  std::fprintf(stderr, "route: %s (%s), because %s\n", route.steps.front().provider.c_str(),
+               route.steps.front().model.c_str(), route.reason.c_str());
+}
+
+}  // namespace
+
+Offload::Offload(Ledger ledger) : ledger_(std::move(ledger)), transport_(user_agent()) {}
+
+Result<std::unique_ptr<Offload>> Offload::create(const RemoteSettings& settings,
+                                                 const ModelOptions& model,
+                                                 const SpeculationFlags& speculation, int context) {
+  ASSIGN_OR_RETURN(Ledger ledger, Ledger::open(ledger_path()));
+  std::unique_ptr<Offload> offload(new Offload(std::move(ledger)));
+  offload->deadline_ms_ = static_cast<int64_t>(settings.config.deadline * 1e3);
+  RouterSetup setup;
+  setup.providers = settings.providers;
+  setup.policy = settings.policy;
+  setup.caps = settings.config.caps;
+  setup.restart_on_stream_error = settings.config.restart_on_stream_error;
+  if (model.verbose) {
+    setup.planned = show_route;
+  }
+  for (const std::string& name : settings.policy.chain) {
+    const Provider& provider = *settings.providers.find(name);
+    if (provider.kind == ProviderKind::kLocal || !settings.policy.allow_remote) {
+      continue;
+    }
+    Result<ApiKey> key = load_api_key(provider);
+    if (!key) {
+      setup.unusable[name] = key.error().message;
+      continue;
+    }
+    for (const std::string& warning : key->warnings) {
+      say(warning);
+    }
+    auto& remote = offload->remotes_[name];
+    remote =
+        std::make_unique<RemoteCompleter>(offload->transport_, offload->clock_, provider, *key);
+    setup.backends[name] = [completer = remote.get()](const Request& request, const std::string& id,
+                                                      const Sinks& sinks, int64_t deadline_ms) {
+      return completer->complete(request, id, sinks, deadline_ms);
+    };
+  }
+  const Provider* here = settings.providers.find(kLocalName);
+  offload->local_ = std::make_unique<LocalEngine>(
+      model, speculation, context, here, offload->ledger_, settings.policy.offload_after > 0);
+  LocalEngine* local = offload->local_.get();
+  setup.backends[kLocalName] = [local](const Request& request, const std::string&,
+                                       const Sinks& sinks,
+                                       int64_t) { return local->complete(request, sinks); };
+  setup.local = [local](const Request& request, Wanted& wanted) {
+    return local->look(request, wanted);
+  };
+  offload->router_ = std::make_unique<Router>(std::move(setup), offload->ledger_, offload->clock_);
+  return offload;
+}
+
+Result<Completion> Offload::complete(const Request& request, const Completer::Sink& sink) {
+  Sinks sinks;
+  sinks.text = sink;
+  sinks.notice = say;
+  sinks.cancelled = [] { return interrupted(); };
+  const int64_t deadline = deadline_ms_ == 0 ? 0 : clock_.monotonic_ms() + deadline_ms_;
+  ApiOutcome outcome = router_->route(request, sinks, deadline);
+  if (outcome.error && outcome.error->kind == ApiErrorClass::kCancelled) {
+    // The user's wish, as with a model of this machine: what came is the answer.
+    outcome.completion.text = outcome.error->partial_text;
+    outcome.completion.reason = StopReason::kCancelled;
+  } else if (outcome.error) {
+    return Error{outcome.error->message};
+  }
+  return std::move(outcome.completion);
+}
+
+std::string user_agent() {
+  return std::string("tern/") + kVersion;
+}
+
+}  // namespace tern::cli

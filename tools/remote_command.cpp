@@ -1,0 +1,333 @@
+// tern remote: keys, models, state and configuration of other providers. No prompt is sent.
+
+#include <algorithm>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "remote/api_key.h"
+#include "remote/plain_line.h"
+#include "remote/time_text.h"
+#include "tools/cli.h"
+#include "tools/offload.h"
+#include "tools/remote_options.h"
+#include "tools/table.h"
+
+namespace tern::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct RemoteCommand {
+  RemoteOptions options;  // of which only providers and the pin matter
+  std::string what;
+  bool json = false;
+};
+
+void print_json(const Json& json) {
+  std::printf("%s\n", json.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
+}
+
+std::string price_text(const ProviderModel& model) {
+  if (!model.price_in || !model.price_out) {
+    return "unknown";
+  }
+  char text[64];
+  std::snprintf(text, sizeof text, "%g in, %g out", *model.price_in, *model.price_out);
+  return text;
+}
+
+// Those that --provider names, else all but this machine.
+Result<std::vector<Provider>> chosen(const RemoteCommand& command, const RemoteSettings& settings) {
+  std::vector<Provider> providers;
+  for (const Provider& provider : settings.providers.providers) {
+    const bool wanted =
+        command.options.provider.empty() || command.options.provider == provider.name;
+    if (wanted && provider.kind != ProviderKind::kLocal) {
+      providers.push_back(provider);
+    }
+  }
+  if (providers.empty()) {
+    return Error{"--provider: local is this machine, and needs no key."};
+  }
+  return providers;
+}
+
+std::string key_text(const Provider& provider) {
+  const Result<ApiKey> key = load_api_key(provider);
+  if (!key) {
+    return "none (" + (provider.key_variable.empty() ? provider.key_file : provider.key_variable) +
+           ")";
+  }
+  return key->value.empty() ? "not needed" : mask_key(key->value) + " from " + key->source;
+}
+
+Result<void> show_providers(const RemoteCommand& command, const RemoteSettings& settings) {
+  Json list = Json::array();
+  std::vector<std::vector<std::string>> rows = {{"PROVIDER", "ADDRESS", "KEY", "MODEL", "CONTEXT",
+                                                 "USD A MILLION TOKENS", "PRICED ON", "SOURCE"}};
+  for (const Provider& provider : settings.providers.providers) {
+    const bool local = provider.kind == ProviderKind::kLocal;
+    const std::string key = local ? "-" : key_text(provider);
+    Json models = Json::array();
+    std::vector<std::string> start = {provider.name, local ? "this machine" : provider.base_url,
+                                      key};
+    for (const ProviderModel& model : provider.models) {
+      const Json in = model.price_in ? Json(*model.price_in) : Json();
+      const Json out = model.price_out ? Json(*model.price_out) : Json();
+      models.push_back({{"id", model.id},
+                        {"aliases", model.aliases},
+                        {"context", model.context},
+                        {"price_in", in},
+                        {"price_out", out},
+                        {"price_date", model.priced_on},
+                        {"price_source", model.price_source}});
+      start.insert(start.end(), {model.id, std::to_string(model.context), price_text(model),
+                                 model.priced_on, model.price_source});
+      rows.push_back(start);
+      start = {"", "", ""};
+    }
+    if (provider.models.empty()) {
+      start.insert(start.end(), {"-", "-", "-", "-", "-"});
+      rows.push_back(start);
+    }
+    list.push_back({{"name", provider.name},
+                    {"kind", local ? "local" : "openai"},
+                    {"base_url", provider.base_url},
+                    {"key", key},
+                    {"default_model", provider.default_model},
+                    {"models", models}});
+  }
+  if (command.json) {
+    print_json(
+        {{"files", settings.files}, {"chain", settings.providers.chain}, {"providers", list}});
+    return {};
+  }
+  print_table(rows);
+  for (const std::string& file : settings.files) {
+    std::printf("read: %s\n", file.c_str());
+  }
+  std::printf("Prices are entries of these files, as old as their dates; check them.\n");
+  return {};
+}
+
+std::string state_text(const BreakerState& state, int64_t now) {
+  if (state.open_until == 0) {
+    return state.failures == 0 ? "fine"
+                               : "fine; failures in a row: " + std::to_string(state.failures);
+  }
+  return now < state.open_until ? "open, asked again in " + duration_text(state.open_until - now)
+                                : "half open: the next call decides";
+}
+
+Result<void> show_status(const RemoteCommand& command, const RemoteSettings& settings) {
+  ASSIGN_OR_RETURN(Ledger ledger, Ledger::open(ledger_path()));
+  const int64_t now = SystemClock().unix_ms();
+  ASSIGN_OR_RETURN(const std::vector<BreakerRow> breakers, ledger.breakers());
+  Json list = Json::array();
+  std::vector<std::vector<std::string>> rows = {
+      {"PROVIDER", "MODEL", "STATE", "CALLS LATELY", "FAILED"}};
+  for (const BreakerRow& row : breakers) {
+    const auto failed = std::ranges::count(row.state.recent, true, &BreakerCall::failed);
+    const std::string state = state_text(row.state, now);
+    rows.push_back({row.provider, plain_line(row.model, 100), state,
+                    std::to_string(row.state.recent.size()), std::to_string(failed)});
+    list.push_back({{"provider", row.provider},
+                    {"model", row.model},
+                    {"state", state},
+                    {"failures_in_a_row", row.state.failures},
+                    {"open_until_ms", row.state.open_until}});
+  }
+  Json exhausted = Json::object();
+  for (const Provider& provider : settings.providers.providers) {
+    ASSIGN_OR_RETURN(const int64_t until, ledger.exhausted_until(provider.name));
+    if (until > now) {
+      exhausted[provider.name] = utc_text(until);
+    }
+  }
+  if (command.json) {
+    print_json({{"allow_remote", settings.config.allow_remote},
+                {"route", settings.config.route},
+                {"breakers", list},
+                {"exhausted", exhausted},
+                {"ledger", ledger_path().string()}});
+    return {};
+  }
+  std::printf("route: %s; prompts may leave this machine: %s\n", settings.config.route.c_str(),
+              settings.config.allow_remote ? "yes" : "no (--allow-remote)");
+  if (breakers.empty()) {
+    std::printf("No calls so far.\n");
+  } else {
+    print_table(rows);
+  }
+  for (const auto& [name, until] : exhausted.items()) {
+    std::printf("%s: its quota is exhausted until %s\n", name.c_str(),
+                until.get<std::string>().c_str());
+  }
+  std::printf("ledger: %s\n", ledger_path().c_str());
+  return {};
+}
+
+// One provider, its key and what is needed to ask it.
+struct Client {
+  explicit Client(const Provider& provider, ApiKey with_key)
+      : transport(user_agent()),
+        key(std::move(with_key)),
+        completer(transport, clock, provider, key) {
+    sinks.cancelled = [] { return interrupted(); };
+    for (const std::string& warning : key.warnings) {
+      std::fprintf(stderr, "note: %s\n", warning.c_str());
+    }
+  }
+
+  CurlTransport transport;
+  SystemClock clock;
+  ApiKey key;
+  RemoteCompleter completer;
+  Sinks sinks;
+};
+
+Result<void> check_keys(const RemoteCommand& command, const RemoteSettings& settings) {
+  ASSIGN_OR_RETURN(const std::vector<Provider> providers, chosen(command, settings));
+  std::string wrong;
+  for (const Provider& provider : providers) {
+    const auto refuse = [&](const std::string& message) {
+      std::printf("%s: %s\n", provider.name.c_str(), message.c_str());
+      wrong += (wrong.empty() ? "" : ", ") + provider.name;
+    };
+    const Result<ApiKey> key = load_api_key(provider);
+    if (!key) {
+      refuse(key.error().message);
+      continue;
+    }
+    Client client(provider, *key);
+    const ModelsOutcome outcome = client.completer.models(client.sinks);
+    if (outcome.error) {
+      refuse(outcome.error->message);
+      continue;
+    }
+    std::printf("%s: accepted (%s), %zu models\n", provider.name.c_str(),
+                key_text(provider).c_str(), outcome.models.size());
+  }
+  if (!wrong.empty()) {
+    return Error{"no access to " + wrong + "."};
+  }
+  return {};
+}
+
+Result<void> list_models(const RemoteCommand& command, const RemoteSettings& settings) {
+  ASSIGN_OR_RETURN(const std::vector<Provider> providers, chosen(command, settings));
+  Json list = Json::array();
+  std::vector<std::vector<std::string>> rows = {
+      {"PROVIDER", "MODEL", "OWNER", "USD A MILLION TOKENS"}};
+  std::string failed;
+  for (const Provider& provider : providers) {
+    const Result<ApiKey> key = load_api_key(provider);
+    std::string error = key ? "" : key.error().message;
+    if (key) {
+      Client client(provider, *key);
+      const ModelsOutcome outcome = client.completer.models(client.sinks);
+      error = outcome.error ? outcome.error->message : "";
+      for (const RemoteModel& model : outcome.models) {
+        const ProviderModel* known = find_model(provider, model.id);
+        rows.push_back({provider.name, plain_line(model.id, 100), plain_line(model.owner, 60),
+                        known == nullptr ? "unknown" : price_text(*known)});
+        list.push_back({{"provider", provider.name},
+                        {"id", model.id},
+                        {"owner", model.owner},
+                        {"context", model.context}});
+      }
+    }
+    if (!error.empty()) {
+      std::fprintf(stderr, "note: %s: %s\n", provider.name.c_str(), error.c_str());
+      failed = error;
+    }
+  }
+  if (list.empty() && !failed.empty()) {
+    return Error{"no provider named its models."};
+  }
+  if (command.json) {
+    print_json(list);
+  } else {
+    print_table(rows);
+  }
+  return {};
+}
+
+std::string field_text(const nlohmann::json& body, const char* name) {
+  const auto found = body.find(name);
+  return found == body.end() || found->is_structured() ? "not said" : plain_line(found->dump(), 60);
+}
+
+Result<void> show_balance(const RemoteCommand& command, const RemoteSettings& settings) {
+  ASSIGN_OR_RETURN(std::vector<Provider> providers, chosen(command, settings));
+  std::erase_if(providers, [](const Provider& each) { return each.balance_url.empty(); });
+  if (providers.empty()) {
+    return Error{
+        "no provider has a balance_url in providers.json. (Where an environment variable names "
+        "another "
+        "server, its own does not count: the key would go to a host that you did not name.)"};
+  }
+  for (const Provider& provider : providers) {
+    ASSIGN_OR_RETURN(const ApiKey key, load_api_key(provider));
+    Client client(provider, key);
+    const BodyOutcome outcome = client.completer.get(provider.balance_url, client.sinks);
+    if (outcome.error) {
+      return Error{outcome.error->message};
+    }
+    const auto body = nlohmann::json::parse(outcome.body, nullptr, false);
+    if (!body.is_object()) {
+      return Error{provider.name + ": the balance came as something else than a JSON object."};
+    }
+    if (command.json) {
+      print_json({{"provider", provider.name}, {"balance", Json::parse(outcome.body)}});
+      continue;
+    }
+    std::printf("%s: balance %s, today %s, this month %s, %s calls\n", provider.name.c_str(),
+                field_text(body, "balance").c_str(), field_text(body, "todayCost").c_str(),
+                field_text(body, "monthCost").c_str(), field_text(body, "totalCalls").c_str());
+  }
+  return {};
+}
+
+struct Part {
+  const char* name;
+  const char* summary;
+  Result<void> (*run)(const RemoteCommand&, const RemoteSettings&);
+};
+
+constexpr Part kParts[] = {
+    {"check-key", "Ask each provider whether it takes your key", check_keys},
+    {"models", "List the models that providers offer", list_models},
+    {"status", "Who is asked now: breakers and quotas (opens no connection)", show_status},
+    {"balance", "What is left of your money there (HolySheep)", show_balance},
+    {"providers", "Check and print the configuration (opens no connection)", show_providers},
+};
+
+Result<void> run_part(const RemoteCommand& command) {
+  ASSIGN_OR_RETURN(const RemoteSettings settings, command.options.settings());
+  catch_interrupts();
+  for (const Part& part : kParts) {
+    if (command.what == part.name) {
+      return part.run(command, settings);
+    }
+  }
+  return Error{"tern remote: expected a command; tern remote --help lists them."};
+}
+
+}  // namespace
+
+Action declare_remote(CLI::App& app) {
+  const auto command = std::make_shared<RemoteCommand>();
+  app.require_subcommand(1);
+  for (const Part& part : kParts) {
+    CLI::App* sub = app.add_subcommand(part.name, part.summary);
+    command->options.declare_providers_file(*sub);
+    sub->add_option("--provider", command->options.provider, "This provider alone; default: all")
+        ->type_name("NAME");
+    sub->add_flag("--json", command->json, "As JSON");
+    sub->callback([command, &part] { command->what = part.name; });
+  }
+  return [command] { return run_part(*command); };
+}
+
+}  // namespace tern::cli

@@ -1,0 +1,166 @@
+#include "tools/remote_options.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "engine/base/file.h"
+#include "tools/cli.h"
+
+namespace tern::cli {
+namespace {
+
+std::string variable(const std::string& name) {
+  const char* value = std::getenv(name.c_str());
+  return value == nullptr ? std::string() : std::string(value);
+}
+
+// A folder of the XDG specification: its variable, else a folder in the home folder.
+std::filesystem::path xdg_folder(const char* name, const char* in_home) {
+  if (const std::string given = variable(name); !given.empty()) {
+    return std::filesystem::path(given) / "tern";
+  }
+  const std::string home = variable("HOME");
+  return std::filesystem::path(home.empty() ? "." : home) / in_home / "tern";
+}
+
+Result<UserConfig> read_config() {
+  const std::filesystem::path path = config_folder() / "config.json";
+  std::error_code ignored;
+  if (!std::filesystem::exists(path, ignored)) {
+    return UserConfig();
+  }
+  ASSIGN_OR_RETURN(const std::string text, read_text_file(path, size_t{1} << 20));
+  return parse_user_config(path.string(), text);
+}
+
+Result<void> add_file(RemoteSettings& settings, const std::string& path) {
+  ASSIGN_OR_RETURN(const std::string text, read_text_file(path, size_t{4} << 20));
+  RETURN_IF_ERROR(add_providers(settings.providers, path, text));
+  settings.files.push_back(path);
+  return {};
+}
+
+Result<void> read_providers(RemoteSettings& settings, const std::string& named) {
+  ASSIGN_OR_RETURN(const std::string shipped,
+                   find_shared_file("remote/providers.json", "providers.json"));
+  RETURN_IF_ERROR(add_file(settings, shipped));
+  const std::filesystem::path own = config_folder() / "providers.json";
+  std::error_code ignored;
+  if (!named.empty()) {
+    RETURN_IF_ERROR(add_file(settings, named));
+  } else if (std::filesystem::exists(own, ignored)) {
+    RETURN_IF_ERROR(add_file(settings, own.string()));
+  }
+  return apply_environment(settings.providers, variable);
+}
+
+void put_cap(std::optional<NanoDollars>& cap, const std::optional<double>& given) {
+  if (given) {
+    cap = nano_dollars(*given);
+  }
+}
+
+// --provider: this one alone, also within auto.
+Result<void> pin(RemoteSettings& settings, bool route_given) {
+  const std::string& name = settings.config.provider;
+  if (settings.providers.find(name) == nullptr) {
+    return Error{"--provider: expected one of " + settings.providers.names() + ", found " + name +
+                 "."};
+  }
+  RoutePolicy& policy = settings.policy;
+  if (policy.mode == RouteMode::kLocal) {
+    if (route_given && name != kLocalName) {
+      return Error{"--route local and --provider " + name +
+                   " contradict each other: nothing leaves this machine, or " + name +
+                   " is asked."};
+    }
+    policy.mode = RouteMode::kRemote;
+  }
+  policy.exact = policy.mode == RouteMode::kRemote;
+  policy.chain = {name};
+  return {};
+}
+
+}  // namespace
+
+void RemoteOptions::declare(CLI::App& app) {
+  app.add_option("--route", route,
+                 "Who answers: local (default: nothing leaves this machine), auto (others for what "
+                 "it cannot do), remote, or a chain of providers as holysheep,openai,local")
+      ->type_name("ROUTE");
+  app.add_option("--provider", provider, "Ask this provider and no other")->type_name("NAME");
+  declare_providers_file(app);
+  app.add_flag("--allow-remote", allow_remote, "Agree that prompts are sent to providers");
+  app.add_flag("--local-only", local_only,
+               "Nothing of this may leave the machine, whatever else is said");
+  app.add_option("--offload-after", offload_after,
+                 "auto: ask others for what is estimated to take longer here")
+      ->check(in_range(0.0, 1e6))
+      ->type_name("SECONDS");
+  app.add_option("--deadline", deadline, "Give up on other providers after so long in all")
+      ->check(in_range(0.0, 1e6))
+      ->type_name("SECONDS");
+  app.add_flag(
+      "--restart-on-stream-error", restart,
+      "When an answer breaks off, let another provider answer from the beginning, behind a "
+      "line that says so");
+  app.add_option("--max-cost", cap_call, "Send nothing that may cost more")
+      ->check(in_range(0.0, 1e9))
+      ->type_name("USD");
+  app.add_option("--budget-day", cap_day, "Spend no more on a day (UTC)")
+      ->check(in_range(0.0, 1e9))
+      ->type_name("USD");
+  app.add_option("--budget-month", cap_month, "Spend no more in a month (UTC)")
+      ->check(in_range(0.0, 1e9))
+      ->type_name("USD");
+  app.add_flag("--allow-unknown-price", allow_unknown_price,
+               "Under a budget, ask also for models whose price is not known");
+}
+
+void RemoteOptions::declare_providers_file(CLI::App& app) {
+  app.add_option("--providers", providers_file,
+                 "Read providers from this file; default: ~/.config/tern/providers.json")
+      ->type_name("FILE");
+}
+
+Result<RemoteSettings> RemoteOptions::settings() const {
+  RemoteSettings settings;
+  ASSIGN_OR_RETURN(settings.config, read_config());
+  RETURN_IF_ERROR(read_providers(settings, providers_file));
+  UserConfig& config = settings.config;
+  if (!route.empty()) {
+    config.route = route;
+    config.provider.clear();  // what the command line says is not narrowed by the file
+  }
+  if (!provider.empty()) {
+    config.provider = provider;
+  }
+  config.allow_remote = config.allow_remote || allow_remote;
+  config.restart_on_stream_error = config.restart_on_stream_error || restart;
+  config.offload_after = offload_after.value_or(config.offload_after);
+  config.deadline = deadline.value_or(config.deadline);
+  put_cap(config.caps.call, cap_call);
+  put_cap(config.caps.day, cap_day);
+  put_cap(config.caps.month, cap_month);
+  config.caps.allow_unknown_prices = config.caps.allow_unknown_prices || allow_unknown_price;
+  ASSIGN_OR_RETURN(settings.policy, parse_route(config.route, settings.providers));
+  if (!config.provider.empty()) {
+    RETURN_IF_ERROR(pin(settings, !route.empty()));
+  }
+  settings.policy.allow_remote = config.allow_remote;
+  settings.policy.offload_after = config.offload_after;
+  if (local_only) {
+    settings.policy.mode = RouteMode::kLocal;
+  }
+  return settings;
+}
+
+std::filesystem::path config_folder() {
+  return xdg_folder("XDG_CONFIG_HOME", ".config");
+}
+
+std::filesystem::path ledger_path() {
+  return xdg_folder("XDG_STATE_HOME", ".local/state") / "remote.db";
+}
+
+}  // namespace tern::cli

@@ -1,0 +1,49 @@
+#pragma once
+// Who may be asked besides this machine: command line, ~/.config/tern/config.json and providers.json put together.
+
+#include <CLI/CLI.hpp>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/base/result.h"
+#include "remote/provider_file.h"
+#include "remote/route.h"
+#include "remote/user_config.h"
+
+namespace tern::cli {
+
+struct RemoteSettings {
+  ProviderSet providers;
+  std::vector<std::string> files;  // that they are from
+  UserConfig config;               // with what the command line says in place of what the file says
+  RoutePolicy policy;
+};
+
+struct RemoteOptions {
+  std::string route;
+  std::string provider;
+  std::string providers_file;
+  bool allow_remote = false;
+  bool local_only = false;
+  bool restart = false;
+  bool allow_unknown_price = false;
+  std::optional<double> offload_after;
+  std::optional<double> deadline;
+  std::optional<double> cap_call;
+  std::optional<double> cap_day;
+  std::optional<double> cap_month;
+
+  // All of them, for commands that complete text.
+  void declare(CLI::App& app);
+  void declare_providers_file(CLI::App& app);
+  Result<RemoteSettings> settings() const;
+};
+
+// config.json and providers.json lie here: tern in XDG_CONFIG_HOME or ~/.config.
+std::filesystem::path config_folder();
+// tern/remote.db in XDG_STATE_HOME or ~/.local/state.
+std::filesystem::path ledger_path();
+
+}  // namespace tern::cli

@@ -1,0 +1,25 @@
+#include "tools/table.h"
+
+#include <algorithm>
+#include <cstdio>
+
+namespace tern::cli {
+
+void print_table(const std::vector<std::vector<std::string>>& rows) {
+  std::vector<size_t> widths(rows.front().size());
+  for (const auto& row : rows) {
+    for (size_t i = 0; i < row.size(); ++i) {
+      widths[i] = std::max(widths[i], row[i].size());
+    }
+  }
+  for (const auto& row : rows) {
+    std::string line;
+    for (size_t i = 0; i < row.size(); ++i) {
+      line += row[i];
+      line += i + 1 < row.size() ? std::string(widths[i] - row[i].size() + 2, ' ') : "";
+    }
+    std::printf("%s\n", line.c_str());
+  }
+}
+
+}  // namespace tern::cli
