@@ -8,6 +8,7 @@
 
 #include "engine/base/memory.h"
 #include "engine/base/parallel.h"
+#include "kernels/select.h"
 #include "tools/cli.h"
 #include "tools/convert_model.h"
 
@@ -19,11 +20,16 @@ struct Options {
   std::string out;
   std::string type;
   std::string embedding;
+  std::string packing;
+  std::string isa;
   std::string i2s_layout = "128";
   int threads = 0;
   bool allow_lossy = false;
   bool force = false;
 };
+
+// The kernels' own layouts.
+constexpr std::string_view kTern = "tern";
 
 std::string names_of(bool (*wanted)(const WeightFormat&)) {
   std::string text;
@@ -42,15 +48,53 @@ Result<const WeightFormat*> parse_type(const char* option, const std::string& na
                                        bool (*wanted)(const WeightFormat&)) {
   const WeightFormat* format = find_weight_format(name);
   if (format == nullptr || !wanted(*format)) {
-    return Error{std::string(option) + ": expected one of " + names_of(wanted) + ", found " + name +
-                 "."};
+    const std::string more = wanted == is_layer_target ? ", " + std::string(kTern) : "";
+    return Error{std::string(option) + ": expected one of " + names_of(wanted) + more + ", found " +
+                 name + "."};
   }
   return format;
 }
 
+// What this machine would use, or what is asked for, of kernels that may not run here.
+Result<PackedTarget> choose_packed(const Options& options) {
+  ModelOptions model;
+  model.packing = options.packing;
+  ASSIGN_OR_RETURN(const Setup setup, choose_setup(model));
+  PackedTarget target{setup.kernels, setup.packing};
+  if (!options.isa.empty()) {
+    std::string known;
+    const auto tables = all_tables();
+    const auto found = std::ranges::find_if(
+        tables, [&](const KernelTable* table) { return table->name == options.isa; });
+    for (const KernelTable* table : tables) {
+      known += (known.empty() ? "" : ", ") + std::string(table->name);
+    }
+    if (found == tables.end()) {
+      return Error{"--isa: expected one of " + known + ", found " + options.isa + "."};
+    }
+    target.kernels = *found;
+    target.choice.cached = target.choice.streamed = std::nullopt;  // measured with other kernels
+  }
+  return target;
+}
+
+Result<void> choose_type(const Options& options, ConvertOptions& convert) {
+  const bool packed = options.type == kTern;
+  if (!packed && !(options.packing.empty() && options.isa.empty())) {
+    return Error{"--packing and --isa: expected with --type tern, found with --type " +
+                 options.type + ", whose order of weights is the same everywhere."};
+  }
+  if (packed) {
+    ASSIGN_OR_RETURN(convert.packed, choose_packed(options));
+    return {};
+  }
+  ASSIGN_OR_RETURN(convert.type, parse_type("--type", options.type, is_layer_target));
+  return {};
+}
+
 Result<void> convert(const Options& options) {
   ConvertOptions convert;
-  ASSIGN_OR_RETURN(convert.type, parse_type("--type", options.type, is_layer_target));
+  RETURN_IF_ERROR(choose_type(options, convert));
   if (!options.embedding.empty()) {
     ASSIGN_OR_RETURN(convert.embedding,
                      parse_type("--embedding-type", options.embedding, is_embedding_target));
@@ -103,7 +147,8 @@ Action declare_convert(CLI::App& app) {
       ->type_name("IN");
   app.add_option("out", options->out, "File to write (GGUF)")->required()->type_name("OUT");
   app.add_option("--type", options->type,
-                 "Type of the layers' matrices: " + names_of(is_layer_target))
+                 "Type of the layers' matrices: " + names_of(is_layer_target) +
+                     ", or tern: as the kernels of this machine read them, for Tern alone")
       ->required()
       ->type_name("TYPE");
   app.add_option("--embedding-type", options->embedding,
@@ -114,6 +159,13 @@ Action declare_convert(CLI::App& app) {
       "--allow-lossy", options->allow_lossy,
       "Round scales and weights that the type cannot hold exactly; without it they are an error");
   app.add_flag("--force", options->force, "Replace an existing file");
+  app.add_option("--packing", options->packing,
+                 "With --type tern: ternary kernel whose order is written; default: the one that "
+                 "`tern run` would use")
+      ->type_name("NAME");
+  app.add_option("--isa", options->isa,
+                 "With --type tern: kernels of another machine (`tern doctor` lists them)")
+      ->type_name("NAME");
   app.add_option("--i2s-layout", options->i2s_layout,
                  "Byte order of I2_S tensors in IN: 128 (all published files), arm64 or 1x4")
       ->type_name("NAME")

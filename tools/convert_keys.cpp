@@ -31,9 +31,10 @@ constexpr FileType kFileTypes[] = {{"F32", 0},      {"F16", 1},    {"BF16", 32},
                                    {"TQ2_0", 37},   {"Q1_0", 40},  {"I2_S", 40}, {"IQ1_BN", 136},
                                    {"IQ2_BN", 137}, {"PQ2_0", 141}};
 
-bool is_left_out(std::string_view key) {
+bool is_left_out(std::string_view key, const KeyOptions& options) {
   return key.starts_with("split.") || key.starts_with("tern.packed.") ||
-         key == "general.alignment" || key == "general.file_type" || key == kRotateHalf;
+         key == "general.alignment" || key == "general.file_type" ||
+         (key == kRotateHalf && !options.keep_row_order);
 }
 
 // Integers as the smallest of the types that loaders ask for: counts and ids are uint32 there, lists of them int32.
@@ -104,7 +105,7 @@ void add_missing_keys(const TensorFile& in, GgufHead& out) {
 
 }  // namespace
 
-void copy_keys(const TensorFile& in, const WeightFormat* type, GgufHead& out) {
+void copy_keys(const TensorFile& in, const KeyOptions& options, GgufHead& out) {
   // First by custom: programs that show a file's beginning find it there.
   constexpr std::string_view kFirst = "general.architecture";
   const auto copy = [&](const std::string& key, const MetaValue& value) {
@@ -118,7 +119,7 @@ void copy_keys(const TensorFile& in, const WeightFormat* type, GgufHead& out) {
     copy(found->first, found->second);
   }
   for (const auto& [key, value] : in.metadata()) {
-    if (key != kFirst && !is_left_out(key)) {
+    if (key != kFirst && !is_left_out(key, options)) {
       copy(key, value);
     }
   }
@@ -128,8 +129,8 @@ void copy_keys(const TensorFile& in, const WeightFormat* type, GgufHead& out) {
   if (!in.metadata().contains("general.quantization_version")) {
     out.set("general.quantization_version", uint32_t{2});
   }
-  if (type != nullptr) {
-    const auto* found = std::ranges::find(kFileTypes, type->name, &FileType::name);
+  if (options.type != nullptr) {
+    const auto* found = std::ranges::find(kFileTypes, options.type->name, &FileType::name);
     if (found != std::end(kFileTypes)) {
       out.set("general.file_type", found->number);
     }

@@ -8,7 +8,9 @@
 
 #include "engine/base/half.h"
 #include "engine/base/parallel.h"
+#include "engine/model/packed.h"
 #include "engine/model/weights.h"
+#include "kernels/pack.h"
 #include "kernels/select.h"
 
 namespace tern::cli {
@@ -54,6 +56,32 @@ bool is_ternary_throughout(const Tensor& tensor, const WeightFormat& format, int
   return ternary;
 }
 
+int32_t packed_scale_columns(const MatrixSource& source, int threads) {
+  const WeightFormat& format = *source.format;
+  if (!format.ternary || format.cols_per_scale == 0) {
+    return 0;
+  }
+  const Tensor& tensor = *source.tensor;
+  const auto rows = static_cast<int32_t>(tensor.rows());
+  const auto cols = static_cast<int32_t>(tensor.cols());
+  const int64_t width = format.scale_width(cols);
+  const int64_t groups = cols / width;
+  std::vector<float> scales(static_cast<size_t>(rows * groups));
+  parallel_for(threads, rows, kGrain, [&](int64_t begin, int64_t end, int) {
+    std::vector<int8_t> trits(static_cast<size_t>(kGrain * cols));
+    for (int64_t row = begin; row < end; row += kGrain) {
+      // Codes that stand for nothing are found when the rows are converted.
+      unpack_rows(tensor, format, row, std::min(kGrain, end - row), trits.data(),
+                  &scales[static_cast<size_t>(row * groups)]);
+    }
+  });
+  const ScaleGrid grid =
+      simplify_scales(std::move(scales), rows, cols, static_cast<int32_t>(width));
+  return grid.rows_per_scale == rows && grid.cols_per_scale == cols ? 0
+         : grid.cols_per_scale == cols                              ? WeightFormat::kWholeRow
+                                                                    : grid.cols_per_scale;
+}
+
 void MatrixConversion::Findings::add_scale(float value, double weights) {
   if (weights == 0 && any_scale) {
     return;  // a scale of nothing but zeros, which any other can replace
@@ -84,6 +112,11 @@ MatrixConversion::MatrixConversion(const MatrixSource& source, const WeightForma
     : source_(source), to_(to), rows_(source.tensor->rows()), cols_(source.tensor->cols()) {
   row_step_ = to.rows_are_blocks ? to.row_group
                                  : to.block_weights / std::gcd(int64_t{to.block_weights}, cols_);
+  if (to.packed()) {
+    row_step_ = to.tiles.rows;
+    const int64_t groups = cols_ / to.scale_width(cols_);
+    scales_.resize(to.cols_per_scale == 0 ? 1 : static_cast<size_t>(rows_ * groups));
+  }
   if (source.format->ternary || !to.ternary || to.cols_per_scale != 0) {
     return;
   }
@@ -103,6 +136,9 @@ MatrixConversion::MatrixConversion(const MatrixSource& source, const WeightForma
 }
 
 uint64_t MatrixConversion::bytes_of_rows(int64_t count) const {
+  if (to_.bytes != nullptr) {
+    return to_.bytes(count, cols_);
+  }
   const auto blocks = static_cast<uint64_t>(count * cols_ / to_.block_weights);
   return blocks * static_cast<uint64_t>(to_.block_bytes) +
          static_cast<uint64_t>(count) * static_cast<uint64_t>(to_.row_bytes);
@@ -243,7 +279,8 @@ void MatrixConversion::keep_signs(int64_t count, Grid& grid, Findings& found) co
   }
 }
 
-void MatrixConversion::pack(int64_t count, Grid& grid, Findings& found, std::byte* out) const {
+void MatrixConversion::pack(int64_t begin, int64_t count, Grid& grid, Findings& found,
+                            std::byte* out) {
   regroup(count, grid, found);
   if (!to_.has_zeros) {
     keep_signs(count, grid, found);
@@ -261,7 +298,21 @@ void MatrixConversion::pack(int64_t count, Grid& grid, Findings& found, std::byt
       found.add_scale(scale, static_cast<double>(nonzeros(trits, grid.width)));
     }
   }
-  to_.pack(grid.trits.data(), grid.scales.data(), count, cols_, out);
+  if (!to_.packed()) {
+    to_.pack(grid.trits.data(), grid.scales.data(), count, cols_, out);
+    return;
+  }
+  if (to_.cols_per_scale != 0) {
+    std::ranges::copy(grid.scales, scales_.begin() + begin * (cols_ / grid.width));
+  }
+  const PackedLayout layout = *stored_layout(to_);
+  auto* panel = reinterpret_cast<uint8_t*>(out);
+  const auto cols = static_cast<int32_t>(cols_);
+  for (int64_t row = 0; row < count; row += layout.tile_rows) {
+    const auto some = static_cast<int32_t>(std::min<int64_t>(layout.tile_rows, count - row));
+    pack_panel(layout, grid.trits.data() + row * cols_, some, cols, panel);
+    panel += panel_bytes(layout, cols_);
+  }
 }
 
 void MatrixConversion::encode(std::span<const float> floats, Findings& found,
@@ -287,7 +338,7 @@ void MatrixConversion::rows(int64_t begin, int64_t count, std::byte* out) {
   Grid grid;
   if (to_.ternary && source_.format->ternary) {
     if (read_grid(begin, count, grid, found) && !found.not_finite) {
-      pack(count, grid, found, out);
+      pack(begin, count, grid, found, out);
     }
   } else {
     std::vector<float> floats(static_cast<size_t>(count * cols_));
@@ -297,7 +348,7 @@ void MatrixConversion::rows(int64_t begin, int64_t count, std::byte* out) {
     } else if (std::all_of(floats.begin(), floats.end(),
                            [](float f) { return std::isfinite(f); })) {
       round_floats(floats, grid, found);
-      pack(count, grid, found, out);
+      pack(begin, count, grid, found, out);
     } else {
       found.not_finite = true;
     }

@@ -29,6 +29,10 @@ struct MatrixSource {
 // Whether every weight of floats in `format` (a ".../ternary" one) really is ternary.
 bool is_ternary_throughout(const Tensor& tensor, const WeightFormat& format, int threads);
 
+// WeightFormat::cols_per_scale of a packed format that holds the matrix's scales to the bit, as Weights would keep them: one, one
+// a row, or those of the source's groups.
+int32_t packed_scale_columns(const MatrixSource& source, int threads);
+
 // Ternary to ternary: the same trits; scales carried to the bit where the target's grid can hold them, else the mean of those
 // that must share one. Floats to ternary: rounded as BitNet does, by the mean magnitude of what shares a scale. Anything to
 // floats: the value.
@@ -47,6 +51,8 @@ class MatrixConversion {
   Result<std::string> loss() const;
   // After all rows: the one scale of the tensor, where the target has only one.
   float tensor_scale() const;
+  // After all rows: the scales of a target that keeps them apart.
+  std::span<const float> scales() const { return scales_; }
 
  private:
   struct Findings;
@@ -60,7 +66,7 @@ class MatrixConversion {
   void round_floats(std::span<const float> floats, Grid& grid, Findings& found) const;
   void regroup(int64_t count, Grid& grid, Findings& found) const;
   void keep_signs(int64_t count, Grid& grid, Findings& found) const;
-  void pack(int64_t count, Grid& grid, Findings& found, std::byte* out) const;
+  void pack(int64_t begin, int64_t count, Grid& grid, Findings& found, std::byte* out);
   void encode(std::span<const float> floats, Findings& found, std::byte* out) const;
 
   enum Loss : unsigned {
@@ -90,6 +96,7 @@ class MatrixConversion {
   int64_t cols_;
   int64_t row_step_ = 1;
   float whole_mean_ = 0;  // of floats that become ternary with one scale
+  std::vector<float> scales_;
   std::mutex mutex_;
   Findings found_;
 };

@@ -1,15 +1,19 @@
 #include "tools/convert_model.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
+#include <memory>
 #include <set>
 #include <system_error>
 #include <vector>
 
 #include "engine/base/parallel.h"
 #include "engine/io/formats.h"
+#include "engine/io/gguf_packed.h"
 #include "engine/io/gguf_writer.h"
 #include "engine/model/weights.h"
+#include "kernels/select.h"
 #include "tools/convert_keys.h"
 #include "tools/convert_matrix.h"
 
@@ -53,29 +57,62 @@ std::string_view base_name(const WeightFormat& format) {
   return format.name.substr(0, format.name.find('/'));
 }
 
+// A matrix that Tern prepared to be the output head, from another that the file has too.
+bool is_prepared_head(const Tensor& tensor) {
+  return tensor.name.ends_with(kPreparedHead) &&
+         (tensor.format->packed() || tensor.format == &formats::kSplitHead);
+}
+
+// One of the sign matrices that OneCompression factored a matrix into.
+bool is_factor(const Tensor& tensor) {
+  return tensor.format == &formats::kSigns || tensor.format == &formats::kSignRows ||
+         (tensor.format->packed() && tensor.name.ends_with(".signs"));
+}
+
+bool has_factors(const TensorFile& in) {
+  return std::ranges::any_of(in.tensors(), is_factor);
+}
+
 struct Planned {
   const Tensor* tensor = nullptr;
   const WeightFormat* to = nullptr;
   bool may_lose = false;
-  bool copied = true;   // byte by byte
-  MatrixSource source;  // of those that are not
+  bool copied = true;       // byte by byte
+  MatrixSource source;      // of those that are not
+  bool is_head = false;     // once more, prepared to be the output head
+  bool makes_head = false;  // the prepared head is made of its new bytes, which are in this format:
+  const WeightFormat* head_of = nullptr;
+  std::shared_ptr<const WeightFormat> own = nullptr;  // `to`, where it is of this matrix alone
+
+  std::string name() const {
+    return is_head ? tensor->name + std::string(kPreparedHead) : tensor->name;
+  }
 };
 
 class Plan {
  public:
-  Plan(const TensorFile& in, const ConvertOptions& options) : in_(in), options_(options) {}
+  Plan(const TensorFile& in, const ConvertOptions& options) : in_(in), options_(options) {
+    if (options.packed) {
+      kernels_.emplace(in, *options.packed->kernels, options.packed->choice);
+    }
+  }
 
   Result<std::vector<Planned>> make() {
-    ASSIGN_OR_RETURN(heads_, find_reordered_heads(in_));
+    if (!has_factors(in_)) {  // rows of factors stay as they are, as does the key that says so
+      ASSIGN_OR_RETURN(heads_, find_reordered_heads(in_));
+    }
     const bool has_ternary = std::ranges::any_of(in_.tensors(), [](const Tensor& tensor) {
       return tensor.format->ternary && is_layer_matrix(tensor);
     });
     std::set<std::string> consumed;
     for (const Tensor& tensor : in_.tensors()) {
-      if (tensor.format == &formats::kSigns || tensor.format == &formats::kSignRows) {
+      if (is_prepared_head(tensor)) {
+        continue;
+      }
+      if (is_factor(tensor) && !kernels_) {
         return Error{"tensor " + printable(tensor.name) +
                      ": expected a matrix, found one of the sign matrices that it was "
-                     "factored into, for which GGUF has no type. Run the folder itself."};
+                     "factored into, for which only --type tern has room."};
       }
       Planned planned{&tensor, tensor.format, false, true, {&tensor, tensor.format}};
       planned.source.heads = heads_of(tensor.name);
@@ -85,15 +122,21 @@ class Plan {
         planned.to = options_.embedding;
         planned.may_lose = true;
       } else if (is_layer_matrix(tensor) && !(dense && has_ternary && !floats)) {
-        planned.to = options_.type;
+        // Experts stay as they are: they are packed when a token first goes to them.
+        const bool experts = tensor.shape.size() > 2;
+        planned.to = !kernels_ ? options_.type : experts ? tensor.format : &any_packed();
         planned.may_lose = options_.allow_lossy;
       } else if (tensor.shape.size() == 1 && tensor.format->ggml_type != formats::kF32.ggml_type &&
                  is_half(tensor)) {
         planned.to = &formats::kF32;  // loaders add norms and biases as floats
       }
       RETURN_IF_ERROR(choose_source(planned, consumed));
+      if (planned.to->packed()) {
+        RETURN_IF_ERROR(choose_layout(planned));
+      }
       planned_.push_back(planned);
     }
+    RETURN_IF_ERROR(plan_head());
     std::erase_if(planned_,
                   [&](const Planned& planned) { return consumed.contains(planned.tensor->name); });
     return std::move(planned_);
@@ -136,8 +179,8 @@ class Plan {
     }
     for (const std::string& name : scale_names(tensor.name)) {
       const Tensor* scale = in_.find(name);
-      if (scale == nullptr || planned.to == &format) {
-        continue;
+      if (scale == nullptr || planned.to == &format || planned.to->packed()) {
+        continue;  // it stays beside the matrix
       }
       if (scale->format != &formats::kF32 || scale->count() != 1) {
         return Error{"tensor " + printable(name) + ": expected one F32, found " +
@@ -153,8 +196,60 @@ class Plan {
     return {};
   }
 
+  const WeightFormat& any_packed() const { return stored_format(layout_of(formats::kTq2_0)); }
+
+  // The layout that the kernels have for weights of a format, whatever order they lie in now.
+  PackedLayout layout_of(const WeightFormat& format) const {
+    WeightFormat plain = format;
+    plain.tiles = {};
+    return kernels_->of(plain).layout;
+  }
+
+  Result<void> choose_layout(Planned& planned) const {
+    auto format = std::make_shared<WeightFormat>(stored_format(layout_of(*planned.source.format)));
+    format->cols_per_scale = packed_scale_columns(planned.source, options_.threads);
+    if (format->cols_per_scale > 0 && format->cols_per_scale % kQ8SumBlock != 0) {
+      return Error{"tensor " + printable(planned.tensor->name) +
+                   ": expected scales of a multiple of " + std::to_string(kQ8SumBlock) +
+                   " columns, found " + std::to_string(format->cols_per_scale) + "."};
+    }
+    planned.to = format.get();
+    planned.own = std::move(format);
+    planned.copied = false;
+    return {};
+  }
+
+  // The head in the form that loading would give it.
+  Result<void> plan_head() {
+    const char* name = in_.find("output.weight") != nullptr ? "output.weight" : "token_embd.weight";
+    const auto matrix = std::ranges::find_if(
+        planned_, [&](const Planned& planned) { return planned.tensor->name == name; });
+    if (!kernels_ || matrix == planned_.end()) {
+      return {};
+    }
+    Planned head = *matrix;
+    head.is_head = true;
+    head.head_of = head.to;
+    Tensor written = *head.tensor;
+    written.format = head.to;
+    written.data = std::span(static_cast<const std::byte*>(nullptr),
+                             tensor_bytes(*head.to, written.rows(), written.cols()));
+    ASSIGN_OR_RETURN(const HeadType type, choose_head_type(options_.packed->head, written));
+    if (head.to->ternary) {
+      RETURN_IF_ERROR(choose_layout(head));
+    } else if (type == HeadType::kQ6K) {
+      head.to = &formats::kSplitHead;
+      matrix->makes_head = !matrix->copied;
+    } else {
+      return {};
+    }
+    planned_.insert(matrix + 1, head);
+    return {};
+  }
+
   const TensorFile& in_;
   const ConvertOptions& options_;
+  std::optional<KernelChoice> kernels_;  // for which matrices are packed
   ReorderedHeads heads_;
   std::vector<Planned> planned_;
 };
@@ -165,7 +260,9 @@ class Stream {
       : in_(in), options_(options), writer_(writer), total_(writer.head().data_bytes()) {}
 
   Result<void> write(const Planned& planned) {
-    const Result<void> done = planned.copied ? copy(planned) : convert(planned);
+    const Result<void> done = planned.to == &formats::kSplitHead ? split(planned)
+                              : planned.copied                   ? copy(planned)
+                                                                 : convert(planned);
     // Read once and not again: gigabytes of pages would stand for memory that is not needed.
     const MappedFile& file = in_.files()[static_cast<size_t>(planned.tensor->file)];
     file.drop(planned.tensor->data);
@@ -176,7 +273,22 @@ class Stream {
  private:
   Result<void> copy(const Planned& planned) {
     ++report_.kept;
-    std::span<const std::byte> rest = planned.tensor->data;
+    return put_all(planned.tensor->data);
+  }
+
+  Result<void> split(const Planned& planned) {
+    Tensor tensor = *planned.tensor;
+    if (!planned.copied) {
+      tensor.format = planned.head_of;
+      tensor.data = head_bytes_;
+    }
+    ASSIGN_OR_RETURN(const SplitHead head,
+                     split_head(tensor, *dense_matrix(tensor), best_table(), options_.threads));
+    head_bytes_ = {};
+    return put_all({head.memory.data(), head.memory.size()});
+  }
+
+  Result<void> put_all(std::span<const std::byte> rest) {
     while (!rest.empty()) {
       const size_t some = std::min(rest.size(), kCopyBytes);
       RETURN_IF_ERROR(put(rest.first(some)));
@@ -208,11 +320,19 @@ class Stream {
         return Error{"tensor " + printable(tensor.name) + " (" + std::string(tensor.format->name) +
                      "): " + lost + ". Choose another --type, or accept it with --allow-lossy."};
       }
+      if (planned.makes_head) {
+        head_bytes_.insert(head_bytes_.end(), buffer_.begin(), buffer_.end());
+      }
       RETURN_IF_ERROR(put(buffer_));
     }
     ASSIGN_OR_RETURN(const std::string lost, loss_of(conversion, tensor));
     if (!lost.empty() && !is_embedding(tensor)) {
       report_.losses.push_back(tensor.name + ": " + lost);
+    }
+    if (planned.to->packed()) {
+      const float one = conversion.tensor_scale();
+      return put_all(std::as_bytes(planned.to->cols_per_scale == 0 ? std::span(&one, 1)
+                                                                   : conversion.scales()));
     }
     if (planned.to->extra_bytes > 0) {
       buffer_.resize(static_cast<size_t>(planned.to->extra_bytes));
@@ -242,6 +362,7 @@ class Stream {
   GgufWriter& writer_;
   uint64_t total_;
   std::vector<std::byte> buffer_;
+  std::vector<std::byte> head_bytes_;  // of the matrix that becomes the prepared head
   ConvertReport report_;
 };
 
@@ -252,6 +373,40 @@ Result<void> refuse_own_files(const TensorFile& in, const std::filesystem::path&
       return Error{out.string() +
                    ": this is a file of the model itself, which is read while the new one is "
                    "written. Give another name."};
+    }
+  }
+  return {};
+}
+
+// What engine/io/gguf_packed.h reads.
+void add_packed_keys(const TensorFile& in, const std::vector<Planned>& plan, GgufHead& head) {
+  head.set("tern.packed.version", static_cast<uint32_t>(gguf::kPackedVersion));
+  head.set("tern.packed.bitnet", std::ranges::any_of(in.tensors(), [](const Tensor& tensor) {
+             return tensor.format->bitnet;
+           }));
+  std::set<StoredPacking> named;
+  for (const Planned& planned : plan) {
+    const PackedTiles& tiles = planned.to->tiles;
+    if (planned.to->packed() && named.insert(tiles.packing).second) {
+      const std::array<int32_t, 2> tile = {tiles.rows, tiles.cols};
+      head.set_array(
+          "tern.packed." + std::string(kStoredPackingNames[static_cast<size_t>(tiles.packing)]),
+          std::span<const int32_t>(tile));
+    }
+  }
+  head.set_alignment(gguf::kPackedAlignment);
+}
+
+Result<void> add_tensors(const std::vector<Planned>& plan, GgufHead& head) {
+  for (const Planned& planned : plan) {
+    const Tensor& tensor = *planned.tensor;
+    RETURN_IF_ERROR(head.add_tensor(planned.name(), *planned.to, tensor.shape));
+    if (planned.to->packed()) {
+      const int64_t groups = tensor.cols() / planned.to->scale_width(tensor.cols());
+      const auto shape = planned.to->cols_per_scale == 0
+                             ? std::vector<int64_t>{1}
+                             : std::vector<int64_t>{groups, tensor.rows()};
+      RETURN_IF_ERROR(head.add_tensor(planned.name() + ".scales", formats::kF32, shape));
     }
   }
   return {};
@@ -275,10 +430,11 @@ Result<ConvertReport> convert_model(const TensorFile& in, const std::filesystem:
   const auto written = [&]() -> Result<ConvertReport> {
     ASSIGN_OR_RETURN(const std::vector<Planned> plan, Plan(in, options).make());
     GgufHead head;
-    copy_keys(in, options.type, head);
-    for (const Planned& planned : plan) {
-      RETURN_IF_ERROR(head.add_tensor(planned.tensor->name, *planned.to, planned.tensor->shape));
+    copy_keys(in, {.type = options.type, .keep_row_order = has_factors(in)}, head);
+    if (options.packed) {
+      add_packed_keys(in, plan, head);
     }
+    RETURN_IF_ERROR(add_tensors(plan, head));
     ASSIGN_OR_RETURN(GgufWriter writer, GgufWriter::create(out, std::move(head)));
     Stream stream(in, options, writer);
     for (const Planned& planned : plan) {

@@ -4,15 +4,26 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "engine/base/result.h"
 #include "engine/io/tensor_file.h"
+#include "engine/model/head.h"
+#include "engine/model/packed.h"
 
 namespace tern::cli {
 
+// The kernels' own layouts: matrices in the order of these kernels, the output head as they want it beside itself.
+struct PackedTarget {
+  const KernelTable* kernels = nullptr;
+  TernaryChoice choice = {};
+  HeadType head = HeadType::kAuto;
+};
+
 struct ConvertOptions {
-  const WeightFormat* type = nullptr;       // of the layers' matrices
+  const WeightFormat* type = nullptr;  // of the layers' matrices; null: `packed`
+  std::optional<PackedTarget> packed = {};
   const WeightFormat* embedding = nullptr;  // of token embedding and head; null: as they are
   bool allow_lossy = false;                 // let the layers' matrices lose something
   int threads = 1;

@@ -95,6 +95,7 @@ Result<void> Model::read(const LoadOptions& options) {
                                        options.packing);
   weights_->use(adapters_);
   ASSIGN_OR_RETURN(decoder_, bind_decoder(config_, *weights_, options.head));
+  std::ranges::move(weights_->notices(), std::back_inserter(notices_));
   return {};
 }
 

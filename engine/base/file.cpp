@@ -90,6 +90,14 @@ MappedFile::~MappedFile() {
 }
 
 void MappedFile::drop(std::span<const std::byte> range) const noexcept {
+  advise(range, MADV_DONTNEED);
+}
+
+void MappedFile::will_need(std::span<const std::byte> range) const noexcept {
+  advise(range, MADV_WILLNEED);
+}
+
+void MappedFile::advise(std::span<const std::byte> range, int advice) const noexcept {
   if (std::less<>()(range.data(), bytes().data()) ||
       !std::less<>()(range.data(), bytes().data() + bytes().size())) {
     return;
@@ -99,7 +107,7 @@ void MappedFile::drop(std::span<const std::byte> range) const noexcept {
   const uintptr_t begin = (reinterpret_cast<uintptr_t>(range.data()) + page - 1) / page * page;
   const uintptr_t end = reinterpret_cast<uintptr_t>(range.data() + range.size()) / page * page;
   if (begin < end) {
-    ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+    ::madvise(reinterpret_cast<void*>(begin), end - begin, advice);
   }
 }
 

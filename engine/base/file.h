@@ -27,8 +27,13 @@ class MappedFile {
 
   // Tells the system that this range will not be read again soon: its pages can go. A range outside bytes() is none of its own, and stays.
   void drop(std::span<const std::byte> range) const noexcept;
+  // Tells the system that this range will be read soon, so that it begins to fetch what is not in memory.
+  void will_need(std::span<const std::byte> range) const noexcept;
 
  private:
+  // madvise of the whole pages of a range.
+  void advise(std::span<const std::byte> range, int advice) const noexcept;
+
   std::filesystem::path path_;
   std::byte* data_ = nullptr;
   size_t size_ = 0;

@@ -26,4 +26,14 @@ const WeightFormat* find_ternary_floats(std::string_view dtype, std::span<const 
 // format_mlx.cpp: two bits a weight, scales of this dtype ("F16") for groups of 32, 64 or 128 columns. Null: no such format.
 const WeightFormat* find_mlx(std::string_view scale_dtype, int64_t group_size);
 
+// format_packed.cpp: the kernels' own layouts, which only Tern writes, and so not in the list. Their ids are "TRN0" and on, one a
+// packing; which tile it has is a key of the file (gguf_packed.h). Rows of whole tiles.
+inline constexpr uint32_t kPackedType = 0x304E5254;
+inline constexpr uint32_t kSplitHeadType = kPackedType + 4;
+std::vector<const WeightFormat*> packed_formats(uint32_t ggml_type);
+// Null: no kernel has such a layout.
+const WeightFormat* find_packed(PackedTiles tiles);
+// An output head in two planes.
+extern const WeightFormat kSplitHead;
+
 }  // namespace tern::formats

@@ -7,8 +7,10 @@
 #include <cstdio>
 #include <iterator>
 #include <map>
+#include <set>
 
 #include "engine/io/foreign_types.h"
+#include "engine/io/gguf_packed.h"
 #include "engine/io/gguf_part.h"
 #include "engine/io/hugging_face.h"
 #include "engine/io/tensor_file.h"
@@ -154,6 +156,9 @@ class GgufReader {
     RETURN_IF_ERROR(reader.add_other_parts(path));
     RETURN_IF_ERROR(reader.choose_formats());
     RETURN_IF_ERROR(reader.add_tensors());
+    if (const auto bound = reader.bind_packed_scales(); !bound) {
+      return bound.error().in(path.string());
+    }
     reader.add_notices();
     reader.out_.metadata_ = std::move(reader.parts_.front().metadata);
     reader.out_.stored_values_ = std::move(reader.parts_.front().stored_values);
@@ -171,6 +176,9 @@ class GgufReader {
     }
     if (const auto length = check_length(*part, options_.i2s_layout); !length) {
       return length.error().in(path.string());
+    }
+    if (const auto aligned = gguf::check_packed_alignment(*part); !aligned) {
+      return aligned.error().in(path.string());
     }
     parts_.push_back(std::move(*part));
     out_.files_.push_back(std::move(file));
@@ -265,6 +273,10 @@ class GgufReader {
 
   Result<const WeightFormat*> choose_format(uint32_t type,
                                             const std::vector<StoredTensor>& tensors) {
+    if (gguf::is_packed_type(type)) {
+      auto packed = gguf::packed_format(type, parts_.front().metadata);
+      return packed ? std::move(packed) : packed.error().in(out_.path().string());
+    }
     const std::vector<const WeightFormat*> ours = formats_of_type(type, options_.i2s_layout);
     if (ours.size() == 1 && !is_foreign_type(type)) {
       return ours
@@ -323,6 +335,33 @@ class GgufReader {
     }
     out_.tensors_.push_back({std::move(entry.name), format, std::move(entry.shape),
                              part.data.subspan(entry.offset, bytes), file});
+    return {};
+  }
+
+  // Packed matrices get their scales, which are then no tensors of their own.
+  Result<void> bind_packed_scales() {
+    const auto& keys = parts_.front().metadata;
+    const auto found = keys.find("tern.packed.bitnet");
+    const auto* bitnet = found == keys.end() ? nullptr : std::get_if<bool>(&found->second);
+    std::set<std::string, std::less<>> bound;
+    for (Tensor& tensor : out_.tensors_) {
+      if (!tensor.format->packed()) {
+        continue;
+      }
+      const Tensor* scales = out_.find(tensor.name + ".scales");
+      ASSIGN_OR_RETURN(const int32_t columns, gguf::packed_scale_columns(tensor, scales));
+      WeightFormat& format = out_.formats_.emplace_back(*tensor.format);
+      format.cols_per_scale = columns;
+      format.bitnet = bitnet != nullptr && *bitnet;
+      tensor.format = &format;
+      tensor.scales = scales->data;
+      bound.insert(scales->name);
+    }
+    std::erase_if(out_.tensors_, [&](const Tensor& tensor) { return bound.contains(tensor.name); });
+    out_.index_.clear();
+    for (size_t i = 0; i < out_.tensors_.size(); ++i) {
+      out_.index_.emplace(out_.tensors_[i].name, i);
+    }
     return {};
   }
 

@@ -72,9 +72,10 @@ bool unpack_rows(const Tensor& tensor, const WeightFormat& format, int64_t first
                  int64_t row_count, int8_t* trits, float* scales) {
   const int64_t cols = tensor.cols();
   if (format.scale_at != nullptr) {
+    const bool one = format.cols_per_scale == 0;
     const int64_t groups = cols / format.scale_width(cols);
-    for (int64_t i = 0; i < row_count * groups; ++i) {
-      scales[i] = format.scale_at(tensor.scales.data(), first_row * groups + i);
+    for (int64_t i = 0; i < (one ? 1 : row_count * groups); ++i) {
+      scales[i] = format.scale_at(tensor.scales.data(), one ? 0 : first_row * groups + i);
     }
   }
   return format.unpack(tensor.data, tensor.rows(), cols, first_row, row_count, trits, scales);

@@ -93,6 +93,7 @@ class TensorFile {
   std::deque<std::string> texts_;
   std::deque<std::vector<float>> numbers_;
   std::deque<std::vector<uint16_t>> halves_;
+  std::deque<WeightFormat> formats_;
 };
 
 }  // namespace tern

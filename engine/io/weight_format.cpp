@@ -36,6 +36,9 @@ const WeightFormat* i2s_format(I2sLayout layout) {
 }  // namespace
 
 uint64_t tensor_bytes(const WeightFormat& format, int64_t rows, int64_t cols) {
+  if (format.bytes != nullptr) {
+    return format.bytes(rows, cols);
+  }
   if (rows <= 0 || cols <= 0 || rows % format.row_group != 0) {
     return 0;
   }
@@ -86,7 +89,10 @@ std::vector<const WeightFormat*> formats_of_type(uint32_t ggml_type, I2sLayout i
   if (ggml_type == formats::kI2s128.ggml_type) {
     return {i2s_format(i2s_layout)};
   }
-  std::vector<const WeightFormat*> found;
+  if (ggml_type == formats::kSplitHeadType) {
+    return {&formats::kSplitHead};
+  }
+  std::vector<const WeightFormat*> found = formats::packed_formats(ggml_type);
   for (const WeightFormat* format : kFormats) {
     if (format->ggml_type == ggml_type) {
       found.push_back(format);

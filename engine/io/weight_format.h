@@ -15,6 +15,19 @@ namespace tern {
 // The three byte orders that bitnet.cpp has written under the one type id of I2_S; nothing in a file tells them apart.
 enum class I2sLayout : uint8_t { k128, kArm64, k1x4 };
 
+// How the kernels' own layouts share bytes among weights (kernels/layout.h), by their numbers in files.
+enum class StoredPacking : uint8_t { kTwoBit, kBase3, kBitplanes, kSign };
+inline constexpr std::string_view kStoredPackingNames[] = {"two_bit", "base3", "bitplanes", "sign"};
+
+// A layout as it is stored: rows and columns of a tile. 0 x 0: none.
+struct PackedTiles {
+  StoredPacking packing = StoredPacking::kTwoBit;
+  int32_t rows = 0;
+  int32_t cols = 0;
+
+  friend bool operator==(const PackedTiles&, const PackedTiles&) = default;
+};
+
 struct WeightFormat {
   static constexpr int32_t kWholeRow = -1;
 
@@ -59,6 +72,12 @@ struct WeightFormat {
                std::byte* out) = nullptr;
   bool half_scales = false;  // scales are stored in half precision
 
+  PackedTiles tiles = {};  // of the kernels' own layouts
+  // Bytes of a tensor, where they do not follow from blocks; 0: the shape does not fit.
+  uint64_t (*bytes)(int64_t rows, int64_t cols) = nullptr;
+
+  // Whether weights lie as some kernel reads them.
+  bool packed() const { return tiles.rows > 0; }
   // Columns of a row of `cols` that share a scale: all of them where rows share theirs.
   int64_t scale_width(int64_t cols) const { return cols_per_scale > 0 ? cols_per_scale : cols; }
 };

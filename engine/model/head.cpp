@@ -1,11 +1,13 @@
 #include "engine/model/head.h"
 
+#include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <vector>
 
 #include "engine/base/check.h"
 #include "engine/base/parallel.h"
-#include "engine/io/weight_format.h"
+#include "engine/io/formats.h"
 #include "kernels/split_pack.h"
 
 namespace tern {
@@ -18,14 +20,18 @@ constexpr int64_t kRowGrain = 16;
 // Weights of about 1e-4 would give halves d with few bits: all are multiplied by this, and products divided.
 constexpr float kUpscale = 4096.0F;
 
-size_t round_up_64(size_t bytes) {
-  return (bytes + 63) / 64 * 64;
-}
-
 Error bad_weight(const Tensor& tensor) {
   return Error{"tensor " + tensor.name +
                ": expected weights that are numbers of ordinary size, found others; the file is "
                "damaged."};
+}
+
+// Where the parts of a split head lie; all begin at multiples of 64.
+void lay_out(SplitMatrix& w, const uint8_t* memory) {
+  const auto rows = static_cast<size_t>(w.rows);
+  w.coarse = memory;
+  w.fine = w.coarse + rows * w.coarse_row_bytes();
+  w.norms = reinterpret_cast<const SplitNorms*>(w.fine + rows * w.fine_row_bytes());
 }
 
 }  // namespace
@@ -54,17 +60,15 @@ Result<SplitHead> split_head(const Tensor& tensor, const DenseMatrix& dense,
   w.cols = dense.cols;
   const auto rows = static_cast<size_t>(dense.rows);
   const size_t coarse_bytes = rows * w.coarse_row_bytes();
-  const size_t fine_bytes = round_up_64(rows * w.fine_row_bytes());
+  const size_t fine_bytes = rows * w.fine_row_bytes();
   head.memory = AlignedBuffer(coarse_bytes + fine_bytes + rows * sizeof(SplitNorms));
   auto* coarse = reinterpret_cast<uint8_t*>(head.memory.data());
   uint8_t* fine = coarse + coarse_bytes;
   auto* norms = reinterpret_cast<SplitNorms*>(fine + fine_bytes);
-  w.coarse = coarse;
-  w.fine = fine;
-  w.norms = norms;
+  lay_out(w, coarse);
 
   const bool lossless = dense.type == DenseType::kQ6_K;
-  head.scale = lossless ? 1.0F : 1.0F / kUpscale;
+  head.scale = split_head_scale(dense.type);
   std::atomic<bool> valid = true;
   parallel_for(threads, dense.rows, kRowGrain, [&](int64_t begin, int64_t end, int) {
     std::vector<float> weights(static_cast<size_t>(dense.cols));
@@ -86,6 +90,25 @@ Result<SplitHead> split_head(const Tensor& tensor, const DenseMatrix& dense,
     return bad_weight(tensor);
   }
   return head;
+}
+
+float split_head_scale(DenseType type) {
+  return type == DenseType::kQ6_K ? 1.0F : 1.0F / kUpscale;
+}
+
+Result<SplitMatrix> view_split_head(const Tensor& tensor) {
+  if (tensor.format != &formats::kSplitHead) {
+    return Error{"tensor " + tensor.name + ": expected a split output head, found " +
+                 std::string(tensor.format->name) + "."};
+  }
+  SplitMatrix w;
+  w.rows = static_cast<int32_t>(tensor.rows());
+  w.cols = static_cast<int32_t>(tensor.cols());
+  lay_out(w, reinterpret_cast<const uint8_t*>(tensor.data.data()));
+  const bool numbers = std::all_of(w.norms, w.norms + w.rows, [](const SplitNorms& norms) {
+    return std::isfinite(norms.coarse) && std::isfinite(norms.fine);
+  });
+  return numbers ? Result<SplitMatrix>(w) : bad_weight(tensor);
 }
 
 Result<DenseHead> convert_head(const Tensor& tensor, const DenseMatrix& dense, DenseType type,

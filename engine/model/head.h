@@ -31,9 +31,16 @@ struct SplitHead {
   SplitMatrix matrix;
   float scale = 1.0F;  // multiplies the products
 };
-// Packs `dense`, rows in parallel. Errors: weights that are not numbers.
+// Packs `dense`, rows in parallel. The memory holds all coarse rows, all fine rows, all norms. Errors: weights that are not numbers.
 Result<SplitHead> split_head(const Tensor& tensor, const DenseMatrix& dense,
                              const KernelTable& kernels, int threads);
+
+// What multiplies the products of a split head that was made from this type.
+float split_head_scale(DenseType type);
+// A split head in a file: what split_head(...).memory holds, byte by byte. Errors: another type, norms that are no numbers.
+Result<SplitMatrix> view_split_head(const Tensor& tensor);
+// The end of such a tensor's name, after that of the matrix that it was made of.
+inline constexpr std::string_view kPreparedHead = ".head";
 
 // The head in another dense type, kF16 or kQ8_0, and its memory. Errors: a type whose blocks do not fill rows.
 struct DenseHead {

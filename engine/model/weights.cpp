@@ -47,31 +47,18 @@ Error bad_code(const Tensor& tensor) {
                std::string(tensor.format->name) + "."};
 }
 
-// Scales of a matrix as a grid of (rows / rows_per_scale) x (cols / cols_per_scale).
-struct ScaleGrid {
-  std::vector<float> values;
-  int32_t rows_per_scale = 0;
-  int32_t cols_per_scale = 0;
-};
+Error bad_scale(const Tensor& tensor) {
+  return Error{"tensor " + tensor.name +
+               ": expected finite scales, found one that is not a number; the file is damaged."};
+}
 
-// One scale if all are equal, one per row if they differ between rows only: exact, and less for the kernels to do.
-ScaleGrid simplify(std::vector<float> scales, int32_t rows, int32_t cols, int32_t cols_per_scale) {
-  const auto groups = static_cast<size_t>(cols / cols_per_scale);
-  if (std::all_of(scales.begin(), scales.end(), [&](float s) { return s == scales.front(); })) {
-    return {{scales.front()}, rows, cols};
+// As the kernels see it. Errors: a tensor that is no matrix in itself (a split head).
+Result<DenseMatrix> require_dense(const Tensor& tensor) {
+  if (const std::optional<DenseMatrix> matrix = dense_matrix(tensor)) {
+    return *matrix;
   }
-  bool rows_are_uniform = true;
-  for (size_t i = 0; i < scales.size() && rows_are_uniform; ++i) {
-    rows_are_uniform = scales[i] == scales[i / groups * groups];
-  }
-  if (!rows_are_uniform) {
-    return {std::move(scales), 1, cols_per_scale};
-  }
-  std::vector<float> per_row;
-  for (size_t i = 0; i < scales.size(); i += groups) {
-    per_row.push_back(scales[i]);
-  }
-  return {std::move(per_row), 1, cols};
+  return Error{"tensor " + tensor.name + ": expected a matrix of weights, found " +
+               std::string(tensor.format->name) + ", which is of use beside one only."};
 }
 
 }  // namespace
@@ -140,31 +127,20 @@ void Embedding::row(const KernelTable& kernels, int32_t token, float* out, int8_
   }
 }
 
-size_t ternary_weights(const TensorFile& file) {
-  size_t weights = 0;
-  for (const Tensor& tensor : file.tensors()) {
-    weights += tensor.format->ternary ? static_cast<size_t>(tensor.rows() * tensor.cols()) : 0;
-  }
-  return weights;
-}
-
-TernaryKind choose_ternary_kind(const KernelTable& kernels, const TernaryChoice& choice,
-                                size_t weights) {
-  const TernaryKind suited = weights <= kCachedWeights ? choice.cached.value_or(kernels.cached)
-                                                       : choice.streamed.value_or(kernels.streamed);
-  return choice.wanted.value_or(suited);
-}
-
 Weights::Weights(const TensorFile& file, const KernelTable& kernels, int threads, Progress progress,
                  const TernaryChoice& choice)
-    : file_(file), kernels_(kernels), threads_(threads), progress_(std::move(progress)) {
-  ternary_ = &kernels.kernel(choose_ternary_kind(kernels, choice, ternary_weights(file)));
-  one_bit_ = choice.wanted ? ternary_ : &kernels.kernel(TernaryKind::kSign);
+    : file_(file),
+      kernels_(kernels),
+      choice_(file, kernels, choice),
+      threads_(threads),
+      progress_(std::move(progress)) {
   size_t codes = 0;
   for (const Tensor& tensor : file.tensors()) {
-    if (tensor.format->ternary && tensor.shape.size() == 2) {  // experts have memory of their own
+    const WeightFormat& format = *tensor.format;
+    // Experts have memory of their own.
+    if (format.ternary && tensor.shape.size() == 2 && !choice_.in_place(format)) {
       bytes_total_ += tensor.data.size();
-      codes += Arena::cost(packed_bytes(kernel_of(tensor).layout, tensor.rows(), tensor.cols()));
+      codes += Arena::cost(packed_bytes(choice_.of(format).layout, tensor.rows(), tensor.cols()));
     }
   }
   codes_ = Arena(codes);
@@ -222,7 +198,7 @@ Result<FactorStage> Weights::factor_stage(const std::string& name, int32_t cols)
   FactorStage stage;
   ASSIGN_OR_RETURN(stage.in, floats(name + ".in", {cols, envelopes}));
   ASSIGN_OR_RETURN(stage.out, floats(name + ".out", {signs.rows(), envelopes}));
-  ASSIGN_OR_RETURN(const Linear packed, pack(*tensor, 1.0F));
+  ASSIGN_OR_RETURN(const Linear packed, ternary(*tensor, 1.0F));
   stage.signs = std::get<TernaryMatrix>(packed.matrix);
   stage.kernel = packed.kernel;
   stage.envelopes = static_cast<int32_t>(envelopes);
@@ -274,11 +250,10 @@ Result<Linear> Weights::linear(std::string_view name, int32_t rows, int32_t cols
   ASSIGN_OR_RETURN(const float scale, separate_scale(name));
   Linear linear;
   if (tensor->format->ternary) {
-    ASSIGN_OR_RETURN(linear, pack(*tensor, scale));
+    ASSIGN_OR_RETURN(linear, ternary(*tensor, scale));
   } else {
-    const std::optional<DenseType> type = dense_type_of(*tensor->format);
-    TERN_CHECK(type.has_value(), "a weight format is neither ternary nor known to the kernels");
-    linear = Linear{view_dense(*tensor, *type), nullptr, scale};
+    ASSIGN_OR_RETURN(const DenseMatrix dense, require_dense(*tensor));
+    linear = Linear{dense, nullptr, scale};
   }
   linear.rotation = rotation_of(name, cols);
   linear.lora = adapters_ != nullptr ? adapters_->find(name) : nullptr;
@@ -300,11 +275,18 @@ Result<Linear> Weights::unrotated_head(std::string_view name, int32_t rows, int3
                                        HeadType wanted) {
   ASSIGN_OR_RETURN(const Tensor* tensor, require(name, {cols, rows}));
   ASSIGN_OR_RETURN(const HeadType type, choose_head_type(wanted, *tensor));
+  ASSIGN_OR_RETURN(const float scale, separate_scale(name));
+  if (const std::string prepared_name = std::string(name) + std::string(kPreparedHead);
+      has(prepared_name)) {
+    ASSIGN_OR_RETURN(const Tensor* prepared, require(prepared_name, {cols, rows}));
+    if (type == (prepared->format->ternary ? HeadType::kKeep : HeadType::kQ6K)) {
+      return prepared_head(*prepared, *tensor, scale);
+    }
+  }
   if (type == HeadType::kKeep) {
     return linear(name, rows, cols);
   }
-  ASSIGN_OR_RETURN(const float scale, separate_scale(name));
-  const DenseMatrix dense = view_dense(*tensor, *dense_type_of(*tensor->format));
+  ASSIGN_OR_RETURN(const DenseMatrix dense, require_dense(*tensor));
   Linear linear;
   if (type == HeadType::kQ6K) {
     ASSIGN_OR_RETURN(SplitHead head, split_head(*tensor, dense, kernels_, threads_));
@@ -321,6 +303,20 @@ Result<Linear> Weights::unrotated_head(std::string_view name, int32_t rows, int3
   return linear;
 }
 
+Result<Linear> Weights::prepared_head(const Tensor& prepared, const Tensor& tensor, float scale) {
+  if (prepared.format->ternary && tensor.format->ternary) {
+    return ternary(prepared, scale);
+  }
+  if (tensor.format->ternary) {
+    return Error{"tensor " + prepared.name + ": expected ternary weights as those of " +
+                 tensor.name + ", found " + std::string(prepared.format->name) + "."};
+  }
+  ASSIGN_OR_RETURN(const DenseMatrix dense, require_dense(tensor));
+  ASSIGN_OR_RETURN(const SplitMatrix split, view_split_head(prepared));
+  file_.files()[static_cast<size_t>(prepared.file)].will_need(prepared.data);
+  return Linear{split, nullptr, scale * split_head_scale(dense.type)};
+}
+
 Weights::~Weights() = default;
 
 Result<const ExpertMatrix*> Weights::experts(std::string_view name, int32_t rows, int32_t cols,
@@ -335,7 +331,7 @@ Result<const ExpertMatrix*> Weights::experts(std::string_view name, int32_t rows
           ": expected experts in a format of blocks within rows (TQ1_0, TQ2_0, Q2_0), found " +
           std::string(format.name) + "."};
     }
-    const TernaryKernel& kernel = *ternary_;
+    const TernaryKernel& kernel = choice_.of(format);
     const auto trits =
         static_cast<size_t>(kernel.layout.tile_rows) * static_cast<size_t>(std::max(rows, cols));
     if (expert_packer_ == nullptr) {
@@ -344,8 +340,8 @@ Result<const ExpertMatrix*> Weights::experts(std::string_view name, int32_t rows
     }
     expert_matrices_.push_back(std::make_unique<ExpertMatrix>(*tensor, kernel, *expert_packer_));
   } else {
-    expert_matrices_.push_back(
-        std::make_unique<ExpertMatrix>(*tensor, view_dense(*tensor, *dense_type_of(format))));
+    ASSIGN_OR_RETURN(const DenseMatrix dense, require_dense(*tensor));
+    expert_matrices_.push_back(std::make_unique<ExpertMatrix>(*tensor, dense));
   }
   return expert_matrices_.back().get();
 }
@@ -355,7 +351,8 @@ Result<Embedding> Weights::embedding(std::string_view name, int32_t rows, int32_
   if (tensor->format->ternary) {
     return Embedding(*tensor);
   }
-  return Embedding(view_dense(*tensor, *dense_type_of(*tensor->format)));
+  ASSIGN_OR_RETURN(const DenseMatrix dense, require_dense(*tensor));
+  return Embedding(dense);
 }
 
 Result<float> Weights::separate_scale(std::string_view name) {
@@ -374,13 +371,51 @@ Result<float> Weights::separate_scale(std::string_view name) {
   return 1.0F;
 }
 
-const TernaryKernel& Weights::kernel_of(const Tensor& tensor) const {
-  return tensor.format->has_zeros ? *ternary_ : *one_bit_;
+Result<Linear> Weights::ternary(const Tensor& tensor, float scale) {
+  if (choice_.in_place(*tensor.format)) {
+    return view_packed(tensor, scale);
+  }
+  if (tensor.format->packed() && repacked_ == nullptr) {
+    repacked_ = &tensor;
+  }
+  return pack(tensor, scale);
+}
+
+Result<Linear> Weights::view_packed(const Tensor& tensor, float scale) {
+  const TernaryKernel& kernel = choice_.of(*tensor.format);
+  const auto rows = static_cast<int32_t>(tensor.rows());
+  const auto cols = static_cast<int32_t>(tensor.cols());
+  const bool one = tensor.format->cols_per_scale == 0;
+  const TernaryMatrix matrix{reinterpret_cast<const uint8_t*>(tensor.data.data()),
+                             reinterpret_cast<const float*>(tensor.scales.data()),
+                             rows,
+                             cols,
+                             one ? rows : 1,
+                             static_cast<int32_t>(tensor.format->scale_width(cols)),
+                             kernel.layout};
+  // Scales of groups are too many to be read before they are needed.
+  const size_t checked = one ? 1 : matrix.cols_per_scale == cols ? static_cast<size_t>(rows) : 0;
+  if (!std::all_of(matrix.scales, matrix.scales + checked,
+                   [](float s) { return std::isfinite(s); })) {
+    return bad_scale(tensor);
+  }
+  file_.files()[static_cast<size_t>(tensor.file)].will_need(tensor.data);
+  return Linear{matrix, &kernel, scale};
+}
+
+std::vector<std::string> Weights::notices() const {
+  if (repacked_ == nullptr) {
+    return {};
+  }
+  const WeightFormat& format = *repacked_->format;
+  return {"weights that lie as " + std::string(format.name) + " in the file were repacked as " +
+          std::string(stored_format(choice_.of(format).layout).name) + " for the " + kernels_.name +
+          " kernels; tern convert --type tern makes a file that these use as it lies"};
 }
 
 // Panel by panel on all threads: unpack its rows to trits, pack them in the kernel's order, keep their scales.
 Result<Linear> Weights::pack(const Tensor& tensor, float scale) {
-  const TernaryKernel& kernel = kernel_of(tensor);
+  const TernaryKernel& kernel = choice_.of(*tensor.format);
   const PackedLayout layout = kernel.layout;
   const auto rows = static_cast<int32_t>(tensor.rows());
   const auto cols = static_cast<int32_t>(tensor.cols());
@@ -432,12 +467,10 @@ Result<Linear> Weights::pack(const Tensor& tensor, float scale) {
         "--packing."};
   }
   if (!std::all_of(scales.begin(), scales.end(), [](float s) { return std::isfinite(s); })) {
-    return Error{"tensor " + tensor.name +
-                 ": expected finite scales, found one that is not a number; " +
-                 "the file is damaged."};
+    return bad_scale(tensor);
   }
 
-  const ScaleGrid grid = simplify(std::move(scales), rows, cols, cols_per_scale);
+  const ScaleGrid grid = simplify_scales(std::move(scales), rows, cols, cols_per_scale);
   AlignedBuffer grid_values(grid.values.size() * sizeof(float));
   std::copy(grid.values.begin(), grid.values.end(), reinterpret_cast<float*>(grid_values.data()));
   const TernaryMatrix matrix{codes,

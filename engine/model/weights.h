@@ -17,6 +17,7 @@
 #include "engine/model/factored.h"
 #include "engine/model/head.h"
 #include "engine/model/lora.h"
+#include "engine/model/packed.h"
 #include "engine/model/rotation.h"
 #include "kernels/kernels.h"
 
@@ -71,21 +72,6 @@ float mean_magnitude(const Tensor& tensor, int threads);
 // A dense tensor as the kernels see it; none for a ternary one.
 std::optional<DenseMatrix> dense_matrix(const Tensor& tensor);
 
-// How many ternary weights a file holds.
-size_t ternary_weights(const TensorFile& file);
-// Up to so many of them stay in the caches of common CPUs: 16 MB, four weights a byte.
-inline constexpr size_t kCachedWeights = size_t{64} << 20;
-
-// Which ternary kernel to use, where that is not left to the table.
-struct TernaryChoice {
-  std::optional<TernaryKind> wanted;            // asked for: serves every matrix
-  std::optional<TernaryKind> cached, streamed;  // measured on this machine, instead of the table's
-};
-// The kernel that serves a model of `weights` ternary weights: the one wanted, else the one for a model that stays in the caches
-// or one that streams from memory.
-TernaryKind choose_ternary_kind(const KernelTable& kernels, const TernaryChoice& choice,
-                                size_t weights);
-
 // Called with the share of the work done, 0 to 1.
 using Progress = std::function<void(double done)>;
 
@@ -104,10 +90,12 @@ class Weights {
   Result<std::span<const float>> vector(std::string_view name, int64_t size);
   // The same of any shape, fastest dimension first.
   Result<std::span<const float>> floats(std::string_view name, const std::vector<int64_t>& shape);
-  // A matrix: ternary types are packed for the kernels and their pages in the file dropped; dense types stay mapped.
+  // A matrix: ternary types are packed for the kernels and their pages in the file dropped, unless they lie there as the kernels read
+  // them; those and dense types stay mapped.
   // A scale of its own beside it ("blk.0.attn_q.scale", "blk.0.attn_q.weight_scale") is multiplied in.
   Result<Linear> linear(std::string_view name, int32_t rows, int32_t cols);
-  // The output head, converted if its type says so; the pages of what is not needed any more are dropped.
+  // The output head, converted if its type says so; the pages of what is not needed any more are dropped. A file may hold it
+  // converted already (engine/io/gguf_packed.h).
   Result<Linear> head(std::string_view name, int32_t rows, int32_t cols, HeadType type);
   // The matrices of all experts of a layer: cols x rows x count.
   Result<const ExpertMatrix*> experts(std::string_view name, int32_t rows, int32_t cols,
@@ -125,15 +113,20 @@ class Weights {
   void ignore_all(std::string_view prefix);
   // Errors if the file holds tensors that nobody asked for: a model with parts that Tern does not know would be run wrongly.
   Result<void> require_all_taken() const;
+  // What is worth telling about how the file's weights were made ready.
+  std::vector<std::string> notices() const;
 
  private:
   Result<const Tensor*> require(std::string_view name, const std::vector<int64_t>& shape);
-  const TernaryKernel& kernel_of(const Tensor& tensor) const;
+  // A ternary matrix, used in place if it lies as its kernel reads it.
+  Result<Linear> ternary(const Tensor& tensor, float scale);
+  Result<Linear> view_packed(const Tensor& tensor, float scale);
   Result<Linear> pack(const Tensor& tensor, float scale);
   // The matrix STEM.weight of which the file holds factors (engine/io/compressed_layers.h).
   Result<Linear> factored(const std::string& stem, int32_t rows, int32_t cols);
   Result<FactorStage> factor_stage(const std::string& name, int32_t cols);
   Result<Linear> unrotated_head(std::string_view name, int32_t rows, int32_t cols, HeadType type);
+  Result<Linear> prepared_head(const Tensor& prepared, const Tensor& tensor, float scale);
   Rotation rotation_of(std::string_view name, int32_t cols) const {
     return rotations_ != nullptr ? rotations_->of(name, cols) : Rotation();
   }
@@ -142,8 +135,7 @@ class Weights {
   const TensorFile& file_;
   const KernelTable& kernels_;
   const Rotations* rotations_ = nullptr;
-  const TernaryKernel* ternary_ = nullptr;
-  const TernaryKernel* one_bit_ = nullptr;  // for matrices whose format has no zeros
+  KernelChoice choice_;
   const LoraSet* adapters_ = nullptr;
   int threads_;
   Progress progress_;
@@ -155,6 +147,7 @@ class Weights {
   std::vector<AlignedBuffer> buffers_;  // vectors and scales
   size_t bytes_read_ = 0;
   size_t bytes_total_ = 0;
+  const Tensor* repacked_ = nullptr;  // the first that lay in the order of another kernel
 };
 
 }  // namespace tern
