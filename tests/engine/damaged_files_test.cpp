@@ -226,6 +226,98 @@ TEST_F(DamagedFiles, Gguf) {
   EXPECT_GE(cases_, 150);
 }
 
+// Weights in the kernels' own layouts: 70 x 192 in tiles of 32 x 4, their scales beside them.
+TEST_F(DamagedFiles, Packed) {
+  struct File {
+    int64_t version = 1;
+    std::vector<int64_t> tile = {32, 4};
+    uint64_t alignment = 64;
+    uint32_t type = 0x304E5254;
+    std::vector<uint64_t> shape = {192, 70};
+    size_t bytes = size_t{96} * 192 / 4;
+    std::vector<uint64_t> scales = {3, 70};
+    uint32_t scale_type = 0;
+  };
+  const auto with = [&](const std::string& what, const auto& change, std::string_view words) {
+    File file;
+    change(file);
+    testing::GgufWriter writer;
+    writer.set_alignment(file.alignment);
+    if (file.version >= 0) {
+      writer.set_int("tern.packed.version", file.version);
+    }
+    if (!file.tile.empty()) {
+      writer.set_ints("tern.packed.two_bit", file.tile);
+    }
+    writer.add_tensor("w", file.type, file.shape, ByteVector(file.bytes));
+    if (!file.scales.empty()) {
+      size_t count = file.scale_type == 0 ? 4 : 2;
+      for (const uint64_t size : file.scales) {
+        count *= size;
+      }
+      writer.add_tensor("w.scales", file.scale_type, file.scales, ByteVector(count));
+    }
+    gguf(what, writer.bytes(), words);
+  };
+  with(
+      "good", [](File&) {}, "general.architecture");
+  for (const int64_t version : {-1, 0, 2, 1000}) {
+    with(
+        "version", [&](File& f) { f.version = version; },
+        "key tern.packed.version: expected 1, found " +
+            (version < 0 ? "none" : std::to_string(version)));
+  }
+  for (const std::vector<int64_t>& tile : {std::vector<int64_t>{},
+                                           {32},
+                                           {32, 4, 1},
+                                           {4, 32},
+                                           {33, 4},
+                                           {0, 0},
+                                           {-32, 4},
+                                           {INT64_MAX, 4}}) {
+    with(
+        "tile", [&](File& f) { f.tile = tile; },
+        tile.size() == 2 ? "key tern.packed.two_bit: expected a tile that Tern knows (16 x 4"
+                         : "key tern.packed.two_bit: expected two integers");
+  }
+  with(
+      "type of another packing", [](File& f) { f.type += 1; }, "key tern.packed.base3");
+  with(
+      "no packing", [](File& f) { f.type += 5; }, "type id 810439257");
+  with(
+      "alignment", [](File& f) { f.alignment = 32; }, "key general.alignment: expected a multiple");
+  for (const size_t bytes : {size_t{1}, size_t{70} * 192 / 4, size_t{96} * 192 / 4 - 64}) {
+    with(
+        "length", [&](File& f) { f.bytes = bytes; }, bytes == 1 ? "cut off" : "overlap");
+  }
+  with(
+      "rows", [](File& f) { f.shape[1] = 97; }, "overlap");
+  with(
+      "rows of other scales", [](File& f) { f.shape[1] = 71; }, "w.scales: expected one F32");
+  with(
+      "32 bits of rows", [](File& f) { f.shape[1] = uint64_t{1} << 32U; }, "");
+  with(
+      "no scales", [](File& f) { f.scales.clear(); }, "w.scales: expected the scales");
+  with(
+      "halves", [](File& f) { f.scale_type = 1; }, "w.scales: expected one F32");
+  for (const std::vector<uint64_t>& scales : {std::vector<uint64_t>{2},
+                                              {70},
+                                              {3, 69},
+                                              {2, 70},
+                                              {6, 70},
+                                              {5, 70},
+                                              {70, 3},
+                                              {3, 70, 2},
+                                              {193, 70}}) {
+    with(
+        "scales", [&](File& f) { f.scales = scales; },
+        scales == std::vector<uint64_t>{2, 70} ? "expected" : "w.scales: expected one F32");
+  }
+  with(
+      "split head", [](File& f) { f.type = 0x304E5258; }, "cut off");
+  EXPECT_GE(cases_, 30);
+}
+
 TEST_F(DamagedFiles, Safetensors) {
   ASSERT_EQ(error_of(folder_ / "hf"), "no error");
   const std::string whole = text_of(folder_ / "hf/model.safetensors");

@@ -61,6 +61,33 @@ GgufWriter foreign(uint32_t type, size_t bytes) {
   return writer;
 }
 
+// The kernels' own layouts, scales of each kind, and a split head.
+GgufWriter packed() {
+  GgufWriter writer;
+  writer.set_alignment(64);
+  writer.set_int("tern.packed.version", 1);
+  writer.set_bool("tern.packed.bitnet", true);
+  writer.set_ints("tern.packed.two_bit", {32, 4});
+  writer.set_ints("tern.packed.base3", {40, 4});
+  writer.set_ints("tern.packed.bitplanes", {8, 64});
+  writer.set_ints("tern.packed.sign", {64, 4});
+  constexpr uint32_t kFirst = 0x304E5254;
+  constexpr size_t kBytes[] = {1024, 1024, 512, 512};  // 33 x 128, 33 x 128, 9 x 128, 33 x 64
+  for (uint32_t i = 0; i < 4; ++i) {
+    const std::string name = "w" + std::to_string(i);
+    const std::vector<uint64_t> shape = {i == 3 ? 64U : 128U, i == 2 ? 9U : 33U};
+    writer.add_tensor(name, kFirst + i, shape, ByteVector(i < 1 ? 2 * kBytes[i] : kBytes[i]));
+    if (i % 2 == 0) {
+      writer.add_f32(name + ".scales", {1}, {0.5F});
+    } else {
+      writer.add_f32(name + ".scales", {shape[0] / 64, shape[1]},
+                     std::vector<float>(shape[0] / 64 * shape[1], 0.25F));
+    }
+  }
+  writer.add_tensor("head", kFirst + 4, {256, 2}, ByteVector(2 * (192 + 64 + 8)));
+  return writer;
+}
+
 GgufWriter split() {
   GgufWriter writer;
   writer.set_int("split.no", 0, GgufKind::kUint16);
@@ -111,6 +138,7 @@ int main(int argc, char** argv) {
   ternary().save(folder / "ternary.gguf");
   dense().save(folder / "dense.gguf");
   split().save(folder / "split.gguf");
+  packed().save(folder / "packed.gguf");
   foreign(42, 288).save(folder / "type42_g64.gguf");
   foreign(42, 168).save(folder / "type42_stq.gguf");
   foreign(39, 544).save(folder / "type39_mxfp4.gguf");

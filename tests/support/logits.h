@@ -18,12 +18,13 @@ namespace tern::testing {
 class DecoderRunner {
  public:
   DecoderRunner(const TensorFile& file, const KernelTable& table, int threads,
-                std::optional<Activations> activations = {})
-      : compute_{&table, threads}, weights_(file, table, threads) {
+                std::optional<Activations> activations = {}, HeadType head = HeadType::kAuto,
+                const TernaryChoice& choice = {})
+      : compute_{&table, threads}, weights_(file, table, threads, {}, choice) {
     std::vector<std::string> notices;
     config_ = read_config(file, notices).value();
     config_.activations = activations.value_or(config_.activations);
-    decoder_ = bind_decoder(config_, weights_).value();
+    decoder_ = bind_decoder(config_, weights_, head).value();
   }
 
   // tokens x vocab logits, `batch` tokens in a forward pass.

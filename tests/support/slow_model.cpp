@@ -36,8 +36,7 @@ Vector ternary_weights(const Tensor& tensor) {
       format.cols_per_scale == 0 ? tensor.count() : format.scale_width(tensor.cols());
   std::vector<int8_t> trits(static_cast<size_t>(tensor.count()));
   std::vector<float> scales(static_cast<size_t>(tensor.count() / cols_per_scale));
-  if (!format.unpack(tensor.data, tensor.rows(), tensor.cols(), 0, tensor.rows(), trits.data(),
-                     scales.data())) {
+  if (!unpack_rows(tensor, format, 0, tensor.rows(), trits.data(), scales.data())) {
     throw std::runtime_error(tensor.name + ": a code that stands for no trit");
   }
   Vector weights(trits.size());
