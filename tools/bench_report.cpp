@@ -26,7 +26,8 @@ std::string print(const char* format, Arguments... arguments) {
 uint64_t parameters_of(const Model& model) {
   uint64_t count = 0;
   for (const Tensor& tensor : model.file().tensors()) {
-    count += static_cast<uint64_t>(tensor.count());
+    const bool twice = tensor.name.ends_with(kPreparedHead);  // the head once more
+    count += twice ? 0 : static_cast<uint64_t>(tensor.count());
   }
   return count;
 }

@@ -134,6 +134,8 @@ class Plan {
       if (planned.to->packed()) {
         RETURN_IF_ERROR(choose_layout(planned));
       }
+      // What was looked at so far is read again, one tensor after another.
+      in_.files()[static_cast<size_t>(tensor.file)].drop(tensor.data);
       planned_.push_back(planned);
     }
     RETURN_IF_ERROR(plan_head());
@@ -285,6 +287,7 @@ class Stream {
     ASSIGN_OR_RETURN(const SplitHead head,
                      split_head(tensor, *dense_matrix(tensor), best_table(), options_.threads));
     head_bytes_ = {};
+    in_.files()[static_cast<size_t>(planned.tensor->file)].drop(planned.tensor->data);
     return put_all({head.memory.data(), head.memory.size()});
   }
 

@@ -23,10 +23,9 @@ Result<void> inspect(const InspectCommand& command) {
   ASSIGN_OR_RETURN(const TensorFile file,
                    TensorFile::open(path, {.i2s_layout = layout.value_or(I2sLayout::k128)}));
   ASSIGN_OR_RETURN(const Setup setup, choose_setup({}));
-  const KernelTable* kernels = setup.kernels;
-  const TernaryKind kind = choose_ternary_kind(*kernels, setup.packing, ternary_weights(file));
   const std::string report = inspect_report(file, {.json = command.json,
-                                                   .layout = kernels->kernel(kind).layout,
+                                                   .kernels = setup.kernels,
+                                                   .choice = setup.packing,
                                                    .threads = setup.threads,
                                                    .available = available_memory()});
   std::fwrite(report.data(), 1, report.size(), stdout);
@@ -37,7 +36,8 @@ Result<void> inspect(const InspectCommand& command) {
 
 Action declare_inspect(CLI::App& app) {
   const auto command = std::make_shared<InspectCommand>();
-  app.add_option("file", command->path, "GGUF file, or the first part of a split one")
+  app.add_option("file", command->path,
+                 "GGUF file (or the first part of a split one), or Hugging Face folder")
       ->required()
       ->type_name("FILE");
   app.add_flag("--json", command->json, "Print one JSON object");

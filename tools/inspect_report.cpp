@@ -8,7 +8,9 @@
 
 #include "engine/arch/arch.h"
 #include "engine/base/memory.h"
+#include "engine/io/formats.h"
 #include "engine/io/hugging_face.h"
+#include "engine/model/head.h"
 #include "engine/session/session.h"
 
 namespace tern::cli {
@@ -25,7 +27,7 @@ struct TypeTotal {
   void add(const Tensor& tensor) {
     ++tensors;
     weights += tensor.count();
-    bytes += tensor.data.size();
+    bytes += tensor.data.size() + tensor.scales.size();
   }
   double bits() const {
     return weights == 0 ? 0 : 8.0 * static_cast<double>(bytes) / static_cast<double>(weights);
@@ -38,8 +40,9 @@ struct Inspection {
   TypeTotal all{"all"};
   TypeTotal ternary{"ternary"};
   std::vector<TypeTotal> types;  // in order of appearance
-  uint64_t packed_bytes = 0;     // ternary weights as the kernels want them
-  uint64_t mapped_bytes = 0;     // what stays in the file's pages
+  uint64_t packed_bytes =
+      0;  // ternary weights and a large head as the kernels want them, if not so in the file
+  uint64_t mapped_bytes = 0;  // what stays in the file's pages
   uint64_t available = 0;
   std::optional<ModelConfig> config;
   std::string refusal;  // why there is no config
@@ -51,8 +54,30 @@ struct Inspection {
   }
 };
 
-void add_tensors(const TensorFile& file, const InspectOptions& options, Inspection& out) {
+// Where a tensor's weights are once the model is loaded.
+void add_memory(const TensorFile& file, const KernelChoice& kernels, const Tensor& tensor,
+                Inspection& out) {
   const bool tied = file.find("output.weight") == nullptr;
+  const bool head = tensor.name == (tied ? "token_embd.weight" : "output.weight");
+  const bool prepared = file.find(tensor.name + std::string(kPreparedHead)) != nullptr;
+  if ((tensor.name == "token_embd.weight" && !tied) || (head && prepared)) {
+    return;  // rows of it are looked up, and hardly any memory is touched
+  }
+  if (tensor.format->ternary && !kernels.in_place(*tensor.format)) {
+    out.packed_bytes +=
+        packed_bytes(kernels.of(*tensor.format).layout, tensor.rows(), tensor.cols());
+    return;
+  }
+  const Result<HeadType> type = choose_head_type(HeadType::kAuto, tensor);
+  if (head && type && *type == HeadType::kQ6K) {
+    out.packed_bytes += tensor_bytes(formats::kSplitHead, tensor.rows(), tensor.cols());
+  } else {
+    out.mapped_bytes += tensor.data.size() + tensor.scales.size();
+  }
+}
+
+void add_tensors(const TensorFile& file, const InspectOptions& options, Inspection& out) {
+  const KernelChoice kernels(file, *options.kernels, options.choice);
   for (const Tensor& tensor : file.tensors()) {
     out.all.add(tensor);
     auto type = std::ranges::find(out.types, tensor.format->name, &TypeTotal::name);
@@ -60,17 +85,10 @@ void add_tensors(const TensorFile& file, const InspectOptions& options, Inspecti
       type = out.types.insert(type, TypeTotal{tensor.format->name});
     }
     type->add(tensor);
-    // A ternary embedding is looked up where it lies; if it is the output head as well, it is packed besides.
-    const bool embedding = tensor.name == "token_embd.weight";
     if (tensor.format->ternary) {
       out.ternary.add(tensor);
     }
-    if (tensor.format->ternary && (!embedding || tied)) {
-      out.packed_bytes += packed_bytes(options.layout, tensor.rows(), tensor.cols());
-    }
-    if (!tensor.format->ternary || embedding) {
-      out.mapped_bytes += tensor.data.size();
-    }
+    add_memory(file, kernels, tensor, out);
   }
 }
 
@@ -271,9 +289,9 @@ std::string memory_section(const Inspection& inspection) {
     table.add(std::move(row));
   };
   add("context", [](const MemoryPlan& plan) { return std::to_string(plan.context) + " tokens"; });
-  add("ternary weights, packed",
+  add("weights packed at load",
       [&](const MemoryPlan&) { return human_bytes(inspection.packed_bytes); });
-  add("other weights, in the file",
+  add("weights used in the file",
       [&](const MemoryPlan&) { return human_bytes(inspection.mapped_bytes); });
   add("KV cache, f16", [](const MemoryPlan& plan) { return human_bytes(plan.kv_cache); });
   if (inspection.plans.front().recurrent_state > 0) {

@@ -5,13 +5,14 @@
 #include <string>
 
 #include "engine/io/tensor_file.h"
-#include "kernels/layout.h"
+#include "engine/model/packed.h"
 
 namespace tern::cli {
 
 struct InspectOptions {
   bool json = false;
-  PackedLayout layout;     // how the chosen kernels want ternary weights
+  const KernelTable* kernels = nullptr;  // which run the model
+  TernaryChoice choice = {};
   int threads = 1;         // they share the scratch memory
   uint64_t available = 0;  // bytes of memory free now; 0 = unknown
 };

@@ -38,7 +38,9 @@ int run_tern(int argc, char** argv) {
   CLI::App app("Tern runs ternary language models on the CPU.", "tern");
   app.set_version_flag("--version", std::string("tern ") + kVersion);
   app.require_subcommand(1);
-  app.failure_message(CLI::FailureMessage::simple);
+  app.failure_message([](const CLI::App* at, const CLI::Error& error) {
+    return "error: " + CLI::FailureMessage::simple(at, error);
+  });
   Action chosen;
   for (const Command& command : kCommands) {
     CLI::App* sub = app.add_subcommand(command.name, command.summary);

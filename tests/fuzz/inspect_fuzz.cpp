@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <cstdlib>
 
+#include "kernels/select.h"
 #include "tests/support/memory_file.h"
 #include "tools/inspect_report.h"
 
@@ -14,10 +15,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     return 0;
   }
   for (const bool json : {false, true}) {
-    const std::string report = cli::inspect_report(*file, {.json = json,
-                                                           .layout = {Packing::kTwoBit, 32, 4},
-                                                           .threads = 2,
-                                                           .available = uint64_t{16} << 30});
+    const std::string report = cli::inspect_report(
+        *file,
+        {.json = json, .kernels = &best_table(), .threads = 2, .available = uint64_t{16} << 30});
     if (report.find('\x1B') != std::string::npos) {
       std::abort();  // an escape sequence from the file would reach the terminal
     }

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "kernels/select.h"
 #include "tests/support/gguf_writer.h"
 #include "tests/support/source_dir.h"
 #include "tests/support/temp_folder.h"
@@ -16,8 +17,6 @@ namespace {
 
 using testing::ByteVector;
 using testing::GgufWriter;
-
-constexpr PackedLayout kLayout{Packing::kTwoBit, 32, 4};
 
 // 1 layer, width 256, ffn 512, 4 heads of 64 and 2 kv heads, vocabulary 10.
 GgufWriter small_llama() {
@@ -47,8 +46,8 @@ class InspectTest : public ::testing::Test {
     writer.save(folder_ / "small.gguf");
     const auto file = TensorFile::open(folder_ / "small.gguf");
     EXPECT_TRUE(file) << file.error().message;
-    return inspect_report(*file,
-                          {.json = json, .layout = kLayout, .threads = 2, .available = 1 << 30});
+    return inspect_report(
+        *file, {.json = json, .kernels = &best_table(), .threads = 2, .available = 1 << 30});
   }
   testing::TempFolder folder_;
 };
@@ -98,6 +97,24 @@ TEST_F(InspectTest, TextIsAlignedAndSafeForATerminal) {
   EXPECT_HAS(text, "  blk.0.attn_q.weight       I2_S   256 x 256  16.4 kB\n");
   EXPECT_HAS(text, "fits");
   EXPECT_EQ(text.find('\x1B'), std::string::npos);
+}
+
+// A head that loading splits takes memory of its own, of 280 bytes a block of 256 and norms, and its rows in the file none; an
+// embedding that is only looked up hardly any. Weights in the kernels' own order need no packing.
+TEST_F(InspectTest, HeadsAndPackedWeightsAreCountedWhereTheyLie) {
+  GgufWriter writer = small_llama();
+  constexpr size_t kRows = 33'000;  // more than 16 MB
+  writer.add_f16("output.weight", {256, kRows}, std::vector<float>(256 * kRows));
+  writer.set_alignment(64);
+  writer.set_int("tern.packed.version", 1);
+  const PackedLayout layout = best_table().kernel(TernaryKind::kBase3).layout;
+  writer.set_ints("tern.packed.base3", {layout.tile_rows, layout.tile_k});
+  const size_t bytes = packed_bytes(layout, 256, 256);
+  writer.add_tensor("blk.0.attn_k.weight", 0x304E5255, {256, 256}, ByteVector(bytes));
+  writer.add_f32("blk.0.attn_k.weight.scales", {1}, {1.0F});
+  const auto json = nlohmann::json::parse(report(writer, true));
+  EXPECT_EQ(json["memory"]["packed_weights"], 2 * 65536 / 4 + kRows * (192 + 64 + 8));
+  EXPECT_EQ(json["memory"]["mapped_weights"], 256 * 4 + bytes + 4);
 }
 
 // The largest numbers that a configuration may hold neither wrap nor overflow.
