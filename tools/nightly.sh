@@ -56,7 +56,14 @@ remote_load() {
   python3 tests/e2e/remote_load.py build/dev/tests/remote_load build/dev/tools/tern
 }
 
+# The memory that is planned for models of real shapes, against what they take.
+plans() {
+  tools/dev build || return 1
+  tests/e2e/memory_plan.py build/release/tools/tern build
+}
+
 step speed
+step plans
 step tools/dev test
 step remote_load
 step tools/dev check

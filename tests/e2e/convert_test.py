@@ -62,7 +62,11 @@ class Convert(Case):
     def test_bad_arguments(self):
         model, out = self.golden("models/bitnet-25-i2_s.gguf"), self.path("out.gguf")
         self.refused(model, out, "--type", "q5_k", expect=["--type", "q5_k", "i2_s", "tq2_0"])
-        self.refused(model, out, expect=["--type"])
+        self.refused(model, out, expect=["error: --type"])
+        self.refused(model, out, "--type", "i2_s", "--packing", "base3", expect=["--packing", "--type tern"])
+        self.refused(model, out, "--type", "tern", "--packing", "three", expect=["--packing", "two_bit"])
+        self.refused(model, out, "--type", "tern", "--isa", "mmx", expect=["--isa", "portable"])
+        self.refused(model, out, "--type", "tern", "--packing", "sign", expect=["blk.0.attn_q", "zeros"])
         self.refused(model, out, "--type", "i2_s", "--embedding-type", "tq2_0", expect=["--embedding-type", "q6_k"])
         self.refused(self.path("none"), out, "--type", "i2_s", expect=["none", "No such file"])
         self.refused(model, self.path("no/such/place"), "--type", "i2_s", expect=["no/such"])
@@ -86,14 +90,15 @@ class Convert(Case):
         # 190 MB of which the largest tensor is 27 MB.
         model = self.path("in.gguf")
         self.good("synth", "--shape", "bitnet-0.7b", "--type", "i2_s", "--embedding", "q4_0", "-o", model)
-        done = subprocess.run([sys.executable, "-c", (
-            "import resource, subprocess, sys;"
-            "subprocess.run(sys.argv[1:], check=True, stderr=subprocess.DEVNULL);"
-            "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
-        ), TERN, "convert", model, self.path("out.gguf"), "--type", "iq2_bn"], stdout=subprocess.PIPE, check=True)
-        self.assertGreater(os.path.getsize(self.path("out.gguf")), 180 << 20)
-        if "asan" not in TERN and "tsan" not in TERN:
-            self.assertLess(int(done.stdout), 100 << 10)  # kilobytes
+        for kind in ("iq2_bn", "tern"):
+            done = subprocess.run([sys.executable, "-c", (
+                "import resource, subprocess, sys;"
+                "subprocess.run(sys.argv[1:], check=True, stderr=subprocess.DEVNULL);"
+                "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+            ), TERN, "convert", model, self.path("out.gguf"), "--type", kind, "--force"], stdout=subprocess.PIPE, check=True)
+            self.assertGreater(os.path.getsize(self.path("out.gguf")), 180 << 20)
+            if "asan" not in TERN and "tsan" not in TERN:
+                self.assertLess(int(done.stdout), 100 << 10, kind)  # kilobytes
 
     def test_python_reads_it(self):
         try:

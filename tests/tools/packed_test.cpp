@@ -148,6 +148,22 @@ TEST_F(Packed, LogitsAreThoseOfTheSourceToTheLastBit) {
   }
 }
 
+// Factors of every tool that makes them keep their rows' order and their scales.
+TEST_F(Packed, FactoredFoldersComputeTheSame) {
+  int folders = 0;
+  for (const auto& entry : fs::directory_iterator(kGolden / "onecomp")) {
+    if (!fs::exists(entry.path() / "config.json")) {
+      continue;
+    }
+    const std::string source = "onecomp/" + entry.path().filename().string();
+    SCOPED_TRACE(source);
+    EXPECT_EQ(logits_of(convert(source, best_table()), best_table()),
+              logits_of(kGolden / source, best_table()));
+    ++folders;
+  }
+  EXPECT_GE(folders, 4);
+}
+
 // A table without that layout packs the weights again, and says so.
 TEST_F(Packed, AnotherMachinesFileComputesTheSame) {
   const KernelTable* other = nullptr;
