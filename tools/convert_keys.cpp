@@ -144,8 +144,7 @@ Result<ReorderedHeads> find_reordered_heads(const TensorFile& in) {
   for (const NoGgufWord& key : kNoGgufWords) {
     ASSIGN_OR_RETURN(const std::optional<bool> found, in.get_bool(key.key));
     if (found.value_or(false)) {
-      return Error{in.path().parent_path().string() +
-                   ": expected a model that a GGUF file can hold, found " + std::string(key.what) +
+      return Error{"expected a model that a GGUF file can hold, found " + std::string(key.what) +
                    "; other programs would run the file wrongly. Run the folder itself."};
     }
   }
