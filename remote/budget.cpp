@@ -54,7 +54,8 @@ std::optional<NanoDollars> cost_of(const ProviderModel& model, int64_t prompt_to
   const double nano = (static_cast<double>(prompt_tokens) * *model.price_in +
                        static_cast<double>(completion_tokens) * *model.price_out) *
                       1e3;
-  return static_cast<NanoDollars>(std::llround(std::min(nano, 9e18)));
+  constexpr double kMost = 4e18;  // two of them fit 63 bits
+  return static_cast<NanoDollars>(std::llround(std::min(nano, kMost)));
 }
 
 int64_t most_prompt_tokens(const Request& request) {

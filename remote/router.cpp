@@ -63,8 +63,9 @@ class Router::Walk {
         sinks_(sinks),
         deadline_ms_(deadline_ms),
         route_(std::move(route)) {
+    // Where this machine is asked first nobody misses the others.
     for (const std::string& each : route_.left_out) {
-      if (each.find("others: ") != 0) {
+      if (!route_.steps.front().local && router_.first_time(each)) {
         notice("not asked: " + each);
       }
     }
@@ -427,9 +428,9 @@ Result<Completion> Router::complete(const Request& request, const Sink& sink) {
   return std::move(outcome.completion);
 }
 
-bool Router::first_time(const std::string& provider) {
+bool Router::first_time(const std::string& text) {
   const std::lock_guard guard(mutex_);
-  return announced_.insert(provider).second;
+  return announced_.insert(text).second;
 }
 
 }  // namespace tern

@@ -57,7 +57,8 @@ class Router final : public Completer {
 
  private:
   class Walk;
-  bool first_time(const std::string& provider);
+  // Whether this was not said before.
+  bool first_time(const std::string& text);
 
   RouterSetup setup_;
   Ledger& ledger_;

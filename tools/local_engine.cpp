@@ -198,8 +198,8 @@ ApiOutcome LocalEngine::complete(const Request& request, const Sinks& sinks) {
   const Result<std::string> file = path();
   if (!answered_ && file && usage.prompt_tokens >= kPrompt && usage.completion_tokens >= kTokens) {
     const auto noted = ledger_.note_speed(*file, {prompt_speed(usage), generation_speed(usage)});
-    if (!noted) {
-      return fail(noted.error());
+    if (!noted && sinks.notice) {
+      sinks.notice("the speed could not be noted: " + noted.error().message);
     }
   }
   answered_ = true;
