@@ -34,19 +34,20 @@ def run(*command):
 
 
 def resident(*command):
-    """What the process has in memory shortly before it ends: its peak would be that of loading."""
-    last = 0
+    """The most that the process has in memory in its last half second: its peak would be that of loading, and at the very
+    end it gives memory back."""
+    samples = [0]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         os.set_blocking(process.stdout.fileno(), False)
         while process.poll() is None:
             process.stdout.read()
             with open(f"/proc/{process.pid}/status") as status:
                 found = re.search(r"VmRSS:\s+(\d+)", status.read())
-            last = int(found[1]) * 1024 if found else last
+            samples += [int(found[1]) * 1024] if found else []
             time.sleep(0.02)
         if process.returncode != 0:
             raise subprocess.CalledProcessError(process.returncode, command)
-    return last
+    return max(samples[-25:])
 
 
 def compare(tern, path):
