@@ -182,6 +182,15 @@ TEST_F(DamagedOnecomp, PartsThatDoNotFitAreNamed) {
              "expected 8 parts of the matrix, found 15");
 }
 
+TEST_F(DamagedOnecomp, TheMethodsNameDoesNotMatter) {
+  for (const char* method : {"mixed_dbf", "mdbf", "gptq"}) {
+    EXPECT_EQ(error(
+                  "dbf", [](Json&) {},
+                  [&](Json& config) { config["quantization_config"]["quant_method"] = method; }),
+              "");
+  }
+}
+
 TEST_F(DamagedOnecomp, PartsOfGptqThatDoNotFitAreNamed) {
   const auto name = [](const char* part) { return std::string(kUp) + part; };
   constexpr const char* kGptq = "tool/qwen3-mixed-gptq";
