@@ -158,7 +158,7 @@ TEST_F(InspectTest, BitsAWeightOfCompressedMatricesAreThoseOfTheirSignsAndScales
   std::snprintf(expected.data(), expected.size(), "14 compressed matrices take %.3f bits a weight",
                 bits / weights);
   const std::string text =
-      inspect_report(file, {.layout = kLayout, .threads = 1, .available = 1 << 30});
+      inspect_report(file, {.kernels = &best_table(), .threads = 1, .available = 1 << 30});
   EXPECT_HAS(text, expected.data());
   EXPECT_HAS(text, "llama-dbf/model.safetensors: safetensors, ");
 }
