@@ -328,6 +328,11 @@ Result<std::string> resolve_model(const std::string& text) {
                  ": no such file, and no model of this name has been downloaded. `tern pull " +
                  text + "` downloads it; `tern list --all` shows names."};
   }
+  if (!a_file && text.find('/') == std::string::npos) {
+    return Error{text +
+                 ": no such file, and no model of this name is known here. `tern list --all` shows "
+                 "names; `--route remote` asks a provider for a model of its own."};
+  }
   return text;
 }
 

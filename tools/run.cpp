@@ -152,6 +152,13 @@ Result<void> run_routed(const RunOptions& options, const RemoteSettings& setting
     json["route_reason"] = served.route_reason;
     json["cost_usd"] = served.cost_known ? nlohmann::ordered_json(served.cost_usd) : nullptr;
     json["estimated"] = completion.usage.estimated;
+    if (!completion.reasoning.empty()) {
+      json["reasoning"] = completion.reasoning;
+    }
+    for (const ToolCall& call : completion.tool_calls) {
+      json["tool_calls"].push_back(
+          {{"id", call.id}, {"name", call.name}, {"arguments", call.arguments}});
+    }
     print_json(json);
   }
   end_text(options.json);

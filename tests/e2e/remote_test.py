@@ -90,6 +90,17 @@ class Answers(Case):
         self.assertAlmostEqual(answer["cost_usd"], 12 * 0.42e-6, 12)
         self.assertIn("--route remote", answer["route_reason"])
 
+    def test_json_keeps_reasoning_and_calls_apart(self):
+        call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "look", "arguments": '{"at": 1}'}}
+        self.sheep.plays = [{"text": "done", "deltas": [{"reasoning_content": "let me see"}, {"tool_calls": [call]}]}]
+        answer = json.loads(self.remote("--json")[0])
+        self.assertEqual((answer["text"], answer["reasoning"]), ("done", "let me see"))
+        self.assertEqual(answer["tool_calls"], [{"id": "call_1", "name": "look", "arguments": '{"at": 1}'}])
+
+    def test_a_provider_s_model_asked_here_says_where_it_may_be(self):
+        self.tern("run", "-m", "deepseek-v3.2", "Hi", code=2, says=["error: deepseek-v3.2: no such file", "--route remote"])
+        self.assertEqual(self.asked(), [0, 0])
+
     def test_dual_provider_fallback(self):
         self.sheep.plays = [DOWN]
         out, err = self.remote(says=["openai (gpt-4.1) answered", "does not list deepseek-v3.2", "the server failed (503, request req-503): the upstream is down"])

@@ -6,6 +6,7 @@ Each chat request takes the next entry of `plays` (the last one stays): a dict w
   cut       after so many chunks the connection is closed
   delay     seconds before the first byte; `pace`: seconds between chunks
   usage     False: no usage chunk
+  deltas    what a stream carries before the text: a list of deltas
 `fault(n)`, if set, gives the play of the n-th chat request instead.
 """
 
@@ -130,6 +131,8 @@ class Api:
             handler.send_header("X-Request-ID", "req-stream")
             handler.send_header("Transfer-Encoding", "chunked")
             handler.end_headers()
+            for delta in play.get("deltas", []):
+                self._event(handler, chunk(delta, model=model))
             for i, word in enumerate(words):
                 if play.get("cut") == i:
                     handler.wfile.flush()
