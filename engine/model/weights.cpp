@@ -471,6 +471,13 @@ Result<Linear> Weights::pack(const Tensor& tensor, float scale) {
   }
 
   const ScaleGrid grid = simplify_scales(std::move(scales), rows, cols, cols_per_scale);
+  if (grid.cols_per_scale != cols && grid.cols_per_scale % kQ8SumBlock != 0) {
+    return Error{"tensor " + tensor.name + ": expected scales for " + std::to_string(kQ8SumBlock) +
+                 " columns or a multiple, found other ones every " +
+                 std::to_string(grid.cols_per_scale) + " columns (" + std::string(format.name) +
+                 "), which no ternary kernel reads. Use a model that was quantised in groups of 64 "
+                 "or 128."};
+  }
   AlignedBuffer grid_values(grid.values.size() * sizeof(float));
   std::copy(grid.values.begin(), grid.values.end(), reinterpret_cast<float*>(grid_values.data()));
   const TernaryMatrix matrix{codes,

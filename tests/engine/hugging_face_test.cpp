@@ -226,19 +226,21 @@ class OneMlxMatrix : public ::testing::Test {
   Result<TensorFile> open() const {
     std::ofstream(folder_ / "model/config.json") << config_;
     const size_t bytes = codes_.size() * sizeof(uint32_t);
+    const size_t part = numbers_.size() * sizeof(uint16_t) / 2;
     const auto entry = [](const std::string& dtype, const Json& shape, size_t begin, size_t end) {
       return Json{{"dtype", dtype}, {"shape", shape}, {"data_offsets", {begin, end}}};
     };
     Json header = {{module_ + ".weight", entry("U32", {2, codes_.size() / 2}, 0, bytes)},
-                   {module_ + ".scales", entry(dtype_, scales_shape_, bytes, bytes + 4)}};
-    header[module_ + biases_] = entry(dtype_, {2, 1}, bytes + 4, bytes + 8);
+                   {module_ + ".scales", entry(dtype_, scales_shape_, bytes, bytes + part)}};
+    header[module_ + biases_] = entry(dtype_, biases_shape_, bytes + part, bytes + 2 * part);
     const std::string text = header.dump();
     const uint64_t length = text.size();
     std::ofstream out(folder_ / "model/model.safetensors", std::ios::binary);
     out.write(reinterpret_cast<const char*>(&length), sizeof length);
     out << text;
     out.write(reinterpret_cast<const char*>(codes_.data()), static_cast<std::streamsize>(bytes));
-    out.write(reinterpret_cast<const char*>(numbers_.data()), sizeof numbers_);
+    out.write(reinterpret_cast<const char*>(numbers_.data()),
+              static_cast<std::streamsize>(2 * part));
     out.close();
     return TensorFile::open(folder_ / "model");
   }
@@ -253,10 +255,11 @@ class OneMlxMatrix : public ::testing::Test {
   std::string dtype_ = "BF16";
   std::string biases_ = ".biases";
   Json scales_shape_ = {2, 1};
+  Json biases_shape_ = {2, 1};
   // Row 0: codes 0, 1, 2, 1 over and over; row 1: 2.
   std::vector<uint32_t> codes_ = {0x64646464, 0x64646464, 0x64646464, 0x64646464,
                                   0xAAAAAAAA, 0xAAAAAAAA, 0xAAAAAAAA, 0xAAAAAAAA};
-  std::array<uint16_t, 4> numbers_ = {0x3F00, 0x4040, 0xBF00, 0xC040};  // 0.5, 3, -0.5, -3
+  std::vector<uint16_t> numbers_ = {0x3F00, 0x4040, 0xBF00, 0xC040};  // 0.5, 3, -0.5, -3
 };
 
 TEST_F(OneMlxMatrix, BfloatScalesAndTheOtherNameOfTheKey) {
@@ -284,6 +287,25 @@ TEST_F(OneMlxMatrix, ACodeOfThreeStandsForNoWeight) {
   ASSERT_FALSE(linear.has_value());
   EXPECT_NE(linear.error().message.find("found one that stands for no weight"), std::string::npos)
       << linear.error().message;
+}
+
+// Ternary kernels sum the input by 64 columns.
+TEST_F(OneMlxMatrix, GroupsOf32NeedEqualScalesInARow) {
+  config_["quantization"]["group_size"] = 32;
+  scales_shape_ = biases_shape_ = {2, 2};
+  numbers_ = {0x3F00, 0x3F00, 0x4040, 0x4040, 0xBF00, 0xBF00, 0xC040, 0xC040};
+  const auto linear = [&] {
+    const auto file = open();
+    EXPECT_TRUE(file.has_value()) << file.error().message;
+    return Weights(*file, best_table(), 1).linear("blk.0.ffn_up.weight", 2, 64);
+  };
+  EXPECT_TRUE(linear().has_value());
+  std::swap(numbers_[1], numbers_[2]);
+  std::swap(numbers_[5], numbers_[6]);
+  const auto refused = linear();
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_NE(refused.error().message.find("found other ones every 32 columns"), std::string::npos)
+      << refused.error().message;
 }
 
 TEST_F(OneMlxMatrix, FourBitsBecomeFloatsInAnyModule) {
