@@ -391,8 +391,8 @@ TEST_F(Split, EstimatesKeepTheirBound) {
             const float bound = split_bound(w.norms[other], input.view);
             ASSERT_LE(std::fabs(missing), bound) << table->name;
             if (other == row) {
-              // The bound adds what both parts could miss; the second input also has its one large column in it.
-              ASSERT_GT(missing, (along_fine ? 0.7F : 0.1F) * bound) << table->name;
+              // The bound adds what both parts could miss; the second input also has its large columns in it, one a block.
+              ASSERT_GT(missing, (along_fine ? 0.7F : 0.01F) * bound) << table->name;
             }
           }
         }
