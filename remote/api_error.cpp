@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "engine/base/ascii.h"
 #include "remote/retry.h"
 #include "remote/time_text.h"
 
@@ -84,13 +85,6 @@ constexpr Named kWords[] = {
     {"missing api key", Kind::kAuth},
     {"api key not valid", Kind::kAuth},
 };
-
-std::string lower(std::string text) {
-  std::ranges::transform(text, text.begin(), [](char c) {
-    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  });
-  return text;
-}
 
 template <size_t n>
 std::optional<Kind> by_code(const Named (&table)[n], const std::string& code,

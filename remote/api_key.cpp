@@ -1,10 +1,11 @@
 #include "remote/api_key.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <fstream>
 #include <iterator>
 
+#include "engine/base/ascii.h"
+#include "engine/base/environment.h"
 #include "remote/url.h"
 
 namespace tern {
@@ -20,11 +21,6 @@ bool is_key_char(char c) {
          c == '-';
 }
 
-std::string environment(const std::string& name) {
-  const char* value = name.empty() ? nullptr : std::getenv(name.c_str());
-  return value == nullptr ? "" : value;
-}
-
 std::string trimmed(std::string text) {
   text.erase(0, std::min(text.find_first_not_of(kSpaces), text.size()));
   text.erase(text.find_last_not_of(kSpaces) + 1);
@@ -33,10 +29,7 @@ std::string trimmed(std::string text) {
 
 // Takes `word` off the front, whatever its case; false if it is not there.
 bool take_word(std::string& text, std::string_view word) {
-  const bool there = text.size() >= word.size() &&
-                     std::equal(word.begin(), word.end(), text.begin(), [](char a, char b) {
-                       return a == (b >= 'A' && b <= 'Z' ? b - 'A' + 'a' : b);
-                     });
+  const bool there = begins_ignoring_case(text, word);
   if (there) {
     text.erase(0, word.size());
   }

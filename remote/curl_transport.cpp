@@ -4,10 +4,10 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstdlib>
 #include <mutex>
 
 #include "engine/base/check.h"
+#include "engine/base/environment.h"
 #include "remote/url.h"
 
 namespace tern {
@@ -168,21 +168,17 @@ std::string explain(HttpFailure kind, CURLcode code, const char* detail,
   }
 }
 
-const char* environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value != nullptr && *value != '\0' ? value : nullptr;
-}
-
 void trust_authorities(CURL* easy) {
   // Set although they are the defaults: whoever changes them must do it here.
   curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L);
   curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L);
-  const char* const bundle = environment("CURL_CA_BUNDLE");
-  if (const char* file = bundle != nullptr ? bundle : environment("SSL_CERT_FILE")) {
-    curl_easy_setopt(easy, CURLOPT_CAINFO, file);
+  const std::string bundle = environment("CURL_CA_BUNDLE");
+  if (const std::string file = bundle.empty() ? environment("SSL_CERT_FILE") : bundle;
+      !file.empty()) {
+    curl_easy_setopt(easy, CURLOPT_CAINFO, file.c_str());
   }
-  if (const char* folder = environment("SSL_CERT_DIR")) {
-    curl_easy_setopt(easy, CURLOPT_CAPATH, folder);
+  if (const std::string folder = environment("SSL_CERT_DIR"); !folder.empty()) {
+    curl_easy_setopt(easy, CURLOPT_CAPATH, folder.c_str());
   }
 }
 

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "engine/base/ascii.h"
 #include "engine/base/json_text.h"
 #include "remote/api_error.h"
 #include "remote/json_fields.h"
@@ -108,13 +109,10 @@ ServerError from_object(const Json& object) {
 
 // What a page calls itself; empty: nothing.
 std::string title_of(std::string_view page) {
-  std::string lower(page.substr(0, 4096));
-  std::ranges::transform(lower, lower.begin(), [](char c) {
-    return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
-  });
-  const size_t open = lower.find("<title");
-  const size_t begin = open == std::string::npos ? open : lower.find('>', open);
-  const size_t end = begin == std::string::npos ? begin : lower.find('<', begin);
+  const std::string head = lower(page.substr(0, 4096));
+  const size_t open = head.find("<title");
+  const size_t begin = open == std::string::npos ? open : head.find('>', open);
+  const size_t end = begin == std::string::npos ? begin : head.find('<', begin);
   return end == std::string::npos ? "" : one_line(page.substr(begin + 1, end - begin - 1));
 }
 

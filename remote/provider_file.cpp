@@ -3,15 +3,11 @@
 #include <algorithm>
 #include <cctype>
 
+#include "engine/base/ascii.h"
 #include "remote/strict_json.h"
 
 namespace tern {
 namespace {
-
-bool same_name(std::string_view a, std::string_view b) {
-  const auto lower = [](char c) { return std::tolower(static_cast<unsigned char>(c)); };
-  return std::ranges::equal(a, b, {}, lower, lower);
-}
 
 // Dates sort as text and are compared with nothing else, so the form is all that matters.
 bool is_date(const std::string& text) {
@@ -208,9 +204,10 @@ Result<void> apply_environment(ProviderSet& set,
 
 const ProviderModel* find_model(const Provider& provider, std::string_view name) {
   const auto found = std::ranges::find_if(provider.models, [&](const ProviderModel& model) {
-    return same_name(model.id, name) ||
-           std::ranges::any_of(model.aliases,
-                               [&](const std::string& alias) { return same_name(alias, name); });
+    return same_ignoring_case(model.id, name) ||
+           std::ranges::any_of(model.aliases, [&](const std::string& alias) {
+             return same_ignoring_case(alias, name);
+           });
   });
   return found == provider.models.end() ? nullptr : &*found;
 }

@@ -2,19 +2,12 @@
 
 #include <algorithm>
 
+#include "engine/base/ascii.h"
+
 namespace tern {
-namespace {
-
-char lower(char c) {
-  return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-}
-
-}  // namespace
 
 const std::string* HttpResponse::header(std::string_view name) const {
-  const auto same = [name](const auto& entry) {
-    return std::ranges::equal(entry.first, name, {}, lower, lower);
-  };
+  const auto same = [name](const auto& entry) { return same_ignoring_case(entry.first, name); };
   const auto found = std::find_if(headers.rbegin(), headers.rend(), same);
   return found == headers.rend() ? nullptr : &found->second;
 }

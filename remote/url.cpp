@@ -3,15 +3,14 @@
 #include <algorithm>
 #include <string>
 
+#include "engine/base/ascii.h"
+
 namespace tern {
 namespace {
 
-// The scheme, in lower case, is taken off the front of `url` if it is this one.
+// The scheme is taken off the front of `url` if it is this one.
 bool take_scheme(std::string_view& url, std::string_view scheme) {
-  const bool same = url.size() >= scheme.size() &&
-                    std::equal(scheme.begin(), scheme.end(), url.begin(), [](char a, char b) {
-                      return a == (b >= 'A' && b <= 'Z' ? b - 'A' + 'a' : b);
-                    });
+  const bool same = begins_ignoring_case(url, scheme);
   if (same) {
     url.remove_prefix(scheme.size());
   }

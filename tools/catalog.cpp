@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "engine/base/ascii.h"
 #include "engine/base/file.h"
 #include "tools/cli.h"
 
@@ -10,12 +11,6 @@ namespace tern::cli {
 namespace {
 
 using Json = nlohmann::json;
-
-bool same_name(std::string_view a, std::string_view b) {
-  return std::ranges::equal(
-      a, b, {}, [](char c) { return std::tolower(static_cast<unsigned char>(c)); },
-      [](char c) { return std::tolower(static_cast<unsigned char>(c)); });
-}
 
 // Throws nlohmann's exceptions where something is missing or of another type.
 CatalogModel model_of(const Json& json) {
@@ -38,9 +33,9 @@ CatalogModel model_of(const Json& json) {
 }  // namespace
 
 bool CatalogModel::is_called(std::string_view text) const {
-  return same_name(name, text) || std::ranges::any_of(aliases, [text](const std::string& alias) {
-           return same_name(alias, text);
-         });
+  return same_ignoring_case(name, text) ||
+         std::ranges::any_of(
+             aliases, [text](const std::string& alias) { return same_ignoring_case(alias, text); });
 }
 
 Result<std::vector<CatalogModel>> parse_catalog(const std::string& text) {

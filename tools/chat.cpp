@@ -1,10 +1,10 @@
 // tern chat: a conversation.
 
 #include <cstdio>
-#include <cstdlib>
 #include <functional>
 #include <nlohmann/json.hpp>
 
+#include "engine/base/environment.h"
 #include "engine/session/local_completer.h"
 #include "tools/cli.h"
 #include "tools/line_editor.h"
@@ -35,13 +35,7 @@ struct ChatOptions {
 };
 
 std::filesystem::path history_path() {
-  const char* state = std::getenv("XDG_STATE_HOME");
-  const char* home = std::getenv("HOME");
-  const std::filesystem::path base =
-      state != nullptr && *state != '\0'
-          ? state
-          : std::filesystem::path(home == nullptr ? "." : home) / ".local/state";
-  return base / "tern" / "history";
+  return xdg_folder("XDG_STATE_HOME", ".local/state") / "history";
 }
 
 // Who answers, and what is said of an answer with -v.

@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "engine/base/environment.h"
 #include "engine/base/parallel.h"
 #include "kernels/cpu.h"
 #include "kernels/select.h"
@@ -25,11 +26,6 @@ double now() {
 
 void print_notice(const std::string& text) {
   std::fprintf(stderr, "note: %s\n", text.c_str());
-}
-
-std::string environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value == nullptr ? std::string() : std::string(value);
 }
 
 // A template option is a file if there is one of that name, else a built-in name.

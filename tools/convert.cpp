@@ -1,11 +1,11 @@
 // tern convert: a model in whatever form as a GGUF file of another weight type.
 
 #include <algorithm>
-#include <cctype>
 #include <csignal>
 #include <cstdio>
 #include <optional>
 
+#include "engine/base/ascii.h"
 #include "engine/base/memory.h"
 #include "engine/base/parallel.h"
 #include "kernels/select.h"
@@ -35,10 +35,7 @@ std::string names_of(bool (*wanted)(const WeightFormat&)) {
   std::string text;
   for (const WeightFormat* format : all_weight_formats()) {
     if (wanted(*format)) {
-      std::string name(format->name);
-      std::transform(name.begin(), name.end(), name.begin(),
-                     [](char c) { return static_cast<char>(std::tolower(c)); });
-      text += (text.empty() ? "" : ", ") + name;
+      text += (text.empty() ? "" : ", ") + lower(format->name);
     }
   }
   return text;

@@ -6,11 +6,12 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdlib>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "engine/base/ascii.h"
+#include "engine/base/environment.h"
 #include "engine/base/file.h"
 #include "remote/hub.h"
 #include "remote/retry_wait.h"
@@ -21,11 +22,6 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr char kNote[] = "tern.json";
-
-std::string environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value == nullptr ? "" : value;
-}
 
 bool is_name(std::string_view text) {
   return !text.empty() && text.size() <= 96 && text.front() != '.' && text.front() != '-' &&
@@ -68,12 +64,6 @@ std::optional<ModelReference> parse_hub_path(std::string text) {
   const bool sound = (rest.empty() || rest == "/") && is_safe_path(reference.revision) &&
                      (reference.file.empty() || is_safe_path(reference.file));
   return sound ? std::optional(reference) : std::nullopt;
-}
-
-std::string lower(std::string text) {
-  std::ranges::transform(text, text.begin(),
-                         [](char c) { return c >= 'A' && c <= 'Z' ? char(c + 32) : c; });
-  return text;
 }
 
 // Whether what was asked for names the stored model.
@@ -160,11 +150,7 @@ StoreLock::~StoreLock() {
 
 ModelStore::ModelStore() : root_(environment("TERN_MODELS")) {
   if (root_.empty()) {
-    const std::string cache = environment("XDG_CACHE_HOME");
-    const std::string home = environment("HOME");
-    root_ = (cache.empty() ? std::filesystem::path(home.empty() ? "." : home) / ".cache"
-                           : std::filesystem::path(cache)) /
-            "tern" / "models";
+    root_ = xdg_folder("XDG_CACHE_HOME", ".cache") / "models";
   }
 }
 

@@ -2,9 +2,10 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <cstdlib>
 #include <map>
 
+#include "engine/base/ascii.h"
+#include "engine/base/environment.h"
 #include "engine/base/memory.h"
 #include "engine/io/tensor_file.h"
 #include "remote/curl_transport.h"
@@ -26,11 +27,6 @@ struct Options {
   int retries = 5;
   int silence = 60;
 };
-
-std::string environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value == nullptr ? "" : value;
-}
 
 bool is_set(const char* name) {
   const std::string value = environment(name);
@@ -280,8 +276,7 @@ class Puller {
 
 Result<void> pull(Options options) {
   options.offline = options.offline || is_set("TERN_OFFLINE") || is_set("HF_HUB_OFFLINE");
-  std::ranges::transform(options.sha256, options.sha256.begin(),
-                         [](char c) { return c >= 'A' && c <= 'F' ? char(c + 32) : c; });
+  options.sha256 = lower(options.sha256);
   if (!options.sha256.empty() &&
       (options.sha256.size() != 64 ||
        options.sha256.find_first_not_of("0123456789abcdef") != std::string::npos)) {

@@ -2,17 +2,12 @@
 
 #include <algorithm>
 
+#include "engine/base/ascii.h"
 #include "engine/base/memory.h"
 #include "engine/io/tensor_file.h"
 
 namespace tern::cli {
 namespace {
-
-std::string lower(std::string text) {
-  std::ranges::transform(text, text.begin(),
-                         [](char c) { return c >= 'A' && c <= 'Z' ? char(c + 32) : c; });
-  return text;
-}
 
 // "m-00002-of-00003.gguf" as "m-" + 2 + "-of-00003.gguf"; no number: not a part of a split file.
 struct PartName {

@@ -1,27 +1,13 @@
 #include "tools/remote_options.h"
 
 #include <algorithm>
-#include <cstdlib>
 
+#include "engine/base/environment.h"
 #include "engine/base/file.h"
 #include "tools/cli.h"
 
 namespace tern::cli {
 namespace {
-
-std::string variable(const std::string& name) {
-  const char* value = std::getenv(name.c_str());
-  return value == nullptr ? std::string() : std::string(value);
-}
-
-// A folder of the XDG specification: its variable, else a folder in the home folder.
-std::filesystem::path xdg_folder(const char* name, const char* in_home) {
-  if (const std::string given = variable(name); !given.empty()) {
-    return std::filesystem::path(given) / "tern";
-  }
-  const std::string home = variable("HOME");
-  return std::filesystem::path(home.empty() ? "." : home) / in_home / "tern";
-}
 
 Result<UserConfig> read_config() {
   const std::filesystem::path path = config_folder() / "config.json";
@@ -51,7 +37,7 @@ Result<void> read_providers(RemoteSettings& settings, const std::string& named) 
   } else if (std::filesystem::exists(own, ignored)) {
     RETURN_IF_ERROR(add_file(settings, own.string()));
   }
-  return apply_environment(settings.providers, variable);
+  return apply_environment(settings.providers, environment);
 }
 
 void put_cap(std::optional<NanoDollars>& cap, const std::optional<double>& given) {

@@ -1,9 +1,9 @@
 #include "tools/tuning.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <nlohmann/json.hpp>
 
+#include "engine/base/environment.h"
 #include "engine/base/file.h"
 #include "engine/base/parallel.h"
 #include "kernels/cpu.h"
@@ -78,13 +78,7 @@ TuningKey this_machine() {
 }
 
 std::filesystem::path tuning_path() {
-  const char* cache = std::getenv("XDG_CACHE_HOME");
-  const char* home = std::getenv("HOME");
-  const std::filesystem::path base =
-      cache != nullptr && *cache != '\0'
-          ? cache
-          : std::filesystem::path(home == nullptr ? "." : home) / ".cache";
-  return base / "tern" / "tune.json";
+  return xdg_folder("XDG_CACHE_HOME", ".cache") / "tune.json";
 }
 
 StoredTuning load_tuning(const std::filesystem::path& path, const TuningKey& key) {

@@ -1,8 +1,9 @@
 #include "engine/model/chat_families.h"
 
 #include <algorithm>
-#include <cctype>
 #include <string>
+
+#include "engine/base/ascii.h"
 
 namespace tern {
 namespace {
@@ -72,13 +73,6 @@ constexpr ChatFamily kFamilies[] = {
     {"hunyuan", {"<｜hy_Assistant｜>"}, "<｜hy_place▁holder▁no▁2｜>", ""},
     {"llama4", {"<|header_start|>"}, "<|eot|> <|eom|> <|end_of_text|>", ""},
 };
-
-std::string lower(std::string_view text) {
-  std::string out(text);
-  std::transform(out.begin(), out.end(), out.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return out;
-}
 
 }  // namespace
 
