@@ -170,6 +170,19 @@ constexpr WeightFormat ternary(std::string_view name) {
           .unpack = unpack_ternary<Number, kWidth>};
 }
 
+// Bits of signs in bytes of columns or of rows.
+constexpr WeightFormat signs(std::string_view name, decltype(WeightFormat::unpack) unpack) {
+  return {.name = name,
+          .ggml_type = kNoGgmlType,
+          .block_weights = 8,
+          .block_bytes = 1,
+          .extra_bytes = 0,
+          .rows_are_blocks = false,
+          .ternary = true,
+          .has_zeros = false,
+          .unpack = unpack};
+}
+
 constexpr int32_t kRow = WeightFormat::kWholeRow;
 
 // Widest first.
@@ -197,25 +210,8 @@ const WeightFormat kPackedRows = {.name = "U8/packed",
 const WeightFormat kF32Absmean = absmean<F32Number>("F32/absmean");
 const WeightFormat kF16Absmean = absmean<F16Number>("F16/absmean");
 const WeightFormat kBf16Absmean = absmean<Bf16Number>("BF16/absmean");
-const WeightFormat kSigns = {.name = "U8/signs",
-                             .ggml_type = kNoGgmlType,
-                             .block_weights = 8,
-                             .block_bytes = 1,
-                             .extra_bytes = 0,
-                             .rows_are_blocks = false,
-                             .ternary = true,
-                             .has_zeros = false,
-                             .unpack = unpack_signs};
-
-const WeightFormat kSignRows = {.name = "I32/signs",
-                                .ggml_type = kNoGgmlType,
-                                .block_weights = 8,
-                                .block_bytes = 1,
-                                .extra_bytes = 0,
-                                .rows_are_blocks = false,
-                                .ternary = true,
-                                .has_zeros = false,
-                                .unpack = unpack_sign_rows};
+const WeightFormat kSigns = signs("U8/signs", unpack_signs);
+const WeightFormat kSignRows = signs("I32/signs", unpack_sign_rows);
 
 const WeightFormat* find_ternary_floats(std::string_view dtype, std::span<const std::byte> data,
                                         int64_t rows, int64_t cols) {

@@ -102,19 +102,6 @@ def mdbf(rng, rows, cols, mid, envelopes=2, paths=2):
     return parts, dense
 
 
-def save(path, tensors):
-    """make_hf.save, which knows no int64."""
-    names = {"float16": "F16", "uint8": "U8", "int64": "I64"}
-    header, data = {"__metadata__": {"format": "pt"}}, b""
-    for name, values in tensors.items():
-        raw = np.ascontiguousarray(values).tobytes()
-        header[name] = {"dtype": names[values.dtype.name], "shape": list(values.shape), "data_offsets": [len(data), len(data) + len(raw)]}
-        data += raw
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
-
-
 def write(name, method, factor, tokens):
     folder = HERE / name
     folder.mkdir(exist_ok=True)
@@ -144,7 +131,7 @@ def write(name, method, factor, tokens):
             stem = f"model.layers.{i}.{layer}"
             parts, dense[f"{stem}.weight"] = factor(rng, *shape)
             tensors.update({f"{stem}.{part}": values for part, values in parts.items()})
-    save(folder / "model.safetensors", tensors)
+    make_hf.save(folder / "model.safetensors", tensors)
     model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**config, attn_implementation="eager")).float().eval()
     state = {n: torch.from_numpy(v.astype(np.float32)) for n, v in {**plain, **dense}.items()}
     missing, unexpected = model.load_state_dict(state, strict=False)

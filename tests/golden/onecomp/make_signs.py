@@ -117,18 +117,6 @@ class Layer(torch.nn.Module):
         self.forward = forward
 
 
-def save(path, tensors):
-    names = {"float16": "F16", "int8": "I8", "int32": "I32", "int64": "I64"}
-    header, data = {"__metadata__": {"format": "pt"}}, b""
-    for name, values in tensors.items():
-        raw = np.ascontiguousarray(values).tobytes()
-        header[name] = {"dtype": names[values.dtype.name], "shape": list(values.shape), "data_offsets": [len(data), len(data) + len(raw)]}
-        data += raw
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
-
-
 def write(name, architecture, factor, tokens):
     folder = HERE / name
     folder.mkdir(exist_ok=True)
@@ -149,7 +137,7 @@ def write(name, architecture, factor, tokens):
             parent, child = suffix.split(".")
             setattr(getattr(layer, parent), child, Layer(forward))
             tensors.update({f"model.layers.{i}.{suffix}.{part}": values for part, values in parts.items()})
-    save(folder / "model.safetensors", tensors)
+    make_hf.save(folder / "model.safetensors", tensors)
     with torch.no_grad():
         logits = model(torch.tensor([tokens])).logits[0].numpy()
     logits.astype("<f4").tofile(folder / "logits.f32")
