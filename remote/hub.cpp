@@ -4,6 +4,7 @@
 #include <charconv>
 #include <nlohmann/json.hpp>
 
+#include "engine/base/json_text.h"
 #include "remote/retry_wait.h"
 
 namespace tern {
@@ -227,7 +228,7 @@ Result<HubRepo> Hub::describe(const std::string& repo, const std::string& revisi
   if (answer.head.status != 200) {
     return refusal(answer.head, repo);
   }
-  const Json info = Json::parse(answer.body, nullptr, false);
+  const Json info = parse_json(answer.body);
   described.commit = info.is_object() ? text_at(info, "sha") : "";
   if (!is_hex(described.commit, 40)) {
     return Error{repo +
@@ -249,7 +250,7 @@ Result<void> Hub::list_files(HubRepo& repo) {
     if (answer.head.status != 200) {
       return refusal(answer.head, repo.id);
     }
-    const Json entries = Json::parse(answer.body, nullptr, false);
+    const Json entries = parse_json(answer.body);
     if (!entries.is_array()) {
       return Error{repo.id + ": the hub's list of files is not as expected. Is HF_ENDPOINT right?"};
     }

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "engine/base/json_text.h"
 #include "remote/api_key.h"
 #include "remote/plain_line.h"
 #include "remote/time_text.h"
@@ -274,7 +275,7 @@ Result<void> show_balance(const RemoteCommand& command, const RemoteSettings& se
     if (outcome.error) {
       return Error{outcome.error->message};
     }
-    const auto body = nlohmann::json::parse(outcome.body, nullptr, false);
+    const nlohmann::json body = parse_json(outcome.body);
     if (!body.is_object()) {
       return Error{provider.name + ": the balance came as something else than a JSON object."};
     }
