@@ -54,16 +54,24 @@ void read_seconds(StrictObject& json, const char* name, int32_t& ms) {
   ms = static_cast<int32_t>(std::lround(seconds * 1e3));
 }
 
-// An address without user name, query and final slash; what is wrong with it otherwise.
+std::string without_final_slashes(std::string url) {
+  while (url.ends_with('/')) {
+    url.pop_back();
+  }
+  return url;
+}
+
+// An address without user name and query.
+bool is_base_url(std::string_view url) {
+  const bool web = url.starts_with("https://") || url.starts_with("http://");
+  return web && !host_of(url).empty() && url.find_first_of("@?# \t\r\n") == std::string_view::npos;
+}
+
 void read_url(StrictObject& json, const char* name, std::string& url) {
   std::string given = url;
   json.text(name, given);
-  while (given.ends_with('/')) {
-    given.pop_back();
-  }
-  const bool web = given.starts_with("https://") || given.starts_with("http://");
-  if (!given.empty() &&
-      (!web || host_of(given).empty() || given.find_first_of("@?# \t\r\n") != std::string::npos)) {
+  given = without_final_slashes(given);
+  if (!given.empty() && !is_base_url(given)) {
     json.fail_at(name,
                  "expected an address as https://host/v1, without user name and query, found \"" +
                      given + "\".");
@@ -185,11 +193,8 @@ Result<void> apply_environment(ProviderSet& set,
     if (url.empty()) {
       continue;
     }
-    while (url.ends_with('/')) {
-      url.pop_back();
-    }
-    if ((!url.starts_with("https://") && !url.starts_with("http://")) || host_of(url).empty() ||
-        url.find_first_of("@?# \t\r\n") != std::string::npos) {
+    url = without_final_slashes(url);
+    if (!is_base_url(url)) {
       return Error{name +
                    ": expected an address as https://host/v1, without user name and query, found "
                    "something else."};

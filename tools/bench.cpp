@@ -269,7 +269,7 @@ Result<void> bench(Options options) {
   std::fputs(format_rows(rows, notes, heading, format).c_str(), stdout);
   for (const std::string& note : notes) {
     if (format != BenchFormat::kMarkdown) {
-      std::fprintf(stderr, "note: %s\n", note.c_str());
+      print_notice(note);
     }
   }
   return plotter ? plotter->draw(format_rows(rows, notes, heading, BenchFormat::kJson))

@@ -24,10 +24,6 @@ double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-void print_notice(const std::string& text) {
-  std::fprintf(stderr, "note: %s\n", text.c_str());
-}
-
 // A template option is a file if there is one of that name, else a built-in name.
 Result<std::string> template_text(const std::string& name) {
   std::error_code ignored;
@@ -38,6 +34,10 @@ Result<std::string> template_text(const std::string& name) {
 }
 
 }  // namespace
+
+void print_notice(const std::string& text) {
+  std::fprintf(stderr, "note: %s\n", text.c_str());
+}
 
 void ModelOptions::declare(CLI::App& app) {
   app.add_option("-m,--model", path,

@@ -43,6 +43,9 @@ Action declare_synth(CLI::App& app);
 Action declare_tokenize(CLI::App& app);
 Action declare_tune(CLI::App& app);
 
+// "note: ..." on stderr.
+void print_notice(const std::string& text);
+
 // Options of every command that runs a model.
 struct ModelOptions {
   std::string path;       // empty: the default model

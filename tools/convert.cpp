@@ -109,7 +109,7 @@ Result<void> convert(const Options& options) {
   }
   ASSIGN_OR_RETURN(const TensorFile in, TensorFile::open(options.in, {.i2s_layout = *layout}));
   for (const std::string& notice : in.notices()) {
-    std::fprintf(stderr, "note: %s\n", notice.c_str());
+    print_notice(notice);
   }
   convert.allow_lossy = options.allow_lossy;
   convert.threads = options.threads > 0 ? options.threads : default_thread_count();

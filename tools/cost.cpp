@@ -37,10 +37,6 @@ struct CostCommand {
   double machine_cost = 0;
 };
 
-void print_json(const Json& json) {
-  std::printf("%s\n", json.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
-}
-
 std::string usd(double amount) {
   return dollars_text(nano_dollars(amount));
 }

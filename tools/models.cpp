@@ -36,7 +36,7 @@ Result<void> list_stored(bool json) {
                     store.path(model).string()});
   }
   if (json) {
-    std::printf("%s\n", list.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
+    print_json(list);
   } else if (list.empty()) {
     std::fprintf(stderr, "No models in %s. `tern list --all` shows names for `tern pull`.\n",
                  store.root().c_str());
@@ -67,7 +67,7 @@ Result<void> list_catalog(bool json) {
                     model.runs ? "yes" : "no", model.repo});
   }
   if (json) {
-    std::printf("%s\n", list.dump(2).c_str());
+    print_json(list);
   } else {
     print_table(rows);
   }

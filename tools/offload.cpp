@@ -7,10 +7,6 @@
 namespace tern::cli {
 namespace {
 
-void say(const std::string& text) {
-  std::fprintf(stderr, "note: %s\n", text.c_str());
-}
-
 void show_route(const Route& route) {
   std::fprintf(stderr, "route: %s (%s), because %s\n", route.steps.front().provider.c_str(),
                route.steps.front().model.c_str(), route.reason.c_str());
@@ -45,7 +41,7 @@ Result<std::unique_ptr<Offload>> Offload::create(const RemoteSettings& settings,
       continue;
     }
     for (const std::string& warning : key->warnings) {
-      say(warning);
+      print_notice(warning);
     }
     auto& remote = offload->remotes_[name];
     remote =
@@ -72,7 +68,7 @@ Result<std::unique_ptr<Offload>> Offload::create(const RemoteSettings& settings,
 Result<Completion> Offload::complete(const Request& request, const Completer::Sink& sink) {
   Sinks sinks;
   sinks.text = sink;
-  sinks.notice = say;
+  sinks.notice = print_notice;
   sinks.cancelled = [] { return interrupted(); };
   const int64_t deadline = deadline_ms_ == 0 ? 0 : clock_.monotonic_ms() + deadline_ms_;
   ApiOutcome outcome = router_->route(request, sinks, deadline);

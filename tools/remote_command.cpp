@@ -24,10 +24,6 @@ struct RemoteCommand {
   bool json = false;
 };
 
-void print_json(const Json& json) {
-  std::printf("%s\n", json.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
-}
-
 std::string price_text(const ProviderModel& model) {
   if (!model.price_in || !model.price_out) {
     return "unknown";
@@ -176,7 +172,7 @@ struct Client {
         completer(transport, clock, provider, key) {
     sinks.cancelled = [] { return interrupted(); };
     for (const std::string& warning : key.warnings) {
-      std::fprintf(stderr, "note: %s\n", warning.c_str());
+      print_notice(warning);
     }
   }
 
@@ -239,7 +235,7 @@ Result<void> list_models(const RemoteCommand& command, const RemoteSettings& set
       }
     }
     if (!error.empty()) {
-      std::fprintf(stderr, "note: %s: %s\n", provider.name.c_str(), error.c_str());
+      print_notice(provider.name + ": " + error);
       failed = error;
     }
   }

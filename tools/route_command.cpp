@@ -5,6 +5,7 @@
 
 #include "tools/cli.h"
 #include "tools/offload.h"
+#include "tools/table.h"
 
 namespace tern::cli {
 namespace {
@@ -61,7 +62,7 @@ Result<void> explain(const RouteCommand& command) {
                    Offload::create(settings, command.model, command.speculation, command.context));
   ASSIGN_OR_RETURN(const Route route, offload->plan(request));
   if (command.json) {
-    std::printf("%s\n", json_of(route).dump(2, ' ', false, Json::error_handler_t::replace).c_str());
+    print_json(json_of(route));
   } else {
     print_route(route);
   }

@@ -11,6 +11,7 @@
 #include "tools/report.h"
 #include "tools/sampling_options.h"
 #include "tools/speculation_options.h"
+#include "tools/table.h"
 
 namespace tern::cli {
 namespace {
@@ -73,11 +74,6 @@ nlohmann::ordered_json json_of(const Completion& completion, const std::string& 
       {"speculation_gain", usage.speculation_gain},
       {"peak_memory_bytes", peak_resident_memory()},
   };
-}
-
-void print_json(const nlohmann::ordered_json& json) {
-  using Json = nlohmann::ordered_json;
-  std::printf("%s\n", json.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
 }
 
 // Where the pieces of an answer go: to standard output as they come, or nowhere (--json).

@@ -1,12 +1,15 @@
 #pragma once
-// Tables on a terminal.
+// Tables and JSON on standard output.
 
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
 namespace tern::cli {
 
-// On standard output, in columns as wide as their longest cell. The first row heads them.
+// In columns as wide as their longest cell. The first row heads them.
 void print_table(const std::vector<std::vector<std::string>>& rows);
+// Indented; bytes that are no UTF-8 are replaced.
+void print_json(const nlohmann::ordered_json& json);
 
 }  // namespace tern::cli

@@ -41,7 +41,7 @@ Result<void> print_tokens(const TokenizeOptions& options, bool given) {
   ASSIGN_OR_RETURN(const TensorFile file, TensorFile::open(path));
   ASSIGN_OR_RETURN(const Tokenizer tokenizer, Tokenizer::from_file(file));
   for (const std::string& notice : tokenizer.notices()) {
-    std::fprintf(stderr, "note: %s\n", notice.c_str());
+    print_notice(notice);
   }
   ASSIGN_OR_RETURN(const std::string text, text_of(options, given));
   const auto ids = tokenizer.encode(
