@@ -184,9 +184,9 @@ Result<void> chat_routed(const ChatOptions& options, const RemoteSettings& setti
 }
 
 Result<void> chat(const ChatOptions& options) {
-  ASSIGN_OR_RETURN(const RemoteSettings settings, options.remote.settings());
-  if (settings.policy.mode != RouteMode::kLocal) {
-    return chat_routed(options, settings);
+  ASSIGN_OR_RETURN(const std::optional<RemoteSettings> others, options.remote.others());
+  if (others) {
+    return chat_routed(options, *others);
   }
   ASSIGN_OR_RETURN(const LoadedModel loaded, load_model(options.model));
   ASSIGN_OR_RETURN(Session session, create_session(loaded, options.context));

@@ -109,11 +109,8 @@ void RemoteOptions::declare_providers_file(CLI::App& app) {
       ->type_name("FILE");
 }
 
-Result<RemoteSettings> RemoteOptions::settings() const {
-  RemoteSettings settings;
-  ASSIGN_OR_RETURN(settings.config, read_config());
-  RETURN_IF_ERROR(read_providers(settings, providers_file));
-  UserConfig& config = settings.config;
+Result<UserConfig> RemoteOptions::config() const {
+  ASSIGN_OR_RETURN(UserConfig config, read_config());
   if (!route.empty()) {
     config.route = route;
     config.provider.clear();  // what the command line says is not narrowed by the file
@@ -129,6 +126,13 @@ Result<RemoteSettings> RemoteOptions::settings() const {
   put_cap(config.caps.day, cap_day);
   put_cap(config.caps.month, cap_month);
   config.caps.allow_unknown_prices = config.caps.allow_unknown_prices || allow_unknown_price;
+  return config;
+}
+
+Result<RemoteSettings> RemoteOptions::settings_of(const UserConfig& config) const {
+  RemoteSettings settings;
+  settings.config = config;
+  RETURN_IF_ERROR(read_providers(settings, providers_file));
   ASSIGN_OR_RETURN(settings.policy, parse_route(config.route, settings.providers));
   if (!config.provider.empty()) {
     RETURN_IF_ERROR(pin(settings, !route.empty()));
@@ -139,6 +143,23 @@ Result<RemoteSettings> RemoteOptions::settings() const {
     settings.policy.mode = RouteMode::kLocal;
   }
   return settings;
+}
+
+Result<RemoteSettings> RemoteOptions::settings() const {
+  ASSIGN_OR_RETURN(const UserConfig merged, config());
+  return settings_of(merged);
+}
+
+Result<std::optional<RemoteSettings>> RemoteOptions::others() const {
+  ASSIGN_OR_RETURN(const UserConfig merged, config());
+  if (merged.route == "local" && merged.provider.empty() && providers_file.empty()) {
+    return std::optional<RemoteSettings>();
+  }
+  ASSIGN_OR_RETURN(RemoteSettings settings, settings_of(merged));
+  if (settings.policy.mode == RouteMode::kLocal) {
+    return std::optional<RemoteSettings>();
+  }
+  return std::optional(std::move(settings));
 }
 
 std::filesystem::path config_folder() {

@@ -39,6 +39,13 @@ struct RemoteOptions {
   void declare(CLI::App& app);
   void declare_providers_file(CLI::App& app);
   Result<RemoteSettings> settings() const;
+  // The same for commands that complete text; none where this machine alone may answer. By default that needs no providers.json.
+  Result<std::optional<RemoteSettings>> others() const;
+
+ private:
+  // What config.json says, with what the command line says in its place.
+  Result<UserConfig> config() const;
+  Result<RemoteSettings> settings_of(const UserConfig& config) const;
 };
 
 // config.json and providers.json lie here: tern in XDG_CONFIG_HOME or ~/.config.

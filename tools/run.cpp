@@ -171,10 +171,10 @@ Result<void> run(const RunOptions& options) {
   ASSIGN_OR_RETURN(const std::string prompt, read_prompt(options));
   Request request;
   RETURN_IF_ERROR(options.sampling.apply(request));
-  ASSIGN_OR_RETURN(const RemoteSettings settings, options.remote.settings());
   request.local_only = options.remote.local_only;
-  if (settings.policy.mode != RouteMode::kLocal) {
-    return run_routed(options, settings, prompt, request);
+  ASSIGN_OR_RETURN(const std::optional<RemoteSettings> others, options.remote.others());
+  if (others) {
+    return run_routed(options, *others, prompt, request);
   }
   ASSIGN_OR_RETURN(const LoadedModel loaded, load_model(options.model));
   ASSIGN_OR_RETURN(Session session, create_session(loaded, options.context));

@@ -97,6 +97,12 @@ class Answers(Case):
         self.assertEqual((answer["text"], answer["reasoning"]), ("done", "let me see"))
         self.assertEqual(answer["tool_calls"], [{"id": "call_1", "name": "look", "arguments": '{"at": 1}'}])
 
+    def test_a_plain_local_run_needs_no_providers(self):
+        self.write("providers.json", "no JSON")
+        self.tern("run", "Once", "-n", "2", "--temp", "0")
+        self.remote(code=2, says=["providers.json", "this is no JSON"])
+        self.assertEqual([self.sheep.connections, self.open.connections], [0, 0])
+
     def test_a_provider_s_model_asked_here_says_where_it_may_be(self):
         self.tern("run", "-m", "deepseek-v3.2", "Hi", code=2, says=["error: deepseek-v3.2: no such file", "--route remote"])
         self.assertEqual(self.asked(), [0, 0])
