@@ -1,5 +1,6 @@
 #include "remote/strict_json.h"
 
+#include "engine/base/json_text.h"
 #include "remote/plain_line.h"
 
 namespace tern {
@@ -10,6 +11,16 @@ using Json = nlohmann::json;
 std::string shown(const Json& value) {
   constexpr size_t kMost = 60;
   return plain_line(value.dump(-1, ' ', false, Json::error_handler_t::replace), kMost);
+}
+
+// Of a text that parse_json discards.
+std::string why_not_json(const std::string& text) {
+  try {
+    const Json parsed = Json::parse(text);
+    return "it is nested too deeply.";
+  } catch (const Json::exception& error) {
+    return plain_line(error.what(), 200);
+  }
 }
 
 std::string shown(double number) {
@@ -154,11 +165,9 @@ void StrictObject::finish() {
 
 Result<void> read_strict_json(const std::string& where, const std::string& text,
                               const std::function<void(StrictObject&)>& read) {
-  Json json;
-  try {
-    json = Json::parse(text);
-  } catch (const Json::exception& error) {
-    return Error{where + ": this is no JSON: " + plain_line(error.what(), 200)};
+  const Json json = parse_json(text);
+  if (json.is_discarded()) {
+    return Error{where + ": this is no JSON: " + why_not_json(text)};
   }
   std::optional<Error> error;
   StrictObject root(json, "$", error);

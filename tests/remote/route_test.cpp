@@ -95,6 +95,15 @@ TEST(Providers, ErrorsNameTheirPlace) {
   }
 }
 
+TEST(Providers, DeepNestingIsAnErrorLikeAnyOther) {
+  constexpr size_t kDeep = 400'000;
+  const std::string text = "{\"chain\": " + std::string(kDeep, '[') + std::string(kDeep, ']') + "}";
+  ProviderSet set = shipped();
+  const auto added = add_providers(set, "p.json", text);
+  ASSERT_FALSE(added);
+  EXPECT_EQ(added.error().message, "p.json: this is no JSON: it is nested too deeply.");
+}
+
 TEST(Providers, TheEnvironmentNamesOtherServers) {
   ProviderSet set = shipped();
   const auto variable = [](const std::string& name) {
