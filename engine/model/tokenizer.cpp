@@ -109,7 +109,7 @@ void Tokenizer::Impl::read_specials(const TokenizerData& data) {
       vocabulary.bytes[static_cast<size_t>(id)] = vocabulary.spellings[static_cast<size_t>(id)];
     }
   }
-  specials.emplace(vocabulary);
+  specials.emplace(vocabulary, family == "spm");
 }
 
 Result<void> Tokenizer::Impl::make_bpe(const TokenizerData& data) {
@@ -121,7 +121,11 @@ Result<void> Tokenizer::Impl::make_bpe(const TokenizerData& data) {
                       "'s is used");
   }
   fill_vocabulary(
-      data, [](std::string_view spelling, TokenType) { return byte_level_decode(spelling); },
+      data,
+      [](std::string_view spelling, TokenType type) {
+        return type == TokenType::kUserDefined ? std::string(spelling)
+                                               : byte_level_decode(spelling);
+      },
       vocabulary);
   read_specials(data);
   add_bos = data.add_bos.value_or(pre.adds_bos());
@@ -240,6 +244,11 @@ std::vector<TokenId> Tokenizer::encode(std::string_view text, const EncodeOption
   if (options.add_special && impl_->add_bos && impl_->bos >= 0) {
     out.push_back(impl_->bos);
   }
+  // The sign that spells spaces is a space itself, as in SentencePiece, where the two are one.
+  const std::string unescaped = impl_->spm && text.find("\u2581") != text.npos
+                                    ? sentencepiece_decode(text, TokenType::kNormal)
+                                    : std::string();
+  text = unescaped.empty() ? text : unescaped;
   bool after_special = true;  // the start of the text counts as such
   size_t done = 0;
   while (done < text.size()) {

@@ -1,5 +1,7 @@
 #include "engine/model/tokenizer_special.h"
 
+#include <string>
+
 namespace tern {
 namespace {
 
@@ -9,13 +11,14 @@ uint64_t edge(size_t node, char byte) {
 
 }  // namespace
 
-SpecialMatcher::SpecialMatcher(const Vocabulary& vocabulary) : nodes_(1) {
+SpecialMatcher::SpecialMatcher(const Vocabulary& vocabulary, bool sentencepiece) : nodes_(1) {
   for (TokenId id = 0; id < vocabulary.size(); ++id) {
     const bool control = vocabulary.is_control(id);
-    const std::string_view spelling = vocabulary.spellings[static_cast<size_t>(id)];
+    std::string spelling(vocabulary.spellings[static_cast<size_t>(id)]);
     if (spelling.empty() || (!control && vocabulary.type(id) != TokenType::kUserDefined)) {
       continue;
     }
+    spelling = sentencepiece ? sentencepiece_decode(spelling, TokenType::kNormal) : spelling;
     starts_[static_cast<unsigned char>(spelling[0])] = true;
     size_t node = 0;
     for (const char byte : spelling) {

@@ -14,7 +14,8 @@ namespace tern {
 // A tree over the spellings, so that a text is read once, whatever the number of tokens.
 class SpecialMatcher {
  public:
-  explicit SpecialMatcher(const Vocabulary& vocabulary);
+  // `sentencepiece`: spellings write spaces as U+2581, and the texts to search have them as spaces.
+  SpecialMatcher(const Vocabulary& vocabulary, bool sentencepiece);
 
   struct Found {
     size_t start, length;  // in the text; length 0: nothing found

@@ -8,7 +8,6 @@
 namespace tern {
 namespace {
 
-constexpr std::string_view kSpaceSign = "\xE2\x96\x81";  // U+2581
 constexpr uint32_t kNone = std::numeric_limits<uint32_t>::max();
 
 // Where the next word begins: at a space that follows something else, or at the end.
@@ -115,11 +114,6 @@ void SpmModel::encode(std::string_view text, std::vector<TokenId>& out) const {
   if (text.empty()) {
     return;
   }
-  // The sign that spells spaces is a space itself, as in SentencePiece, where the two are one.
-  const std::string unescaped = text.find(kSpaceSign) == text.npos
-                                    ? std::string()
-                                    : sentencepiece_decode(text, TokenType::kNormal);
-  text = unescaped.empty() ? text : unescaped;
   // Where no piece reaches from one word into the next, nothing is ever merged across: words one by
   // one give the same tokens with small queues.
   Scratch scratch;

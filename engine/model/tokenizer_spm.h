@@ -18,7 +18,7 @@ class SpmModel {
   // `vocabulary` must outlive the model; `scores` has one entry per token.
   SpmModel(const Vocabulary& vocabulary, std::span<const double> scores, TokenId unknown);
 
-  // Appends the tokens of `text`, which holds no special tokens. No space is put in front. Time: n
+  // Appends the tokens of `text`, which holds no special tokens and has spaces as spaces. No space is put in front. Time: n
   // log n.
   void encode(std::string_view text, std::vector<TokenId>& out) const;
 

@@ -97,8 +97,7 @@ void fill_vocabulary(const TokenizerData& data,
   for (size_t i = 0; i < count; ++i) {
     const int64_t raw = data.types.empty() ? 1 : data.types[i];
     const TokenType type = raw >= 1 && raw <= 6 ? static_cast<TokenType>(raw) : TokenType::kNormal;
-    const bool as_spelled = type == TokenType::kControl || type == TokenType::kUnknown ||
-                            type == TokenType::kUserDefined;
+    const bool as_spelled = type == TokenType::kControl || type == TokenType::kUnknown;
     const std::string_view spelling = keep(data.tokens[i]);
     vocabulary.spellings.push_back(spelling);
     vocabulary.bytes.push_back(as_spelled ? spelling : keep(decode(spelling, type)));

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <random>
 #include <string>
@@ -118,36 +119,77 @@ TEST(Spm, GivesTheIdsOfSentencePiece) {
   EXPECT_GT(expect_ids(own_spm(false), texts, expected["no_prefix"], plain), 300);
 }
 
-// As some files of Gemma's vocabulary say it: gpt2, merges (each way to put a piece together, best first), no scores, bytes typed as text.
-TEST(Spm, MergesStandForScoresWhereTheFileSaysGpt2) {
-  testing::OwnedTokenizerData data = testing::load_own_spm(kGolden / "tern-spm.json", false);
-  std::vector<std::pair<double, std::string>> merges;
+// How programs write a vocabulary of Gemma's kind into GGUF files.
+enum class GemmaFile {
+  kPieces,  // llama.cpp's converter, from SentencePiece's own file
+  kSpaces,  // llama.cpp's converter, from Hugging Face's: symbols of spaces are spelled with spaces
+  kRanks,  // BitNet's converter of bitnet-embedding-270m: scores are ranks of merges, symbols come last
+  kGpt2OfMerges  // its first version: byte-level BPE is claimed, bytes are typed as text
+};
+
+testing::OwnedTokenizerData gemma_data(GemmaFile form) {
+  const nlohmann::json file = golden("gemma-spm.json");
+  testing::OwnedTokenizerData data = testing::load_own_spm(kGolden / "gemma-spm.json", false);
+  data.rest.bos = 2;
+  data.rest.eos = 1;
+  data.rest.unknown = 3;
+  std::map<std::string, double> rank_of;
+  for (const auto& merge : file.at("merges")) {
+    const auto text = merge.get<std::string>();
+    std::string piece = text;
+    piece.erase(piece.find(' '), 1);
+    rank_of.emplace(piece, static_cast<double>(rank_of.size()));
+    if (form == GemmaFile::kGpt2OfMerges) {
+      data.add_merge(text);
+    }
+  }
   for (size_t id = 0; id < data.tokens.size(); ++id) {
-    const std::string_view piece = data.tokens[id];
-    for (size_t cut = 1; data.types[id] == 1 && cut < piece.size(); ++cut) {
-      if (std::ranges::find(data.tokens, piece.substr(0, cut)) != data.tokens.end() &&
-          std::ranges::find(data.tokens, piece.substr(cut)) != data.tokens.end()) {
-        merges.emplace_back(-data.scores[id], std::string(piece.substr(0, cut)) + " " +
-                                                  std::string(piece.substr(cut)));
+    const auto type = static_cast<TokenType>(data.types[id]);
+    const std::string spelling(data.tokens[id]);
+    if (form == GemmaFile::kSpaces && type == TokenType::kUserDefined &&
+        spelling.starts_with("\u2581")) {
+      data.set_token(id, std::string(spelling.size() / 3, ' '), type);
+    } else if (form == GemmaFile::kRanks && type != TokenType::kByte) {
+      const bool added = type != TokenType::kNormal;
+      const auto rank = rank_of.find(spelling);
+      data.set_token(id, spelling, type == TokenType::kUnknown ? TokenType::kControl : type,
+                     added                   ? -1000.0
+                     : rank == rank_of.end() ? 0.0
+                                             : -rank->second);
+    } else if (form == GemmaFile::kGpt2OfMerges && type == TokenType::kByte) {
+      data.set_token(id, spelling, TokenType::kNormal);
+    }
+  }
+  if (form == GemmaFile::kGpt2OfMerges) {
+    data.model = "gpt2";
+    data.scores.clear();
+    data.rest.add_space_prefix.reset();
+  }
+  return data;
+}
+
+TEST(Spm, GemmasVocabularyGivesTheIdsOfTransformersHoweverAFileWritesIt) {
+  const EncodeOptions plain{.add_special = false, .parse_special = false};
+  for (const GemmaFile form :
+       {GemmaFile::kPieces, GemmaFile::kSpaces, GemmaFile::kRanks, GemmaFile::kGpt2OfMerges}) {
+    SCOPED_TRACE(static_cast<int>(form));
+    const Tokenizer tokenizer = from_data(gemma_data(form));
+    const nlohmann::json texts = golden("texts.json");
+    const nlohmann::json ids = golden("gemma-spm.json")["ids"];
+    EXPECT_EQ(expect_ids(tokenizer, texts, ids, plain), 322);
+    for (size_t i = 0; i < texts.size(); ++i) {
+      const auto text = texts[i].get<std::string>();
+      if (!ids[i].is_null() && text.find("\u2581") == text.npos) {
+        EXPECT_EQ(tokenizer.decode(ids[i].get<std::vector<TokenId>>()), text);
       }
     }
-    data.types[id] = data.types[id] == 6 ? 1 : data.types[id];
+    EXPECT_EQ(tokenizer.notices().size(), form == GemmaFile::kGpt2OfMerges ? 1U : 0U);
   }
-  std::ranges::stable_sort(merges, {}, &std::pair<double, std::string>::first);
-  for (const auto& [score, text] : merges) {
-    data.add_merge(text);
-  }
-  data.model = "gpt2";
-  data.scores.clear();
-  data.rest.add_space_prefix.reset();
-  data.rest.unknown = 0;
-  const Tokenizer tokenizer = from_data(data);
-  const EncodeOptions plain{.add_special = false, .parse_special = false};
-  EXPECT_GT(
-      expect_ids(tokenizer, golden("texts.json"), golden("tern-spm.json")["no_prefix"], plain),
-      300);
-  ASSERT_EQ(tokenizer.notices().size(), 1U);
-  EXPECT_NE(tokenizer.notices()[0].find("the file says gpt2"), std::string::npos);
+}
+
+TEST(Spm, MergesInThePlaceOfScoresAreToldOfAndChecked) {
+  testing::OwnedTokenizerData data = gemma_data(GemmaFile::kGpt2OfMerges);
+  EXPECT_NE(from_data(data).notices().at(0).find("the file says gpt2"), std::string::npos);
   data.add_merge("nospace");
   EXPECT_FALSE(Tokenizer::from_data(data.view()));
 }

@@ -5,7 +5,7 @@ usage: make.py DATA [GPT2]
   DATA  folder with tokenizers/ and corpora/ (README.md here says what they hold)
   GPT2  folder with GPT-2's encoder.json and vocab.bpe; without it excerpt-gpt-2.json stays as it is
 
-Needs tokenizers, sentencepiece, protobuf and gguf from PyPI. The truth is never ours: expected ids
+Needs tokenizers, sentencepiece, protobuf, transformers (4.57.1) and gguf from PyPI. The truth is never ours: expected ids
 come from Hugging Face's tokenizers, from sentencepiece, and from llama.cpp's own test vectors.
 """
 
@@ -13,6 +13,7 @@ import io
 import json
 import random
 import sys
+import tempfile
 import unicodedata
 from pathlib import Path
 
@@ -318,6 +319,64 @@ def own_spm(corpus, texts):
     write("tern-spm.json", {"pieces": pieces, **cases})
 
 
+def gemma_spm(corpus, texts):
+    """Trained with Gemma's options: bytes for what has no piece, nothing put in front, every digit alone, runs of spaces, tabs and
+    line ends as symbols of their own.
+
+    sentencepiece and transformers' conversion of the same model must agree on every text. The merges are those of that conversion.
+    """
+    from transformers import GemmaTokenizerFast
+
+    runs = ["\n" * n for n in range(1, 9)] + ["\u2581" * n for n in range(2, 9)]
+    runs += ["\t" * n for n in range(1, 5)]
+    blob = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(
+            [line for line in corpus.split("\n") if line] + [t for t in texts if "\0" not in t]
+        ),
+        model_writer=blob,
+        vocab_size=1000,
+        model_type="bpe",
+        byte_fallback=True,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        add_dummy_prefix=False,
+        split_digits=True,
+        allow_whitespace_only_pieces=True,
+        pad_id=0,
+        eos_id=1,
+        bos_id=2,
+        unk_id=3,
+        pad_piece="<pad>",
+        eos_piece="<eos>",
+        bos_piece="<bos>",
+        unk_piece="<unk>",
+        control_symbols=["<mask>", "<start_of_turn>", "<end_of_turn>"],
+        user_defined_symbols=["[multimodal]", *runs, "<table>", "</table>", "<tool>", "</tool>"],
+        character_coverage=0.999,
+        minloglevel=2,
+        num_threads=1,
+    )
+    with tempfile.NamedTemporaryFile(suffix=".model") as file:
+        file.write(blob.getvalue())
+        file.flush()
+        converted = GemmaTokenizerFast(vocab_file=file.name)
+    merges = json.loads(converted.backend_tokenizer.to_str())["model"]["merges"]
+    judge = sentencepiece.SentencePieceProcessor(model_proto=blob.getvalue())
+    ids = [judge.encode(t) if "\0" not in t else None for t in texts]
+    for text, expected in zip(texts, ids):
+        assert expected is None or converted.encode(text, add_special_tokens=False) == expected
+    pieces = sentencepiece_model_pb2.ModelProto.FromString(blob.getvalue()).pieces
+    write(
+        "gemma-spm.json",
+        {
+            "pieces": [[p.piece, round(p.score, 4), p.type] for p in pieces],
+            "merges": [" ".join(m) for m in merges],
+            "ids": ids,
+        },
+    )
+
+
 def excerpt(name, tokenizer, merges, texts, expected, added, licence, more=()):
     """The part of a published vocabulary that encoding `texts` (and `more`) looks at.
 
@@ -423,6 +482,7 @@ def main():
     write("texts.json", texts)
     own_bpe(corpus, texts)
     own_spm(corpus, texts)
+    gemma_spm(corpus, texts)
     published(data / "tokenizers", Path(sys.argv[2]) if len(sys.argv) > 2 else None)
 
 
