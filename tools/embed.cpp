@@ -69,8 +69,9 @@ Result<Pooling> choose_pooling(const EmbedOptions& options, const Model& model) 
                  "taking the last token's output (--pooling)\n");
   } else if (model.config().input_norms && *pooling == Pooling::kMean) {
     std::fprintf(stderr,
-                 "note: the model's file says mean pooling, but the bitnet-embedding models were "
-                 "trained with that of the last token: --pooling last\n");
+                 "note: the model's file says mean pooling, which gives the vector that the "
+                 "publisher of bitnet-embedding prints, though its guide speaks of the last "
+                 "token's: --pooling last\n");
   }
   return pooling.value_or(Pooling::kLast);
 }
@@ -138,6 +139,7 @@ Result<void> embed_texts(const EmbedOptions& options) {
 
 Action declare_embed(CLI::App& app) {
   const auto options = std::make_shared<EmbedOptions>();
+  options->model.head_type = "keep";  // no logits are computed: nothing is made ready for them
   options->model.declare(app);
   app.add_option("text", options->texts,
                  "The texts; - or none reads them from standard input, one a line");

@@ -196,6 +196,9 @@ Result<ModelConfig> read_config(const TensorFile& file, std::vector<std::string>
   RETURN_IF_ERROR(spec->configure(file, config, notices));
   // The BitNet embedding models keep the architecture of the model that they were made from, with a norm before every projection.
   config.input_norms = file.find("blk.0.attn_q_norm_in.weight") != nullptr;
+  ASSIGN_OR_RETURN(const std::optional<int64_t> pooling,
+                   file.get_int(config.architecture + ".pooling_type"));
+  config.embeds = config.input_norms || pooling.value_or(0) > 0;
   // Containers may order the rows of queries and keys in another way than GGUF files of the architecture do.
   ASSIGN_OR_RETURN(const std::optional<bool> rotate_half, file.get_bool("tern.rope.rotate_half"));
   for (Rope& rope : config.ropes) {

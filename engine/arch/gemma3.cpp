@@ -7,7 +7,7 @@
 namespace tern {
 
 Result<void> configure_gemma3(const TensorFile& file, ModelConfig& config,
-                              std::vector<std::string>&) {
+                              std::vector<std::string>& notices) {
   const Keys keys(file, config.architecture);
   ASSIGN_OR_RETURN(const std::optional<bool> causal, file.get_bool("gemma3.attention.causal"));
   if (!causal.value_or(true)) {
@@ -37,6 +37,12 @@ Result<void> configure_gemma3(const TensorFile& file, ModelConfig& config,
   config.ropes.push_back(std::move(local));
   constexpr int32_t kPeriod = 6;  // five layers with a window, one without
   RETURN_IF_ERROR(read_windows(file, config, kPeriod));
+  if (!keys.has("attention.sliding_window")) {
+    // bitnet-embedding-270m is such a file; the program that it was published with computes it so.
+    notices.push_back(
+        "no key speaks of windows (gemma3.attention.sliding_window): every layer sees all tokens, "
+        "with one RoPE base, although Gemma 3 itself has windows in five of six layers");
+  }
   for (LayerConfig& layer : config.layer_configs) {
     layer.rope = layer.window > 0 ? 1 : 0;
   }

@@ -30,7 +30,7 @@ std::string two_digits(double value) {
 Result<std::shared_ptr<const Model>> Model::load(const std::filesystem::path& path,
                                                  const LoadOptions& options) {
   ASSIGN_OR_RETURN(std::shared_ptr<Model> model, load_as(path, options));
-  if (!options.i2s_layout && has_i2s(model->file())) {
+  if (!options.i2s_layout && !model->config().embeds && has_i2s(model->file())) {
     const double loss = text_loss(*model, options.compute.threads);
     if (!knows_text(*model, loss)) {
       model.reset();  // memory for one model at a time is enough

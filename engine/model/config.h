@@ -104,6 +104,7 @@ struct ModelConfig {
   bool post_norms =
       false;  // norms of what attention and feed-forward add to the residual stream (Gemma)
   bool input_norms = false;  // a norm of its own before every projection (bitnet-embedding)
+  bool embeds = false;       // made for embeddings: how it predicts text says nothing
   bool parallel =
       false;  // attention and feed-forward read one norm, and are added together (Cohere)
   QkNorms qk_norms = QkNorms::kNone;
