@@ -1,5 +1,6 @@
 // The architectures beside bitnet, llama and qwen3 against transformers: logits of a text longer than the window and than a segment
-// of attention, each from a GGUF file and from the folder of the same weights (tests/golden/families).
+// of attention, each from a GGUF file, from the folder of the same weights (tests/golden/families), and as llama.cpp converts it
+// (tests/golden/llama_cpp).
 
 #include <gtest/gtest.h>
 
@@ -65,6 +66,19 @@ TEST(Families, LogitsOfLongTextsAreThoseOfTransformers) {
       const std::vector<float> split = Opened(path, 2).run.logits(tokens(kCount), 9);
       EXPECT_LT(differences(at_positions(split), truth, kVocab).back(), 1e-3);
     }
+  }
+}
+
+// Files that llama.cpp's own converter made of such folders: what it writes no key for (windows of all layers but every n-th, the scale of
+// scores, rows of queries and keys in pairs) is to be known from the architecture.
+TEST(Families, FilesOfLlamaCppsConverterComputeTheSame) {
+  for (const std::string name : {"minicpm", "gemma3", "hunyuan-dense", "cohere2"}) {
+    SCOPED_TRACE(name);
+    const std::string own = "../llama_cpp/" + name;  // of a configuration that a GGUF file can say
+    const bool has_own = std::filesystem::exists(kFolder / (own + ".f32"));
+    const std::vector<float> truth = truth_of(has_own ? own : name, std::size(kPositions) * kVocab);
+    const std::vector<float> logits = Opened(own + ".gguf", 1).run.logits(tokens(kCount), kCount);
+    EXPECT_LT(differences(at_positions(logits), truth, kVocab).back(), 1e-3);
   }
 }
 

@@ -42,6 +42,15 @@ const Json& manifest() {
   return kManifest;
 }
 
+std::vector<float> read_floats(const fs::path& path, size_t count) {
+  std::vector<float> values(count);
+  std::ifstream in(path, std::ios::binary);
+  EXPECT_TRUE(in.read(reinterpret_cast<char*>(values.data()),
+                      static_cast<std::streamsize>(count * sizeof(float))))
+      << path;
+  return values;
+}
+
 class HuggingFaceModel : public ::testing::TestWithParam<std::string> {
  protected:
   static std::vector<float> logits_of(const fs::path& path) {
@@ -75,6 +84,28 @@ TEST_P(HuggingFaceModel, ComputesTheLogitsOfTransformersAndOfTheGgufFile) {
   EXPECT_LT(testing::overall(testing::differences(logits, truth, vocab)), ternary ? 0.04 : 1e-3);
 }
 
+// What llama.cpp's own converter makes of these folders; TQ1_0 and TQ2_0 hold their weights exactly.
+TEST(LlamaCppFile, ComputesTheLogitsOfTransformersOfTheFolder) {
+  const auto tokens = manifest()["tokens"].get<std::vector<int32_t>>();
+  const std::pair<const char*, const char*> files[] = {
+      {"llama-bf16", "llama-bf16.f32"},
+      {"llama-llama3-rope", "llama-llama3-rope.f32"},
+      {"llama-tq2_0-groups-tq1_0", "llama-tq2_0-groups.float.f32"},
+      {"llama-tq2_0-groups-tq2_0", "llama-tq2_0-groups.float.f32"},
+      {"qwen3-f32", "qwen3-f32.f32"}};
+  for (const auto& [name, logits_file] : files) {
+    SCOPED_TRACE(name);
+    const TensorFile file =
+        TensorFile::open(kGolden / "llama_cpp" / (std::string(name) + ".gguf")).value();
+    const std::vector<float> logits =
+        testing::DecoderRunner(file, best_table(), 1, Activations::kF32).logits(tokens, 16);
+    const std::vector<float> truth = read_floats(kGolden / "models" / logits_file, logits.size());
+    EXPECT_LT(testing::overall(
+                  testing::differences(logits, truth, manifest()["vocabulary"].get<size_t>())),
+              1e-3);
+  }
+}
+
 TEST_P(HuggingFaceModel, TextBecomesTheTokensAndTheEndsAreKnown) {
   LoadOptions options;
   options.compute.kernels = &best_table();
@@ -96,15 +127,6 @@ INSTANTIATE_TEST_SUITE_P(All, HuggingFaceModel, ::testing::ValuesIn(folder_names
                                name, [](char c) { return !std::isalnum(c); }, '_');
                            return name;
                          });
-
-std::vector<float> read_floats(const fs::path& path, size_t count) {
-  std::vector<float> values(count);
-  std::ifstream in(path, std::ios::binary);
-  EXPECT_TRUE(in.read(reinterpret_cast<char*>(values.data()),
-                      static_cast<std::streamsize>(count * sizeof(float))))
-      << path;
-  return values;
-}
 
 const fs::path kMlxFolder = kGolden / "mlx/llama";
 
