@@ -18,7 +18,6 @@ embedding of the text EMBEDDED by last-token pooling, then by mean pooling.
 
 import json
 import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -351,10 +350,10 @@ class Maker:
             theirs["architectures"] = [kind]
             theirs = {k: v for k, v in theirs.items() if not k.startswith("output_") and v is not None}
         (folder / "config.json").write_text(json.dumps(theirs, indent=1) + "\n")
-        for file in ("tokenizer.json", "tokenizer_config.json"):
-            shutil.copy(HERE.parent / "hf" / "llama-bf16" / file, folder / file)
+        vocabulary.link_tokenizer(folder)
         if self.embedding:
             config = json.loads((folder / "tokenizer_config.json").read_text())
+            (folder / "tokenizer_config.json").unlink()  # a link to the one of all golden models
             config |= {"add_bos_token": True, "add_eos_token": True, "eos_token": "<|eot_id|>"}
             (folder / "tokenizer_config.json").write_text(json.dumps(config) + "\n")
             (folder / "1_Pooling").mkdir(exist_ok=True)

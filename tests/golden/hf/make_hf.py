@@ -147,26 +147,7 @@ def save(path, tensors):
 
 
 def tokenizer_files(folder):
-    tokens = vocabulary.tokens()
-    split = {"type": "Split", "pattern": {"Regex": vocabulary.SPLIT}, "behavior": "Isolated", "invert": False}
-    level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
-    special = [
-        {"id": 268 + i, "content": text, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
-        for i, text in enumerate(vocabulary.SPECIAL)
-    ]
-    begin = {"SpecialToken": {"id": vocabulary.SPECIAL[0], "type_id": 0}}
-    tokenizer = {
-        "version": "1.0",
-        "added_tokens": special,
-        "normalizer": None,
-        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, level]},
-        "post_processor": {"type": "TemplateProcessing", "single": [begin, {"Sequence": {"id": "A", "type_id": 0}}], "pair": [], "special_tokens": {}},
-        "decoder": level,
-        "model": {"type": "BPE", "vocab": {t: i for i, t in enumerate(tokens[:268])}, "merges": [m.split(" ") for m in vocabulary.MERGES]},
-    }
-    (folder / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False))
-    config = {"bos_token": vocabulary.SPECIAL[0], "eos_token": {"content": vocabulary.SPECIAL[2]}}
-    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    vocabulary.link_tokenizer(folder)
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [vocabulary.END_OF_TEXT, vocabulary.EOT]}))
 
 
@@ -245,6 +226,7 @@ def half(values):
 
 
 def main():
+    vocabulary.write_tokenizer()
     scaling = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64}
     write("llama-llama3-rope", "LlamaForCausalLM", half, {"hidden_act": "silu", "rope_scaling": scaling})
     write("llama-bf16", "LlamaForCausalLM", lambda v: {".weight": bf16(v)}, {"hidden_act": "silu"})

@@ -22,7 +22,6 @@ the files stay small halves and the truth knows no rotation.
 
 import json
 import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -317,8 +316,7 @@ def write_folder(maker):
     (folder / "generation_config.json").write_text(
         json.dumps({"eos_token_id": [vocabulary.EOT]}) + "\n"
     )
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(HERE.parent / "hf" / "qwen3-f32" / name, folder / name)
+    vocabulary.link_tokenizer(folder)
 
 
 def main():

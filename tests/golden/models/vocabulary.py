@@ -1,8 +1,13 @@
 """The tokenizer of the golden models: byte-level BPE with a dozen merges and four special tokens,
 272 tokens in all."""
 
+import json
+import os
+import pathlib
+
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
+HERE = pathlib.Path(__file__).resolve().parent
 TEXT = "and the hen,\n42 a\u00e9 in"
 BOS, END_OF_TEXT, EOT = 268, 269, 270
 SPECIAL = ["<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>", "<|pad|>"]
@@ -69,3 +74,33 @@ def encode(text):
     ids = bpe.encode(text).ids
     assert bpe.decode(ids) == text
     return [BOS, *ids]
+
+
+def write_tokenizer():
+    """tokenizer.json and tokenizer_config.json, to which the folders of golden models link."""
+    split = {"type": "Split", "pattern": {"Regex": SPLIT}, "behavior": "Isolated", "invert": False}
+    level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+    special = [
+        {"id": 268 + i, "content": text, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+        for i, text in enumerate(SPECIAL)
+    ]
+    begin = {"SpecialToken": {"id": SPECIAL[0], "type_id": 0}}
+    tokenizer = {
+        "version": "1.0",
+        "added_tokens": special,
+        "normalizer": None,
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, level]},
+        "post_processor": {"type": "TemplateProcessing", "single": [begin, {"Sequence": {"id": "A", "type_id": 0}}], "pair": [], "special_tokens": {}},
+        "decoder": level,
+        "model": {"type": "BPE", "vocab": {t: i for i, t in enumerate(tokens()[:268])}, "merges": [m.split(" ") for m in MERGES]},
+    }
+    (HERE / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False))
+    config = {"bos_token": SPECIAL[0], "eos_token": {"content": SPECIAL[2]}}
+    (HERE / "tokenizer_config.json").write_text(json.dumps(config))
+
+
+def link_tokenizer(folder, names=("tokenizer.json", "tokenizer_config.json")):
+    for name in names:
+        link = pathlib.Path(folder) / name
+        link.unlink(missing_ok=True)
+        link.symlink_to(os.path.relpath(HERE / name, folder))

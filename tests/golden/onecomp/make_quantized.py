@@ -75,13 +75,14 @@ def base_model(kind, folder, **more):
             else:
                 values.normal_(0, values.shape[1] ** -0.5)
     net.half().save_pretrained(folder)
-    make_hf.tokenizer_files(Path(folder))
+    make_hf.tokenizer_files(folder)
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
     tokenizer["post_processor"] = None  # its template lacks what the tokenizers package asks for
-    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
     settings = json.loads((folder / "tokenizer_config.json").read_text())
     settings.update(eos_token=settings["eos_token"]["content"], tokenizer_class="PreTrainedTokenizerFast")
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    for name, values in (("tokenizer.json", tokenizer), ("tokenizer_config.json", settings)):
+        (folder / name).unlink()  # a link to the files of all golden models
+        (folder / name).write_text(json.dumps(values))
 
 
 def quantise(name, kind, quantizer, tokens, rotated=False, fp32_had=False, **more):
