@@ -229,4 +229,10 @@ const WeightFormat* find_ternary_floats(std::string_view dtype, std::span<const 
   return nullptr;
 }
 
+const WeightFormat* floats_of_ternary(const WeightFormat& format) {
+  const size_t slash = format.name.find("/ternary");
+  return slash == std::string_view::npos ? nullptr
+                                         : find_weight_format(format.name.substr(0, slash));
+}
+
 }  // namespace tern::formats

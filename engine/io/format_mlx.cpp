@@ -1,5 +1,5 @@
 // Ternary matrices of MLX: codes 0, 1, 2 for -d, 0, d; weight j of a row is bits 2 (j mod 4) and up of byte j / 4 (words of 32 bits
-// from the low end). The d lie in a tensor of their own, one for each group of columns.
+// from the low end). The d lie in a tensor of their own, one for each group of columns or for each row.
 
 #include <array>
 #include <bit>
@@ -40,12 +40,15 @@ float bfloat_scale(const std::byte* scales, int64_t index) {
   return std::bit_cast<float>(uint32_t{at<uint16_t>(scales, index)} << 16U);
 }
 
+constexpr int32_t kRow = WeightFormat::kWholeRow;
+
 constexpr WeightFormat groups_of(int32_t size, std::string_view name,
                                  float (*scale_at)(const std::byte*, int64_t)) {
+  const int32_t block = size == kRow ? 16 : size;  // a word
   return {.name = name,
           .ggml_type = kNoGgmlType,
-          .block_weights = size,
-          .block_bytes = size / 4,
+          .block_weights = block,
+          .block_bytes = block / 4,
           .extra_bytes = 0,
           .rows_are_blocks = true,
           .ternary = true,
@@ -54,12 +57,13 @@ constexpr WeightFormat groups_of(int32_t size, std::string_view name,
           .scale_at = scale_at};
 }
 
-const std::array<WeightFormat, 9> kMlx = {
-    groups_of(32, "MLX2/32-F16", half_scale),    groups_of(64, "MLX2/64-F16", half_scale),
-    groups_of(128, "MLX2/128-F16", half_scale),  groups_of(32, "MLX2/32-BF16", bfloat_scale),
-    groups_of(64, "MLX2/64-BF16", bfloat_scale), groups_of(128, "MLX2/128-BF16", bfloat_scale),
-    groups_of(32, "MLX2/32-F32", at<float>),     groups_of(64, "MLX2/64-F32", at<float>),
-    groups_of(128, "MLX2/128-F32", at<float>)};
+const std::array<WeightFormat, 12> kMlx = {
+    groups_of(32, "MLX2/32-F16", half_scale),       groups_of(64, "MLX2/64-F16", half_scale),
+    groups_of(128, "MLX2/128-F16", half_scale),     groups_of(32, "MLX2/32-BF16", bfloat_scale),
+    groups_of(64, "MLX2/64-BF16", bfloat_scale),    groups_of(128, "MLX2/128-BF16", bfloat_scale),
+    groups_of(32, "MLX2/32-F32", at<float>),        groups_of(64, "MLX2/64-F32", at<float>),
+    groups_of(128, "MLX2/128-F32", at<float>),      groups_of(kRow, "MLX2/row-F16", half_scale),
+    groups_of(kRow, "MLX2/row-BF16", bfloat_scale), groups_of(kRow, "MLX2/row-F32", at<float>)};
 
 }  // namespace
 

@@ -22,8 +22,11 @@ extern const WeightFormat kPackedRows, kF32Absmean, kF16Absmean, kBf16Absmean, k
 // The format with the widest groups in which float weights of this dtype ("F16") take the values -a, 0 and a only; null: none.
 const WeightFormat* find_ternary_floats(std::string_view dtype, std::span<const std::byte> data,
                                         int64_t rows, int64_t cols);
+// The floats that such weights are, where their format claims no more than that they are ternary; null for all other formats.
+const WeightFormat* floats_of_ternary(const WeightFormat& format);
 
-// format_mlx.cpp: two bits a weight, scales of this dtype ("F16") for groups of 32, 64 or 128 columns. Null: no such format.
+// format_mlx.cpp: two bits a weight, scales of this dtype ("F16") for groups of 32, 64 or 128 columns, or kWholeRow. Null: no such
+// format.
 const WeightFormat* find_mlx(std::string_view scale_dtype, int64_t group_size);
 
 // format_packed.cpp: the kernels' own layouts, which only Tern writes, and so not in the list. Their ids are "TRN0" and on, one a

@@ -23,10 +23,12 @@ constexpr Architecture kArchitectures[] = {{"BitLlamaForCausalLMInf", "llama"},
                                            {"Gemma3TextModel", "gemma3"},
                                            {"HunYuanDenseV1ForCausalLM", "hunyuan-dense"},
                                            {"LlamaForCausalLM", "llama"},
+                                           {"MapleForCausalLM", "maple"},
                                            {"MiniCPMForCausalLM", "minicpm"},
                                            {"Qwen3_5ForCausalLM", "qwen35"},
                                            {"Qwen3_5ForConditionalGeneration", "qwen35"},
                                            {"Qwen3ForCausalLM", "qwen3"},
+                                           {"Qwen3MoeForCausalLM", "qwen3moe"},
                                            {"Qwen3Model", "qwen3"}};
 
 Error expected(const std::string& key, const std::string& what, const Json& found) {
@@ -99,6 +101,8 @@ class Translator {
   Result<void> windows();
   // Qwen3.5's recurrent layers.
   Result<void> delta_net();
+  // Mixtures of experts.
+  Result<void> experts();
 
  private:
   // Of a head's values some may not be rotated.
@@ -281,7 +285,7 @@ Result<void> Translator::windows() {
       use != nullptr && use->is_boolean() && use->get<bool>()) {
     return expected("use_sliding_window", "false (Tern computes full attention)", *use);
   }
-  if (prefix_ != "gemma3." && prefix_ != "cohere2.") {
+  if (prefix_ != "gemma3." && prefix_ != "cohere2." && prefix_ != "maple.") {
     return {};  // a window that is not used
   }
   if (const Json* both = find(config_, "use_bidirectional_attention");
@@ -351,6 +355,51 @@ Result<void> Translator::delta_net() {
   return {};
 }
 
+Result<void> Translator::experts() {
+  constexpr std::array<std::pair<const char*, const char*>, 4> kIntegers = {
+      {{"num_experts", "expert_count"},
+       {"num_local_experts", "expert_count"},  // in folders of transformers 5
+       {"num_experts_per_tok", "expert_used_count"},
+       {"moe_intermediate_size", "expert_feed_forward_length"}}};
+  for (const auto& [from, key] : kIntegers) {
+    RETURN_IF_ERROR(integer(from, key));
+  }
+  // Layers with other parts, of which Tern knows none in these models.
+  for (const char* other : {"num_shared_experts", "first_k_dense_replace"}) {
+    if (const Json* count = find(config_, other); count != nullptr && *count != 0) {
+      return expected(other, "0", *count);
+    }
+  }
+  if (const Json* step = find(config_, "decoder_sparse_step"); step != nullptr && *step != 1) {
+    return expected("decoder_sparse_step", "1 (experts in every layer)", *step);
+  }
+  if (const Json* dense = find(config_, "mlp_only_layers"); dense != nullptr && !dense->empty()) {
+    return expected("mlp_only_layers", "none (experts in every layer)", *dense);
+  }
+  const bool maple = prefix_ == "maple.";
+  // What transformers takes where a folder does not say.
+  const Json* shares = find(config_, "norm_topk_prob");
+  if (shares == nullptr ? !maple : *shares != true) {
+    return expected("norm_topk_prob", "true (shares of the chosen experts that add up to 1)",
+                    shares == nullptr ? Json(false) : *shares);
+  }
+  if (!maple) {
+    return {};
+  }
+  const Json* unrotated = find(config_, "nope_on_global_attention");
+  if (unrotated == nullptr || *unrotated != true) {
+    return expected("nope_on_global_attention", "true (no RoPE in layers without a window)",
+                    unrotated == nullptr ? Json() : *unrotated);
+  }
+  // Its own code bounds them; no key says so.
+  const double layers = number_or("num_hidden_layers", 0);
+  if (layers >= 1 && layers <= 65536) {
+    out_.set(prefix_ + "swiglu_clamp_exp",
+             MetaArray(std::vector<double>(static_cast<size_t>(layers), 7.0)));
+  }
+  return {};
+}
+
 // What is particular to an architecture.
 Result<void> translate_scales(const Json& config, std::string_view architecture, Translator& to) {
   if (architecture == "minicpm") {
@@ -367,6 +416,8 @@ Result<void> translate_scales(const Json& config, std::string_view architecture,
     if (const Json* gate = find(config, "attn_output_gate"); gate != nullptr && *gate != true) {
       return expected("attn_output_gate", "true", *gate);
     }
+  } else if (architecture == "qwen3moe" || architecture == "maple") {
+    RETURN_IF_ERROR(to.experts());
   } else if (architecture == "cohere2") {
     to.set_real("logit_scale", to.number_or("logit_scale", 0.0625));
     RETURN_IF_ERROR(to.real("layer_norm_eps", "attention.layer_norm_epsilon"));

@@ -18,8 +18,10 @@ struct Rename {
   std::string_view theirs;
   std::string_view ours;
 };
-constexpr Rename kGlobalNames[] = {
-    {"model.embed_tokens", "token_embd"}, {"model.norm", "output_norm"}, {"lm_head", "output"}};
+constexpr Rename kGlobalNames[] = {{"model.embed_tokens", "token_embd"},
+                                   {"model.word_embeddings", "token_embd"},
+                                   {"model.norm", "output_norm"},
+                                   {"lm_head", "output"}};
 constexpr Rename kLayerNames[] = {{"input_layernorm", "attn_norm"},
                                   {"post_attention_layernorm", "ffn_norm"},
                                   {"self_attn.q_proj", "attn_q"},
@@ -37,6 +39,7 @@ constexpr Rename kLayerNames[] = {{"input_layernorm", "attn_norm"},
                                   {"mlp.down_proj", "ffn_down"},
                                   {"mlp.ffn_sub_norm", "ffn_sub_norm"},
                                   {"mlp.ffn_layernorm", "ffn_sub_norm"},
+                                  {"mlp.gate", "ffn_gate_inp"},
                                   {"linear_attn.in_proj_qkv", "attn_qkv"},
                                   {"linear_attn.in_proj_z", "attn_gate"},
                                   {"linear_attn.in_proj_a", "ssm_alpha"},
@@ -70,6 +73,9 @@ std::string layer_name(std::string_view part, bool gemma) {
     if (!of.empty()) {
       return std::string(of) + "_norm_in";
     }
+  }
+  if (std::string experts = expert_part(part); !experts.empty()) {
+    return experts;
   }
   const std::string_view own = gemma ? renamed(kGemmaNames, part) : std::string_view();
   return std::string(own.empty() ? renamed(kLayerNames, part) : own);
@@ -129,7 +135,9 @@ struct Quantization {
   std::vector<std::string> kept_as_they_are;
 
   bool covers(std::string_view name) const {
-    return name.starts_with("model.layers.") && name.find("_proj") != std::string_view::npos &&
+    const bool matrix = name.find("_proj") != std::string_view::npos ||
+                        name.find(".mlp.gate.") != std::string_view::npos;  // the router of experts
+    return name.starts_with("model.layers.") && matrix &&
            std::ranges::none_of(kept_as_they_are, [&](const std::string& part) {
              return name.find(part) != std::string_view::npos;
            });
@@ -230,7 +238,10 @@ Result<Tensor> tensor_of(const Entry& entry, const Quantization& quantization) {
   if (entry.count == 0 || tensor.shape.size() > 4) {
     return Error{"expected 1 to 4 dimensions of at least 1, found another shape."};
   }
-  const bool linear = tensor.shape.size() == 2 && quantization.covers(full_name(entry.name));
+  const std::string name = full_name(entry.name);
+  const bool covered = quantization.covers(name);
+  const bool linear = tensor.shape.size() == 2 && covered;
+  const bool stacked = tensor.shape.size() == 3 && covered;  // the matrices of all experts
   const bool packed = quantization.kind == Quantization::Kind::kDivide ||
                       quantization.kind == Quantization::Kind::kMultiply;
   if (entry.dtype == "U8" && linear && packed) {
@@ -243,7 +254,7 @@ Result<Tensor> tensor_of(const Entry& entry, const Quantization& quantization) {
     return Error{"expected F32, F16 or BF16 (or U8 in a packed BitNet layer), found " +
                  entry.dtype + "."};
   }
-  if (linear && !quantization.absmean) {
+  if ((linear && !quantization.absmean && !is_single_expert(name)) || stacked) {
     const WeightFormat* ternary =
         formats::find_ternary_floats(entry.dtype, entry.data, tensor.rows(), tensor.cols());
     tensor.format = ternary != nullptr ? ternary : tensor.format;
@@ -262,7 +273,8 @@ Result<float> number_of(const Entry& entry) {
 
 // Codes, scales or biases of a matrix that MLX quantised.
 bool is_mlx_part(std::string_view part, const Entry& entry) {
-  return part == ".scales" || part == ".biases" || (part == ".weight" && entry.dtype == "U32");
+  return part == ".scales" || part == ".biases" || part == ".row_alpha" ||
+         (part == ".weight" && entry.dtype == "U32");
 }
 
 // The files that hold the tensors: one, or those that an index lists.
@@ -336,6 +348,7 @@ void HuggingFaceReader::add_halves(Tensor tensor, std::vector<uint16_t> values) 
 Result<void> HuggingFaceReader::add_mlx(const std::map<std::string, mlx::Matrix>& matrices,
                                         const mlx::Quantization& quantization, bool tied,
                                         bool gemma) {
+  int64_t narrow = 0, narrow_weights = 0;
   for (const auto& [module, matrix] : matrices) {
     const std::string where = folder_.string() + ": tensor " + printable(module + ".weight");
     const std::string full = full_name(module + ".weight");
@@ -343,13 +356,8 @@ Result<void> HuggingFaceReader::add_mlx(const std::map<std::string, mlx::Matrix>
     if (tied && stem == "output") {
       continue;  // a copy of the embedding
     }
-    const mlx::Quantization::Scheme* scheme = quantization.of(module);
-    if (scheme == nullptr) {
-      return Error{where + ": expected floats, as quantization in config.json says, found codes; " +
-                   "the files do not belong together."};
-    }
     const bool linear = stem != "token_embd" && stem != "output";
-    auto read = mlx::read(matrix, *scheme, linear);
+    auto read = mlx::read(matrix, quantization.of(module), linear);
     if (!read) {
       return read.error().in(where);
     }
@@ -357,11 +365,24 @@ Result<void> HuggingFaceReader::add_mlx(const std::map<std::string, mlx::Matrix>
     if (out_.index_.contains(read->tensor.name)) {
       return Error{where + " occurs twice: the files do not belong together."};
     }
+    if (read->too_narrow) {
+      ++narrow;
+      narrow_weights += read->tensor.count();
+    }
     if (read->own.empty()) {
       add_tensor(std::move(read->tensor));
     } else {
       add_halves(std::move(read->tensor), std::move(read->own));
     }
+  }
+  if (narrow > 0) {
+    constexpr int64_t kInMegabyte = 500'000;  // weights of two bytes
+    add_notice(std::to_string(narrow) +
+               " ternary matrices in groups of 32 columns, which no ternary kernel reads, were "
+               "made F16: about " +
+               std::to_string((narrow_weights + kInMegabyte - 1) / kInMegabyte) +
+               " MB of memory, which every token reads, where two bits would take an eighth. A "
+               "model in groups of 64 or 128 runs as ternary");
   }
   return {};
 }
@@ -466,9 +487,10 @@ Result<void> HuggingFaceReader::read_tensors() {
       }
       if (of_mlx && is_mlx_part(part, entry)) {
         mlx::Matrix& matrix = matrices[entry.name.substr(0, dot)];
-        std::optional<Entry>& place = part == ".weight"   ? matrix.weight
-                                      : part == ".scales" ? matrix.scales
-                                                          : matrix.biases;
+        std::optional<Entry>& place = part == ".weight"      ? matrix.weight
+                                      : part == ".scales"    ? matrix.scales
+                                      : part == ".row_alpha" ? matrix.row_alpha
+                                                             : matrix.biases;
         if (place) {
           return Error{where + " occurs twice: the files do not belong together."};
         }
@@ -480,6 +502,11 @@ Result<void> HuggingFaceReader::read_tensors() {
       }
       if (is_tied && stem == "output") {
         continue;  // a copy of the embedding
+      }
+      if (const Result<bool> added = add_fused_experts(entry, full); !added) {
+        return added.error().in(where);
+      } else if (*added) {
+        continue;
       }
       if (const Result<bool> added = add_changed(entry, stem, part); !added) {
         return added.error().in(where);
@@ -511,6 +538,7 @@ Result<void> HuggingFaceReader::read_tensors() {
   if (const Result<void> added = compressed.finish(*this); !added) {
     return added.error().in(folder_.string());
   }
+  choose_expert_formats();
   return of_mlx ? add_mlx(matrices, *of_mlx, is_tied, gemma) : Result<void>();
 }
 

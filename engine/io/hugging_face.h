@@ -41,6 +41,10 @@ class HuggingFaceReader {
   Result<void> read_tensors();
   Result<void> add_mlx(const std::map<std::string, mlx::Matrix>& matrices,
                        const mlx::Quantization& quantization, bool tied, bool gemma);
+  // Experts of transformers 5, all gates and ups of a layer in one tensor: false if it is none of theirs.
+  Result<bool> add_fused_experts(const safetensors::Entry& entry, std::string_view name);
+  // Gives the experts of a matrix one format, that of the first: looking at all would read a part of each.
+  void choose_expert_formats();
   Result<bool> add_changed(const safetensors::Entry& entry, const std::string& stem,
                            const std::string& part);
   bool embeddings_are_tied() const;
@@ -62,6 +66,13 @@ Result<void> translate_tokenizer(const std::filesystem::path& folder, HuggingFac
 // tensor nobody asked for shows the file's own name.
 // `gemma`: whose norms go by other names.
 std::string gguf_stem(std::string_view stem, bool gemma = false);
+
+// The part of a layer that a stem names, if it is of a mixture of experts: "mlp.experts.7.up_proj" as "ffn_up_exps.7",
+// "mlp.switch_mlp.up_proj" (all experts in one tensor) as "ffn_up_exps"; else empty.
+std::string expert_part(std::string_view part);
+
+// Whether a tensor is one expert's, by its name in the folder.
+bool is_single_expert(std::string_view name);
 
 // A JSON object in a file. Errors name it.
 Result<nlohmann::json> read_json_file(const std::filesystem::path& path);

@@ -44,27 +44,27 @@ Result<Quantization::Scheme> read_scheme(const Json& object) {
   return scheme;
 }
 
-std::string shape_text(int64_t rows, int64_t cols) {
-  return std::to_string(rows) + " x " + std::to_string(cols);
+std::string shape_text(const std::vector<int64_t>& shape) {
+  std::string text;
+  for (const int64_t size : shape) {
+    text += (text.empty() ? "" : " x ") + std::to_string(size);
+  }
+  return text;
 }
 
 std::string shape_text(const Entry& entry) {
-  std::string text;
-  for (const int64_t size : entry.shape) {
-    text += (text.empty() ? "" : " x ") + std::to_string(size);
-  }
-  return text + " " + entry.dtype;
+  return shape_text(entry.shape) + " " + entry.dtype;
 }
 
 // Scales and biases: one number of the same type for each group.
-Result<void> check_numbers(const std::optional<Entry>& entry, const char* name, int64_t rows,
-                           int64_t groups, const std::string& dtype) {
+Result<void> check_numbers(const std::optional<Entry>& entry, const char* name,
+                           const std::vector<int64_t>& shape, const std::string& dtype) {
   if (!entry) {
     return Error{std::string("expected ") + name + " beside the codes, found none; the folder is " +
                  "incomplete: download it again."};
   }
-  if (entry->shape != std::vector<int64_t>{rows, groups} || entry->dtype != dtype) {
-    return Error{std::string(name) + ": expected " + shape_text(rows, groups) + " " + dtype +
+  if (entry->shape != shape || entry->dtype != dtype) {
+    return Error{std::string(name) + ": expected " + shape_text(shape) + " " + dtype +
                  " (one for each group of columns), found " + shape_text(*entry) +
                  "; bits and group_size in config.json do not fit, or the file is damaged."};
   }
@@ -79,6 +79,28 @@ std::optional<int64_t> group_off_grid(const Matrix& matrix, ScaleAt at) {
     }
   }
   return {};
+}
+
+// The fewest columns with a scale of their own that a ternary kernel reads; kernels/ calls it kQ8SumBlock.
+constexpr int64_t kNarrowest = 64;
+
+// Whether scales change within columns that ternary kernels treat alike: those of a row, or of kNarrowest.
+bool differ_within(const Matrix& matrix, int64_t group_size, int64_t groups, ScaleAt at) {
+  if (group_size >= kNarrowest) {
+    return false;
+  }
+  const auto equal_in = [&](int64_t together) {
+    const std::byte* scales = matrix.scales->data.data();
+    for (int64_t i = 0; i < matrix.scales->count; ++i) {
+      if (at(scales, i) != at(scales, i - i % groups % together)) {
+        return false;
+      }
+    }
+    return true;
+  };
+  const bool experts = matrix.weight->shape.size() > 2;  // packed one by one, as their format says
+  const int64_t together = kNarrowest / group_size;
+  return experts || !(equal_in(groups) || (groups % together == 0 && equal_in(together)));
 }
 
 Result<std::vector<uint16_t>> as_halves(const Matrix& matrix, const Quantization::Scheme& scheme,
@@ -151,39 +173,72 @@ const Quantization::Scheme* Quantization::of(const std::string& module) const {
   return found->second ? &*found->second : nullptr;
 }
 
-Result<Read> read(const Matrix& matrix, const Quantization::Scheme& scheme, bool must_be_ternary) {
-  if (!matrix.weight || matrix.weight->dtype != "U32" || matrix.weight->shape.size() != 2 ||
+namespace {
+
+// Maple's: a scale for each row.
+Result<Read> read_rows(const Matrix& matrix) {
+  const Entry& alphas = *matrix.row_alpha;
+  std::vector<int64_t> shape = matrix.weight->shape;
+  shape.pop_back();
+  if (alphas.shape != shape) {
+    return Error{"row_alpha: expected " + shape_text(shape) + " (one for each row), found " +
+                 shape_text(alphas) + "; the files do not belong together."};
+  }
+  Read out;
+  out.tensor.format = formats::find_mlx(alphas.dtype, WeightFormat::kWholeRow);
+  if (out.tensor.format == nullptr) {
+    return Error{"row_alpha: expected F32, F16 or BF16, found " + alphas.dtype + "."};
+  }
+  constexpr int64_t kInWord = 16;
+  out.tensor.shape.assign(matrix.weight->shape.rbegin(), matrix.weight->shape.rend());
+  out.tensor.shape[0] *= kInWord;
+  out.tensor.file = matrix.file;
+  out.tensor.data = matrix.weight->data;
+  out.tensor.scales = alphas.data;
+  return out;
+}
+
+}  // namespace
+
+Result<Read> read(const Matrix& matrix, const Quantization::Scheme* scheme, bool must_be_ternary) {
+  const size_t dimensions = matrix.weight ? matrix.weight->shape.size() : 0;
+  if (dimensions < 2 || dimensions > 3 || matrix.weight->dtype != "U32" ||
       matrix.weight->count == 0) {
     return Error{"weight: expected a matrix of U32 beside scales and biases, found " +
                  (matrix.weight ? shape_text(*matrix.weight) : "none") + "."};
   }
-  const int64_t rows = matrix.weight->shape[0];
-  const int64_t cols =
-      matrix.weight->shape[1] * (32 / scheme.bits);  // the data are in memory: it fits
-  if (cols % scheme.group_size != 0) {
-    return Error{"expected columns in groups of " + std::to_string(scheme.group_size) + ", found " +
-                 std::to_string(cols) + "; bits and group_size in config.json do not fit."};
+  if (matrix.row_alpha && !matrix.scales) {
+    return read_rows(matrix);
   }
-  const int64_t groups = cols / scheme.group_size;
+  if (scheme == nullptr) {
+    return Error{
+        "expected floats, as quantization in config.json says, found codes; the files do not "
+        "belong together."};
+  }
+  // The data are in memory: it fits.
+  const int64_t cols = matrix.weight->shape.back() * (32 / scheme->bits);
+  if (cols % scheme->group_size != 0) {
+    return Error{"expected columns in groups of " + std::to_string(scheme->group_size) +
+                 ", found " + std::to_string(cols) +
+                 "; bits and group_size in config.json do not fit."};
+  }
+  const int64_t groups = cols / scheme->group_size;
+  std::vector<int64_t> numbers = matrix.weight->shape;
+  numbers.back() = groups;
   const std::string dtype = matrix.scales ? matrix.scales->dtype : "F16";
-  const WeightFormat* ternary = formats::find_mlx(dtype, scheme.group_size);
+  const WeightFormat* ternary = formats::find_mlx(dtype, scheme->group_size);
   if (ternary == nullptr) {
     return Error{"scales: expected F32, F16 or BF16, found " + dtype + "."};
   }
-  RETURN_IF_ERROR(check_numbers(matrix.scales, "scales", rows, groups, dtype));
-  RETURN_IF_ERROR(check_numbers(matrix.biases, "biases", rows, groups, dtype));
+  RETURN_IF_ERROR(check_numbers(matrix.scales, "scales", numbers, dtype));
+  RETURN_IF_ERROR(check_numbers(matrix.biases, "biases", numbers, dtype));
   Read out;
-  out.tensor.shape = {cols, rows};
+  out.tensor.shape.assign(matrix.weight->shape.rbegin(), matrix.weight->shape.rend());
+  out.tensor.shape[0] = cols;
   out.tensor.file = matrix.file;
-  if (scheme.bits == 2) {
+  if (scheme->bits == 2) {
     const std::optional<int64_t> off = group_off_grid(matrix, ternary->scale_at);
-    if (!off) {
-      out.tensor.format = ternary;
-      out.tensor.data = matrix.weight->data;
-      out.tensor.scales = matrix.scales->data;
-      return out;
-    }
-    if (must_be_ternary) {
+    if (off && must_be_ternary) {
       return Error{
           "row " + std::to_string(*off / groups) + ", group " + std::to_string(*off % groups) +
           ": expected a bias of -scale " +
@@ -193,9 +248,17 @@ Result<Read> read(const Matrix& matrix, const Quantization::Scheme& scheme, bool
           "; Tern runs matrices of 2 bits only where they are ternary: quantise the model " +
           "to 4 or 8 bits."};
     }
+    out.too_narrow = !off && must_be_ternary &&
+                     differ_within(matrix, scheme->group_size, groups, ternary->scale_at);
+    if (!off && !out.too_narrow) {
+      out.tensor.format = ternary;
+      out.tensor.data = matrix.weight->data;
+      out.tensor.scales = matrix.scales->data;
+      return out;
+    }
   }
   out.tensor.format = &formats::kF16;
-  ASSIGN_OR_RETURN(out.own, as_halves(matrix, scheme, ternary->scale_at));
+  ASSIGN_OR_RETURN(out.own, as_halves(matrix, *scheme, ternary->scale_at));
   return out;
 }
 

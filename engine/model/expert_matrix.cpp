@@ -1,102 +1,128 @@
 #include "engine/model/expert_matrix.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "engine/base/parallel.h"
+#include "engine/io/formats.h"
 #include "kernels/pack.h"
 
 namespace tern {
 
-ExpertMatrix::ExpertMatrix(const Tensor& tensor, DenseMatrix dense)
-    : tensor_(&tensor),
-      rows_(static_cast<int32_t>(tensor.shape[1])),
-      cols_(static_cast<int32_t>(tensor.cols())),
-      dense_(dense) {}
+ExpertMatrix::ExpertMatrix(std::vector<Expert> experts, int32_t rows)
+    : experts_(std::move(experts)),
+      rows_(rows),
+      cols_(static_cast<int32_t>(experts_.front().tensor->cols())) {}
 
-ExpertMatrix::ExpertMatrix(const Tensor& tensor, const TernaryKernel& kernel, ExpertPacker& packer)
-    : tensor_(&tensor),
-      rows_(static_cast<int32_t>(tensor.shape[1])),
-      cols_(static_cast<int32_t>(tensor.cols())),
-      kernel_(&kernel),
-      packer_(&packer),
-      bytes_each_(Arena::cost(packed_bytes(kernel.layout, rows_, cols_))) {
-  const auto experts = static_cast<size_t>(tensor.shape[2]);
+ExpertMatrix::ExpertMatrix(std::vector<Expert> experts, int32_t rows, const TernaryKernel& kernel,
+                           ExpertPacker& packer)
+    : ExpertMatrix(std::move(experts), rows) {
+  kernel_ = &kernel;
+  packer_ = &packer;
+  bytes_each_ = Arena::cost(packed_bytes(kernel.layout, rows_, cols_));
   // Small pages: of a huge one a single expert would make all resident.
-  codes_ = AlignedArray<uint8_t>(experts * bytes_each_, Pages::kSmall);
-  scales_ = AlignedArray<float>(experts * static_cast<size_t>(rows_) * groups(), Pages::kSmall);
-  ready_ = std::make_unique<std::atomic<bool>[]>(experts);
+  codes_ = AlignedArray<uint8_t>(experts_.size() * bytes_each_, Pages::kSmall);
+  scales_ = AlignedArray<float>(experts_.size() * scales_each(), Pages::kSmall);
+  states_ = std::make_unique<std::atomic<State>[]>(experts_.size());
 }
 
-size_t ExpertMatrix::groups() const {
-  return static_cast<size_t>(cols_ / tensor_->format->scale_width(cols_));
+size_t ExpertMatrix::scales_each() const {
+  const bool one = format().cols_per_scale == 0;
+  return one ? 1
+             : static_cast<size_t>(rows_) *
+                   static_cast<size_t>(cols_ / format().scale_width(cols_));
 }
 
 size_t ExpertMatrix::bytes() const {
-  return ternary() ? packed_bytes(kernel_->layout, rows_, cols_)
-                   : dense_.row_bytes() * static_cast<size_t>(rows_);
+  return shape().bytes();
 }
 
 int32_t ExpertMatrix::packed() const {
   return ternary() ? static_cast<int32_t>(
-                         std::count(ready_.get(), ready_.get() + tensor_->shape[2], true))
+                         std::count(states_.get(), states_.get() + experts_.size(), State::kPacked))
                    : 0;
+}
+
+Linear ExpertMatrix::dense(int32_t index, const WeightFormat& format) const {
+  const Expert& expert = experts_[static_cast<size_t>(index)];
+  Tensor tensor = *expert.tensor;
+  tensor.format = &format;
+  DenseMatrix matrix = *dense_matrix(tensor);
+  matrix.rows = rows_;
+  matrix.data += static_cast<size_t>(expert.first_row) * matrix.row_bytes();
+  return Linear{matrix, nullptr, expert.scale};
 }
 
 Linear ExpertMatrix::shape() const {
   if (!ternary()) {
-    DenseMatrix first = dense_;
-    first.rows = rows_;
-    return Linear{first, nullptr, 1.0F};
+    return dense(0, format());
   }
-  return Linear{
-      TernaryMatrix{codes_.data(), scales_.data(), rows_, cols_, 1,
-                    static_cast<int32_t>(tensor_->format->scale_width(cols_)), kernel_->layout},
-      kernel_, 1.0F};
+  return Linear{TernaryMatrix{codes_.data(), scales_.data(), rows_, cols_,
+                              format().cols_per_scale == 0 ? rows_ : 1,
+                              static_cast<int32_t>(format().scale_width(cols_)), kernel_->layout},
+                kernel_, 1.0F};
 }
 
 Linear ExpertMatrix::of(int32_t index) const {
-  Linear out = shape();
-  const auto expert = static_cast<size_t>(index);
   if (!ternary()) {
-    std::get<DenseMatrix>(out.matrix).data += expert * bytes();
-    return out;
+    return dense(index, format());
   }
-  if (!ready_[expert].load(std::memory_order_acquire)) {
+  const auto expert = static_cast<size_t>(index);
+  std::atomic<State>& shared = states_[expert];
+  State state = shared.load(std::memory_order_acquire);
+  if (state == State::kUntouched) {
     const std::lock_guard lock(packer_->mutex);
-    if (!ready_[expert].load(std::memory_order_relaxed)) {
-      pack(index);
-      ready_[expert].store(true, std::memory_order_release);
+    state = shared.load(std::memory_order_relaxed);
+    if (state == State::kUntouched) {
+      state = pack(index);
+      shared.store(state, std::memory_order_release);
     }
   }
+  if (state == State::kNotTernary) {
+    return dense(index, *formats::floats_of_ternary(format()));
+  }
+  Linear out = shape();
+  out.scale = experts_[expert].scale;
   auto& matrix = std::get<TernaryMatrix>(out.matrix);
   matrix.codes += expert * bytes_each_;
-  matrix.scales += expert * static_cast<size_t>(rows_) * groups();
+  matrix.scales += expert * scales_each();
   return out;
 }
 
-void ExpertMatrix::pack(int32_t index) const {
-  const auto expert = static_cast<size_t>(index);
-  uint8_t* codes = codes_.data() + expert * bytes_each_;
-  float* scales = scales_.data() + expert * static_cast<size_t>(rows_) * groups();
+ExpertMatrix::State ExpertMatrix::pack(int32_t index) const {
+  const auto number = static_cast<size_t>(index);
+  const Expert& expert = experts_[number];
+  const bool floats = formats::floats_of_ternary(format()) != nullptr;
+  const bool one = format().cols_per_scale == 0;
+  const float mean = mean_magnitude(*expert.tensor, packer_->threads);
+  uint8_t* codes = codes_.data() + number * bytes_each_;
+  float* scales = scales_.data() + number * scales_each();
+  const size_t groups = scales_each() / static_cast<size_t>(one ? 1 : rows_);
   const PackedLayout& layout = kernel_->layout;
+  std::atomic<bool> valid = true;
   parallel_for(
       packer_->threads, rows_, layout.tile_rows, [&](int64_t begin, int64_t end, int thread) {
         int8_t* trits = packer_->trits.data() + static_cast<size_t>(thread) * packer_->trits_each;
         for (int64_t row = begin; row < end; row += layout.tile_rows) {
           const auto count = static_cast<int32_t>(std::min<int64_t>(layout.tile_rows, end - row));
-          const bool valid =
-              unpack_rows(*tensor_, *tensor_->format, int64_t{index} * rows_ + row, count, trits,
-                          scales + static_cast<size_t>(row) * groups());
-          if (!valid) {
+          float tensor_scale = mean;
+          float* row_scales = one ? &tensor_scale : scales + static_cast<size_t>(row) * groups;
+          if (!unpack_rows(*expert.tensor, format(), expert.first_row + row, count, trits,
+                           row_scales)) {
+            valid = false;
             // The files were checked for everything but this, which takes reading all of them: codes for no weight are 0.
             std::replace_if(
                 trits, trits + int64_t{count} * cols_, [](int8_t t) { return t > 1; }, int8_t{0});
+          }
+          if (one && row == 0) {
+            *scales = tensor_scale;
           }
           pack_panel(
               layout, trits, count, cols_,
               codes + static_cast<size_t>(row / layout.tile_rows) * panel_bytes(layout, cols_));
         }
       });
+  return floats && !valid ? State::kNotTernary : State::kPacked;
 }
 
 }  // namespace tern

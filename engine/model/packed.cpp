@@ -61,9 +61,22 @@ const TernaryKernel& KernelChoice::of(const WeightFormat& format) const {
   return reader == std::end(kernels_.ternary) ? suited : *reader;
 }
 
+namespace {
+
+bool pairs_are_equal(const std::vector<float>& scales) {
+  for (size_t i = 0; i + 1 < scales.size(); i += 2) {
+    if (scales[i] != scales[i + 1]) {
+      return false;
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
 ScaleGrid simplify_scales(std::vector<float> scales, int32_t rows, int32_t cols,
                           int32_t cols_per_scale) {
-  const auto groups = static_cast<size_t>(cols / cols_per_scale);
+  auto groups = static_cast<size_t>(cols / cols_per_scale);
   if (std::all_of(scales.begin(), scales.end(), [&](float s) { return s == scales.front(); })) {
     return {{scales.front()}, rows, cols};
   }
@@ -72,6 +85,15 @@ ScaleGrid simplify_scales(std::vector<float> scales, int32_t rows, int32_t cols,
     rows_are_uniform = scales[i] == scales[i / groups * groups];
   }
   if (!rows_are_uniform) {
+    // Kernels sum by kQ8SumBlock columns: narrower groups serve them where neighbours have the same scale.
+    while (cols_per_scale < kQ8SumBlock && groups % 2 == 0 && pairs_are_equal(scales)) {
+      for (size_t i = 0; i < scales.size() / 2; ++i) {
+        scales[i] = scales[2 * i];
+      }
+      scales.resize(scales.size() / 2);
+      groups /= 2;
+      cols_per_scale *= 2;
+    }
     return {std::move(scales), 1, cols_per_scale};
   }
   std::vector<float> per_row;

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "engine/base/parallel.h"
+#include "engine/io/experts.h"
 #include "engine/model/expert_matrix.h"
 #include "kernels/pack.h"
 
@@ -138,7 +139,8 @@ Weights::Weights(const TensorFile& file, const KernelTable& kernels, int threads
   for (const Tensor& tensor : file.tensors()) {
     const WeightFormat& format = *tensor.format;
     // Experts have memory of their own.
-    if (format.ternary && tensor.shape.size() == 2 && !choice_.in_place(format)) {
+    if (format.ternary && tensor.shape.size() == 2 && !choice_.in_place(format) &&
+        !parse_expert_name(tensor.name)) {
       bytes_total_ += tensor.data.size();
       codes += Arena::cost(packed_bytes(choice_.of(format).layout, tensor.rows(), tensor.cols()));
     }
@@ -319,13 +321,41 @@ Result<Linear> Weights::prepared_head(const Tensor& prepared, const Tensor& tens
 
 Weights::~Weights() = default;
 
+// All in one tensor, or each in one of its own.
+Result<std::vector<Expert>> Weights::find_experts(std::string_view name, int32_t rows, int32_t cols,
+                                                  int32_t count) {
+  std::vector<Expert> out;
+  const bool together = !has(expert_name(name, 0));
+  for (int32_t i = 0; i < count; ++i) {
+    if (together) {
+      ASSIGN_OR_RETURN(const Tensor* tensor, require(name, {cols, rows, count}));
+      out.push_back({tensor, int64_t{i} * rows});
+      continue;
+    }
+    const std::string own = expert_name(name, i);
+    ASSIGN_OR_RETURN(const Tensor* tensor, require(own, {cols, rows}));
+    ASSIGN_OR_RETURN(const float scale, separate_scale(own));
+    if (!out.empty() && tensor->format != out.front().tensor->format) {
+      return Error{"tensor " + own + ": expected " + std::string(out.front().tensor->format->name) +
+                   " as those of the experts before it, found " +
+                   std::string(tensor->format->name) + "."};
+    }
+    out.push_back({tensor, 0, scale});
+  }
+  return out;
+}
+
 Result<const ExpertMatrix*> Weights::experts(std::string_view name, int32_t rows, int32_t cols,
                                              int32_t count) {
-  ASSIGN_OR_RETURN(const Tensor* tensor, require(name, {cols, rows, count}));
-  const WeightFormat& format = *tensor->format;
+  ASSIGN_OR_RETURN(std::vector<Expert> found, find_experts(name, rows, cols, count));
+  const Tensor& first = *found.front().tensor;
+  const WeightFormat& format = *first.format;
   if (format.ternary) {
-    if (format.cols_per_scale <= 0 || format.cols_per_scale % kQ8SumBlock != 0 ||
-        format.row_group != 1 || !rotation_of(name, cols).signs.empty()) {
+    // Experts that share a tensor must not share rows of blocks or its only scale.
+    const bool shared =
+        first.shape.size() > 2 && (format.cols_per_scale == 0 || format.row_group != 1);
+    const bool narrow = format.cols_per_scale > 0 && format.cols_per_scale % kQ8SumBlock != 0;
+    if (shared || narrow || format.packed() || !rotation_of(name, cols).signs.empty()) {
       return Error{
           "tensor " + std::string(name) +
           ": expected experts in a format of blocks within rows (TQ1_0, TQ2_0, Q2_0), found " +
@@ -336,12 +366,14 @@ Result<const ExpertMatrix*> Weights::experts(std::string_view name, int32_t rows
         static_cast<size_t>(kernel.layout.tile_rows) * static_cast<size_t>(std::max(rows, cols));
     if (expert_packer_ == nullptr) {
       expert_packer_ =
-          std::make_unique<ExpertPacker>(threads_, std::max(threads_, usable_cpu_count()), trits);
+          std::make_unique<ExpertPacker>(threads_, std::max(threads_, usable_cpu_count()));
     }
-    expert_matrices_.push_back(std::make_unique<ExpertMatrix>(*tensor, kernel, *expert_packer_));
+    expert_packer_->reserve(trits);
+    expert_matrices_.push_back(
+        std::make_unique<ExpertMatrix>(std::move(found), rows, kernel, *expert_packer_));
   } else {
-    ASSIGN_OR_RETURN(const DenseMatrix dense, require_dense(*tensor));
-    expert_matrices_.push_back(std::make_unique<ExpertMatrix>(*tensor, dense));
+    RETURN_IF_ERROR(require_dense(first));
+    expert_matrices_.push_back(std::make_unique<ExpertMatrix>(std::move(found), rows));
   }
   return expert_matrices_.back().get();
 }

@@ -48,6 +48,7 @@ struct Linear {
 std::optional<DenseType> dense_type_of(const WeightFormat& format);
 
 class ExpertMatrix;
+struct Expert;
 struct ExpertPacker;
 
 // Rows of the token embedding, as floats.
@@ -97,7 +98,7 @@ class Weights {
   // The output head, converted if its type says so; the pages of what is not needed any more are dropped. A file may hold it
   // converted already (engine/io/gguf_packed.h).
   Result<Linear> head(std::string_view name, int32_t rows, int32_t cols, HeadType type);
-  // The matrices of all experts of a layer: cols x rows x count.
+  // The matrices of all experts of a layer: one tensor of cols x rows x count, or one for each expert.
   Result<const ExpertMatrix*> experts(std::string_view name, int32_t rows, int32_t cols,
                                       int32_t count);
   Result<Embedding> embedding(std::string_view name, int32_t rows, int32_t cols);
@@ -118,6 +119,8 @@ class Weights {
 
  private:
   Result<const Tensor*> require(std::string_view name, const std::vector<int64_t>& shape);
+  Result<std::vector<Expert>> find_experts(std::string_view name, int32_t rows, int32_t cols,
+                                           int32_t count);
   // A ternary matrix, used in place if it lies as its kernel reads it.
   Result<Linear> ternary(const Tensor& tensor, float scale);
   Result<Linear> view_packed(const Tensor& tensor, float scale);

@@ -311,23 +311,45 @@ TEST_F(OneMlxMatrix, ACodeOfThreeStandsForNoWeight) {
       << linear.error().message;
 }
 
-// Ternary kernels sum the input by 64 columns.
-TEST_F(OneMlxMatrix, GroupsOf32NeedEqualScalesInARow) {
+// Ternary kernels sum the input by 64 columns: scales that change within them leave floats, and a line that says so.
+TEST_F(OneMlxMatrix, GroupsOf32AreTernaryWhereScalesAreEqualWithin64Columns) {
   config_["quantization"]["group_size"] = 32;
   scales_shape_ = biases_shape_ = {2, 2};
   numbers_ = {0x3F00, 0x3F00, 0x4040, 0x4040, 0xBF00, 0xBF00, 0xC040, 0xC040};
-  const auto linear = [&] {
+  const auto linear = [&](int32_t cols) {
     const auto file = open();
     EXPECT_TRUE(file.has_value()) << file.error().message;
-    return Weights(*file, best_table(), 1).linear("blk.0.ffn_up.weight", 2, 64);
+    EXPECT_TRUE(file->notices().empty());
+    const Linear w = Weights(*file, best_table(), 1).linear("blk.0.ffn_up.weight", 2, cols).value();
+    return w.ternary() ? std::get<TernaryMatrix>(w.matrix).cols_per_scale : 0;
   };
-  EXPECT_TRUE(linear().has_value());
-  std::swap(numbers_[1], numbers_[2]);
-  std::swap(numbers_[5], numbers_[6]);
-  const auto refused = linear();
-  ASSERT_FALSE(refused.has_value());
-  EXPECT_NE(refused.error().message.find("found other ones every 32 columns"), std::string::npos)
-      << refused.error().message;
+  EXPECT_EQ(linear(64), 64);
+  // Two groups of 64, each of two of 32.
+  codes_.insert(codes_.begin() + 4, codes_.begin(), codes_.begin() + 4);
+  codes_.insert(codes_.end(), codes_.end() - 4, codes_.end());
+  scales_shape_ = biases_shape_ = {2, 4};
+  numbers_ = {0x3F00, 0x3F00, 0x4040, 0x4040, 0x4040, 0x4040, 0x3F00, 0x3F00,
+              0xBF00, 0xBF00, 0xC040, 0xC040, 0xC040, 0xC040, 0xBF00, 0xBF00};
+  EXPECT_EQ(linear(128), 64);
+}
+
+TEST_F(OneMlxMatrix, OtherGroupsOf32BecomeFloatsWithANotice) {
+  config_["quantization"]["group_size"] = 32;
+  scales_shape_ = biases_shape_ = {2, 2};
+  numbers_ = {0x3F00, 0x4040, 0x3F00, 0x4040, 0xBF00, 0xC040, 0xBF00, 0xC040};
+  const auto file = open();
+  ASSERT_TRUE(file.has_value()) << file.error().message;
+  ASSERT_EQ(file->notices().size(), 1);
+  EXPECT_NE(file->notices()[0].find("1 ternary matrices in groups of 32 columns"),
+            std::string::npos)
+      << file->notices()[0];
+  const Linear w = Weights(*file, best_table(), 1).linear("blk.0.ffn_up.weight", 2, 64).value();
+  std::array<float, 64> row{};
+  best_table().dense_row(std::get<DenseMatrix>(w.matrix), 0, row.data());
+  for (size_t i = 0; i < row.size(); ++i) {  // codes 0, 1, 2, 1
+    const float scale = i < 32 ? 0.5F : 3.0F;
+    EXPECT_EQ(row[i], i % 4 == 0 ? -scale : i % 4 == 2 ? scale : 0.0F) << i;
+  }
 }
 
 TEST_F(OneMlxMatrix, FourBitsBecomeFloatsInAnyModule) {

@@ -9,47 +9,19 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <random>
-#include <stdexcept>
 
 #include "engine/session/session.h"
 #include "kernels/select.h"
-#include "tests/support/logits.h"
-#include "tests/support/source_dir.h"
+#include "tests/support/golden_logits.h"
 #include "tests/support/temp_folder.h"
 
 namespace tern {
 namespace {
 
-const std::filesystem::path kGolden = testing::source_path("tests/golden");
-
-struct Golden {
-  std::vector<int32_t> tokens;
-  size_t vocab = 0;
-  std::vector<float> logits;  // of the last tokens
-};
-
-Golden read_golden(const std::string& name) {
-  const auto manifest =
-      nlohmann::json::parse(std::ifstream((kGolden / name).parent_path() / "manifest.json"));
-  Golden golden{manifest["tokens"], manifest["vocabulary"], {}};
-  golden.logits.resize(std::filesystem::file_size(kGolden / (name + ".f32")) / sizeof(float));
-  std::ifstream in(kGolden / (name + ".f32"), std::ios::binary);
-  in.read(reinterpret_cast<char*>(golden.logits.data()),
-          static_cast<std::streamsize>(golden.logits.size() * sizeof(float)));
-  if (!in || golden.logits.size() % golden.vocab != 0 || golden.logits.empty()) {
-    throw std::runtime_error(name + ".f32 does not hold whole rows of logits");
-  }
-  return golden;
-}
-
-// How far the last logits of passes of `batch` tokens are from transformers'.
-double distance(const std::filesystem::path& file, const Golden& golden, int32_t batch) {
-  const TensorFile opened = std::move(TensorFile::open(file)).value();
-  std::vector<float> logits =
-      testing::DecoderRunner(opened, best_table(), 2).logits(golden.tokens, batch);
-  logits.erase(logits.begin(), logits.end() - static_cast<int64_t>(golden.logits.size()));
-  return testing::overall(testing::differences(logits, golden.logits, golden.vocab));
-}
+using testing::distance;
+using testing::Golden;
+using testing::kGolden;
+using testing::read_golden;
 
 class Hybrid : public ::testing::TestWithParam<const char*> {};
 

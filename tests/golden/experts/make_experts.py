@@ -10,6 +10,10 @@ published code: norms of each query and key head, then RoPE on the first half of
 with a window and none in the others, experts by softmax over all of them and renormalised,
 silu(min(gate, 7)) * clamp(up, -7, 7). The same functions compute the qwen3moe model, and the script
 checks that they agree with transformers.
+
+The folder qwen3moe/ is the same model as transformers 4 saves it, with a matrix for each expert. With
+transformers 5 (5.23.0) the script writes qwen3moe-fused/ instead, the same model as that keeps it when
+asked for its own layout (save_original_format=False): gates and ups of all experts in one tensor.
 """
 
 import json
@@ -229,10 +233,37 @@ def transformers_logits(model, tokens):
                 tensors[f"model.layers.{i}.mlp.experts.{e}.{part}_proj.weight"] = values
     theirs.load_state_dict({k: torch.from_numpy(v) for k, v in tensors.items()}, strict=True)
     with torch.inference_mode():
-        return theirs(torch.tensor([tokens])).logits[0].numpy()
+        logits = theirs(torch.tensor([tokens])).logits[0].numpy()
+    save_folder(theirs, "qwen3moe")
+    return logits
+
+
+def save_folder(theirs, name, **options):
+    """Matrices as halves, but for the routers."""
+    for key, value in theirs.named_parameters():
+        if not key.endswith(("norm.weight", "mlp.gate.weight")):
+            value.data = value.data.half()
+    theirs.save_pretrained(HERE / name, **options)
+    (HERE / name / "model.safetensors").chmod(0o644)
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        link = HERE / name / file
+        link.unlink(missing_ok=True)
+        link.symlink_to(f"../../hf/llama-bf16/{file}")
+
+
+def fuse():
+    theirs = transformers.Qwen3MoeForCausalLM.from_pretrained(HERE / "qwen3moe", dtype=torch.float32)
+    tokens = json.loads((HERE / "manifest.json").read_text())["tokens"]
+    with torch.inference_mode():
+        logits = theirs.eval()(torch.tensor([tokens])).logits[0].numpy()
+    truth = np.fromfile(HERE / "qwen3moe-f16.f32", "<f4").reshape(logits.shape)
+    assert abs(logits - truth).max() < 1e-4, abs(logits - truth).max()
+    save_folder(theirs, "qwen3moe-fused", save_original_format=False)
 
 
 def main():
+    if int(transformers.__version__.split(".")[0]) >= 5:
+        return fuse()
     tokens = vocabulary.encode(vocabulary.TEXT) * 2
     models = [
         Model("qwen3moe-f16", "qwen3moe"),

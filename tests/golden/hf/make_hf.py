@@ -131,7 +131,7 @@ def pack(trits):
 
 def save(path, tensors):
     """A safetensors file: length of the header, header, data."""
-    names = {"float32": "F32", "float16": "F16", "uint16": "BF16", "uint8": "U8", "int8": "I8", "int32": "I32", "int64": "I64"}
+    names = {"float32": "F32", "float16": "F16", "uint16": "BF16", "uint32": "U32", "uint8": "U8", "int8": "I8", "int32": "I32", "int64": "I64"}
     header, data = {"__metadata__": {"format": "pt"}}, b""
     for name, values in tensors.items():
         raw = np.ascontiguousarray(values).tobytes()
