@@ -54,9 +54,10 @@ const std::vector<Family>& families() {
        true,
        true,
        false,
-       {"llama3", "llama-v3", "falcon3", "falcon_e", "falcon-e", "falcon-h1", "pixtral", "midm-2.0",
-        "lfm2"},
+       {"llama3", "llama-v3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"},
        {LLAMA3("{1,3}")}},
+      // Their own tokenizers put nothing in front; the BOS that such files name is often a default of a configuration.
+      {"falcon3", true, false, false, {"falcon_e", "falcon-e"}, {LLAMA3("{1,3}")}},
       {"dbrx", false, false, false, {"smaug-bpe"}, {LLAMA3("{1,3}")}},
       {"qwen2", false, false, true, {"deepseek-r1-qwen", "megrez"}, {LLAMA3("")}},
       {"qwen35", false, false, true, {}, {QWEN35}},

@@ -23,10 +23,13 @@ class LocalCompleter final : public Completer {
   // What the request shares with the one before it at its beginning is not computed again.
   Result<Completion> complete(const Request& request, const Sink& sink) override;
 
+  // What complete() reads before it writes: the prompt, or the messages as the chat template puts them, with the tokens that begin a
+  // text.
+  Result<std::vector<TokenId>> prompt_tokens(const Request& request) const;
+
   const Session& session() const { return session_; }
 
  private:
-  Result<std::vector<TokenId>> prompt_tokens(const Request& request) const;
   std::span<const float> read_prompt(const std::vector<TokenId>& prompt, const Sink& sink);
   void generate(Answer& answer, std::span<const float> logits, const Sink& sink);
 

@@ -293,7 +293,7 @@ TEST(Family, IsGuessedWhereTheFileNamesNone) {
   data.set_token(128256, "one more", TokenType::kNormal);
   EXPECT_EQ(from_data(data).family(), "bpe (default)");
   data.pre = "falcon3";
-  EXPECT_EQ(from_data(data).family(), "bpe (llama-bpe)");
+  EXPECT_EQ(from_data(data).family(), "bpe (falcon3)");
   EXPECT_TRUE(from_data(data).notices().empty());
 }
 
