@@ -45,9 +45,7 @@ int32_t ExpertMatrix::packed() const {
 
 Linear ExpertMatrix::dense(int32_t index, const WeightFormat& format) const {
   const Expert& expert = experts_[static_cast<size_t>(index)];
-  Tensor tensor = *expert.tensor;
-  tensor.format = &format;
-  DenseMatrix matrix = *dense_matrix(tensor);
+  DenseMatrix matrix = *dense_matrix(*expert.tensor, format);
   matrix.rows = rows_;
   matrix.data += static_cast<size_t>(expert.first_row) * matrix.row_bytes();
   return Linear{matrix, nullptr, expert.scale};

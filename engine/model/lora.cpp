@@ -80,6 +80,12 @@ Result<void> check_target(const LoraPair& pair, const TensorFile& model, const M
                  "adapters to these. Leave --lora out."};
   }
   const Tensor* tensor = model.find(pair.target);
+  // Folders show each expert as a matrix of its own.
+  if (pair.target.find("_exps.") != std::string::npos) {
+    return Error{where +
+                 ": expected a matrix that every token meets, found one of an expert; Tern does "
+                 "not adapt experts. Leave --lora out."};
+  }
   if (tensor == nullptr || tensor->shape.size() != 2) {
     return Error{where +
                  ": expected a matrix of the model, which has none of that name. Is it an "

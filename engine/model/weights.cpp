@@ -81,7 +81,11 @@ float mean_magnitude(const Tensor& tensor, int threads) {
 }
 
 std::optional<DenseMatrix> dense_matrix(const Tensor& tensor) {
-  const std::optional<DenseType> type = dense_type_of(*tensor.format);
+  return dense_matrix(tensor, *tensor.format);
+}
+
+std::optional<DenseMatrix> dense_matrix(const Tensor& tensor, const WeightFormat& format) {
+  const std::optional<DenseType> type = dense_type_of(format);
   return type ? std::optional(view_dense(tensor, *type)) : std::nullopt;
 }
 

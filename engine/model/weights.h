@@ -72,6 +72,8 @@ class Embedding {
 float mean_magnitude(const Tensor& tensor, int threads);
 // A dense tensor as the kernels see it; none for a ternary one.
 std::optional<DenseMatrix> dense_matrix(const Tensor& tensor);
+// The same of bytes that are read in another format than the tensor's.
+std::optional<DenseMatrix> dense_matrix(const Tensor& tensor, const WeightFormat& format);
 
 // Called with the share of the work done, 0 to 1.
 using Progress = std::function<void(double done)>;

@@ -108,6 +108,40 @@ TEST(NoAllocation, OfFactoredMatrices) {
   EXPECT_EQ(g_allocations, before);
 }
 
+// Adapters beside activations of two int8 rows, and beside experts: packed on first use, so each is used before the counting.
+TEST(NoAllocation, OfAdaptersWithInt16AndExperts) {
+  const std::pair<const char*, const char*> cases[] = {{"models/llama-tq2_0-groups.gguf", "int16"},
+                                                       {"experts/qwen3moe-f16.gguf", "mixture"},
+                                                       {"experts/maple-q2_0.gguf", nullptr}};
+  for (const auto& [name, adapter] : cases) {
+    SCOPED_TRACE(name);
+    LoadOptions load;
+    load.compute = {&best_table(), 1};
+    load.activations = Activations::kInt16;
+    if (adapter != nullptr) {
+      load.lora = {{testing::source_path("tests/golden/lora") / adapter, 1.0F}};
+    }
+    const auto model = Model::load(testing::source_path("tests/golden") / name, load).value();
+    SessionOptions options;
+    options.context = 64;
+    options.batch = 16;
+    Session session = std::move(Session::create(model, options)).value();
+    std::vector<TokenId> prompt(40);
+    for (size_t i = 0; i < prompt.size(); ++i) {
+      prompt[i] = static_cast<TokenId>(5 * i + 1);
+    }
+    session.append(prompt);
+    session.rewind(0);
+
+    const int64_t before = g_allocations;
+    session.append(prompt);
+    for (int i = 0; i < 10; ++i) {
+      session.append(std::span(prompt).subspan(static_cast<size_t>(i), 1));
+    }
+    EXPECT_EQ(g_allocations, before);
+  }
+}
+
 TEST(NoAllocation, PerSpeculatedPass) {
   LoadOptions load;
   load.compute = {&best_table(), 1};

@@ -46,26 +46,41 @@ std::vector<float> logits_of(const fs::path& path, const std::vector<LoraSource>
 }
 
 struct Case {
-  std::string base;
+  std::vector<fs::path> models;  // a file and a folder of the same weights
   std::vector<LoraSource> lora;
   std::vector<float> logits;
-  bool ternary = false;
+  double most = 2e-3;
 };
 
+std::vector<float> floats_of(const fs::path& file) {
+  std::vector<float> values(fs::file_size(file) / sizeof(float));
+  std::ifstream(file, std::ios::binary)
+      .read(reinterpret_cast<char*>(values.data()),
+            static_cast<std::streamsize>(values.size() * sizeof(float)));
+  return values;
+}
+
 std::vector<Case> cases() {
+  const fs::path lora = kGolden / "lora";
   std::vector<Case> all;
-  for (const Json& entry : Json::parse(std::ifstream(kGolden / "lora/manifest.json"))) {
+  for (const Json& entry : Json::parse(std::ifstream(lora / "manifest.json"))) {
     Case each;
-    each.base = entry["base"];
-    each.ternary = each.base.starts_with("bitnet");
+    const std::string base = entry["base"];
+    each.models = {kGolden / "models" / (base + ".gguf"), kGolden / "hf" / base};
+    each.most = base.starts_with("bitnet") ? 0.04 : 2e-3;
     for (const Json& adapter : entry["adapters"]) {
-      each.lora.push_back({kGolden / "lora" / adapter[0].get<std::string>(), adapter[1]});
+      each.lora.push_back({lora / adapter[0].get<std::string>(), adapter[1]});
     }
-    const fs::path file = kGolden / "lora" / entry["logits"].get<std::string>();
-    each.logits.resize(fs::file_size(file) / sizeof(float));
-    std::ifstream(file, std::ios::binary)
-        .read(reinterpret_cast<char*>(each.logits.data()),
-              static_cast<std::streamsize>(each.logits.size() * sizeof(float)));
+    each.logits = floats_of(lora / entry["logits"].get<std::string>());
+    all.push_back(std::move(each));
+  }
+  for (const Json& entry : Json::parse(std::ifstream(lora / "more.json"))) {
+    Case each;
+    for (const Json& model : entry["models"]) {
+      each.models.push_back(kGolden / model.get<std::string>());
+    }
+    each.lora = {{lora / entry["adapter"].get<std::string>(), 1.0F}};
+    each.logits = floats_of(lora / entry["logits"].get<std::string>());
     all.push_back(std::move(each));
   }
   return all;
@@ -79,11 +94,10 @@ double distance(const std::vector<float>& a, const std::vector<float>& truth) {
 // otherwise.
 TEST(Lora, ComputesTheLogitsOfPeft) {
   const std::vector<Case> all = cases();
-  ASSERT_EQ(all.size(), 6);
+  ASSERT_EQ(all.size(), 11);
   for (const Case& each : all) {
-    for (const fs::path& model :
-         {kGolden / "models" / (each.base + ".gguf"), kGolden / "hf" / each.base}) {
-      EXPECT_LT(distance(logits_of(model, each.lora), each.logits), each.ternary ? 0.04 : 2e-3)
+    for (const fs::path& model : each.models) {
+      EXPECT_LT(distance(logits_of(model, each.lora), each.logits), each.most)
           << model << " " << each.lora.front().path;
       EXPECT_GT(distance(logits_of(model, {}), each.logits), 0.3);
     }
@@ -92,7 +106,7 @@ TEST(Lora, ComputesTheLogitsOfPeft) {
 
 TEST(Lora, ScaleZeroIsTheModelItself) {
   for (const Case& each : cases()) {
-    const fs::path model = kGolden / "models" / (each.base + ".gguf");
+    const fs::path& model = each.models.front();
     std::vector<LoraSource> none = each.lora;
     for (LoraSource& source : none) {
       source.scale = 0;
@@ -103,7 +117,7 @@ TEST(Lora, ScaleZeroIsTheModelItself) {
 
 TEST(Lora, BatchesAndThreadsChangeNoBit) {
   for (const Case& each : cases()) {
-    const fs::path model = kGolden / "models" / (each.base + ".gguf");
+    const fs::path& model = each.models.front();
     const std::vector<float> one = logits_of(model, each.lora, 1);
     EXPECT_EQ(one, logits_of(model, each.lora, 16));
     EXPECT_EQ(one, logits_of(model, each.lora, 3, 2));
@@ -167,6 +181,19 @@ TEST_F(DamagedAdapter, WhatWouldBeRunWronglyIsRefused) {
                  c["alpha_pattern"] = {{"k_proj", 2}, {"layers.0.self_attn.k_proj", 3}};
                }),
                {"do not agree"});
+}
+
+TEST(Lora, OfExpertsAndRotatedInputsIsRefused) {
+  const auto error_of = [](const char* model, const char* adapter) {
+    const auto loaded = load(kGolden / model, {{kGolden / "lora" / adapter, 1.0F}});
+    return loaded ? "" : loaded.error().message;
+  };
+  for (const char* model : {"experts/qwen3moe-f16.gguf", "experts/qwen3moe"}) {
+    expect_words(error_of(model, "experts"), {"experts", "does not adapt experts"});
+  }
+  expect_words(error_of("hybrid/qwen3-hadamard.gguf", "rotated"),
+               {"blk.0.attn_q.weight", "rotated", "Leave --lora out"});
+  expect_words(error_of("published/bitnet-embedding-0.6b.gguf", "rotated"), {"another model"});
 }
 
 TEST_F(DamagedAdapter, OfAnotherModel) {
