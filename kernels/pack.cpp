@@ -42,11 +42,7 @@ struct SharedBytesPanel {
   }
 };
 
-// Adds 1 to each of four signed bytes, without carries from one into the next: -1, 0, 1 become 0, 1, 2.
-constexpr uint32_t codes_of(uint32_t trits) {
-  return ((trits & 0x7F7F7F7FU) + kEveryByte) ^ (trits & 0x80808080U);
-}
-// The inverse, for codes 0..2: bytes of 0x80 cannot borrow from one another.
+// Subtracts 1 from each of four codes 0..2: bytes of 0x80 cannot borrow from one another.
 constexpr uint32_t trits_of(uint32_t codes) {
   return ((codes | 0x80808080U) - kEveryByte) ^ 0x80808080U;
 }

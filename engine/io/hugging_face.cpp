@@ -81,9 +81,11 @@ std::string layer_name(std::string_view part, bool gemma) {
   return std::string(own.empty() ? renamed(kLayerNames, part) : own);
 }
 
-// Parts of models that see and hear, and layers that predict further tokens: nothing that text needs.
+// Parts of models that see and hear, layers that predict further tokens, and the rough head that Maple's folders have beside the exact
+// one: nothing that text needs.
 bool is_of_another_part(std::string_view name) {
-  return name.starts_with("model.visual.") || name.starts_with("mtp.");
+  return name.starts_with("model.visual.") || name.starts_with("mtp.") ||
+         name.starts_with("lm_head_flash.");
 }
 
 // The name of a tensor in a model with a head and nothing else: models saved without a head leave out the prefix, those with other

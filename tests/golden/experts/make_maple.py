@@ -8,7 +8,9 @@ Ternary matrices are codes of two bits with a scale for each row (row_alpha), ex
 embedding and head are affine groups of 64 in four bits. Names, layout and config.json as DeepGrove's
 converter (mlx_lm/ternary.py of its mlx-lm) writes them, in so far as public engines that read its folders
 say so; its published files were not at hand. The logits are those of the plain functions in
-make_experts.py for exactly these weights, which all are bfloat16, without any rounding of activations.
+make_experts.py for exactly these weights, which all are bfloat16, without any rounding of activations. What another engine
+makes of the folder: the plain functions of the package hipengine 0.8.3 (kernels/cpu_reference/maple.py), with their rounding to
+bfloat16 taken out, give these logits to 4e-7; its loader's list of names, types and shapes is the one here.
 """
 
 import json
