@@ -11,15 +11,15 @@ namespace tern::cli {
 namespace {
 
 constexpr std::string_view kRotateHalf = "tern.rope.rotate_half";
+constexpr std::string_view kGroupedValues = "tern.delta_net.grouped_values";
 
 // What Tern's keys of a folder say and those of a GGUF file cannot.
 struct NoGgufWord {
   std::string_view key, what;
 };
 constexpr NoGgufWord kNoGgufWords[] = {
-    {"tern.rotated_down_inputs", "one whose down projections want rotated inputs (OneCompression)"},
-    {"tern.delta_net.grouped_values",
-     "one whose heads of values are in the order of Hugging Face"}};
+    {"tern.rotated_down_inputs",
+     "one whose down projections want rotated inputs (OneCompression)"}};
 
 // general.file_type of files whose layers have a type: llama.cpp's numbers, bitnet.cpp's (I2_S) and ik_llama.cpp's (IQ1_BN, IQ2_BN).
 // Programs show it; none reads a weight by it.
@@ -34,7 +34,7 @@ constexpr FileType kFileTypes[] = {{"F32", 0},      {"F16", 1},    {"BF16", 32},
 bool is_left_out(std::string_view key, const KeyOptions& options) {
   return key.starts_with("split.") || key.starts_with("tern.packed.") ||
          key == "general.alignment" || key == "general.file_type" ||
-         (key == kRotateHalf && !options.keep_row_order);
+         ((key == kRotateHalf || key == kGroupedValues) && !options.keep_row_order);
 }
 
 // Integers as the smallest of the types that loaders ask for: counts and ids are uint32 there, lists of them int32.
@@ -150,12 +150,19 @@ Result<ReorderedHeads> find_reordered_heads(const TensorFile& in) {
   }
   std::vector<std::string> ignored;
   ASSIGN_OR_RETURN(ModelConfig config, read_config(in, ignored));
+  ReorderedHeads out;
+  out.architecture = config.architecture;
+  const DeltaNet& delta = config.delta_net;
+  if (delta.layers > 0 && delta.grouped && delta.value_heads != delta.key_heads) {
+    out.values = {delta.key_heads, delta.value_heads, 0, delta.state};
+  }
   const bool halves = config.ropes[0].rotate_half;
   RETURN_IF_ERROR(find_architecture(config.architecture)->configure(in, config, ignored));
-  if (!halves || config.ropes[0].rotate_half) {
-    return ReorderedHeads{};
+  if (halves && !config.ropes[0].rotate_half) {
+    out.queries = config.heads;
+    out.keys = config.kv_heads;
   }
-  return ReorderedHeads{config.heads, config.kv_heads};
+  return out;
 }
 
 }  // namespace tern::cli

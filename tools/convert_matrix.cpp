@@ -31,9 +31,19 @@ int64_t width_in(const WeightFormat& format, int64_t cols) {
 
 }  // namespace
 
+int64_t ValueHeads::source(int64_t index) const {
+  if (keys == 0 || index < first) {
+    return index;
+  }
+  const int64_t head = (index - first) / size;
+  const int64_t in_group = values / keys;
+  const int64_t grouped = head % keys * in_group + head / keys;
+  return first + grouped * size + (index - first) % size;
+}
+
 int64_t MatrixSource::row(int64_t row) const {
   if (heads == 0) {
-    return row;
+    return value_rows.source(row);
   }
   const int64_t head = tensor->rows() / heads;
   const int64_t in_head = row % head;
@@ -152,7 +162,7 @@ bool MatrixConversion::read_grid(int64_t begin, int64_t count, Grid& grid, Findi
   grid.trits.resize(static_cast<size_t>(count * cols_));
   grid.scales.resize(static_cast<size_t>(count * groups));
   // Rows that lie one after another are unpacked at once.
-  const int64_t at_once = source_.heads == 0 ? count : 1;
+  const int64_t at_once = source_.moves_rows() ? 1 : count;
   for (int64_t i = 0; i < count; i += at_once) {
     float* scales = grid.scales.data() + i * groups;
     float tensor_scale = source_.mean;
@@ -165,6 +175,9 @@ bool MatrixConversion::read_grid(int64_t begin, int64_t count, Grid& grid, Findi
     if (one) {
       std::fill_n(scales, at_once, tensor_scale);
     }
+  }
+  if (source_.value_cols.keys != 0) {
+    move_columns(count, grid);
   }
   for (float& scale : grid.scales) {
     const float product = scale * source_.scale;
@@ -179,6 +192,25 @@ bool MatrixConversion::read_grid(int64_t begin, int64_t count, Grid& grid, Findi
   return true;
 }
 
+// Heads of columns in the target's order. Scales of groups that hold several heads are repeated, one a head.
+void MatrixConversion::move_columns(int64_t count, Grid& grid) const {
+  const ValueHeads& heads = source_.value_cols;
+  const int64_t width = grid.width == cols_ ? cols_ : std::gcd(grid.width, heads.size);
+  Grid moved{std::vector<int8_t>(grid.trits.size()), {}, width};
+  for (int64_t row = 0; row < count; ++row) {
+    for (int64_t col = 0; col < cols_; ++col) {
+      const int64_t from = heads.source(col);
+      if (col % width == 0) {
+        const int64_t group = row * (cols_ / grid.width) + from / grid.width;
+        moved.scales.push_back(grid.scales[static_cast<size_t>(group)]);
+      }
+      moved.trits[static_cast<size_t>(row * cols_ + col)] =
+          grid.trits[static_cast<size_t>(row * cols_ + from)];
+    }
+  }
+  grid = std::move(moved);
+}
+
 void MatrixConversion::read_floats(int64_t begin, int64_t count, std::span<float> out,
                                    Findings& found) const {
   if (!source_.format->ternary) {
@@ -186,8 +218,14 @@ void MatrixConversion::read_floats(int64_t begin, int64_t count, std::span<float
     tensor.format = source_.format;
     const DenseMatrix matrix = *dense_matrix(tensor);
     for (int64_t i = 0; i < count; ++i) {
-      best_table().dense_row(matrix, static_cast<int32_t>(source_.row(begin + i)),
-                             out.data() + i * cols_);
+      float* row = out.data() + i * cols_;
+      best_table().dense_row(matrix, static_cast<int32_t>(source_.row(begin + i)), row);
+      if (source_.value_cols.keys != 0) {
+        const std::vector<float> values(row, row + cols_);
+        for (int64_t col = 0; col < cols_; ++col) {
+          row[col] = values[static_cast<size_t>(source_.value_cols.source(col))];
+        }
+      }
     }
     for (float& value : out) {
       const float product = value * source_.scale;

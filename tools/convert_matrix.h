@@ -13,6 +13,18 @@
 
 namespace tern::cli {
 
+// Heads of values that Hugging Face groups by their key head, and GGUF files tile: there head h reads key head h % keys. Beginning with
+// row or column `first`, `size` of them a head.
+struct ValueHeads {
+  int64_t keys = 0;  // 0: nothing is reordered
+  int64_t values = 0;
+  int64_t first = 0;
+  int64_t size = 0;
+
+  // Where row or column `index` of the result lies.
+  int64_t source(int64_t index) const;
+};
+
 // A matrix of a file. Its format may be another than the tensor's: floats that were found to be ternary, say.
 struct MatrixSource {
   const Tensor* tensor = nullptr;
@@ -21,9 +33,13 @@ struct MatrixSource {
   float mean = 0;   // of magnitudes, for formats that round by it
   int64_t heads =
       0;  // where not 0: rows of each head come as two halves, and become pairs of neighbours
+  ValueHeads value_rows = {};
+  ValueHeads value_cols = {};
 
   // Where row `row` of the result lies.
   int64_t row(int64_t row) const;
+  bool moves_rows() const { return heads != 0 || value_rows.keys != 0; }
+  bool moves() const { return moves_rows() || value_cols.keys != 0; }
 };
 
 // Whether every weight of floats in `format` (a ".../ternary" one) really is ternary.
@@ -63,6 +79,7 @@ class MatrixConversion {
   };
   bool read_grid(int64_t begin, int64_t count, Grid& grid, Findings& found) const;
   void read_floats(int64_t begin, int64_t count, std::span<float> out, Findings& found) const;
+  void move_columns(int64_t count, Grid& grid) const;
   void round_floats(std::span<const float> floats, Grid& grid, Findings& found) const;
   void regroup(int64_t count, Grid& grid, Findings& found) const;
   void keep_signs(int64_t count, Grid& grid, Findings& found) const;

@@ -4,17 +4,20 @@
 #include <array>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <set>
 #include <system_error>
 #include <vector>
 
 #include "engine/base/parallel.h"
+#include "engine/io/experts.h"
 #include "engine/io/formats.h"
 #include "engine/io/gguf_packed.h"
 #include "engine/io/gguf_writer.h"
 #include "engine/model/weights.h"
 #include "kernels/select.h"
 #include "tools/convert_keys.h"
+#include "tools/convert_layout.h"
 #include "tools/convert_matrix.h"
 
 namespace tern::cli {
@@ -38,8 +41,9 @@ bool is_layer_matrix(const Tensor& tensor) {
   if (tensor.format->ternary) {
     return true;
   }
+  const std::string name = name_in_gguf(tensor, "");
   return std::ranges::any_of(kLinear, [&](std::string_view stem) {
-    return tensor.name.ends_with("." + std::string(stem) + ".weight");
+    return name.ends_with("." + std::string(stem) + ".weight");
   });
 }
 
@@ -84,8 +88,13 @@ struct Planned {
   const WeightFormat* head_of = nullptr;
   std::shared_ptr<const WeightFormat> own = nullptr;  // `to`, where it is of this matrix alone
 
+  int64_t experts =
+      0;  // the first of so many that become one tensor, which the next ones go on with
+  bool goes_on = false;
+  std::string new_name = {};  // the tensor's, or that of all experts together
+
   std::string name() const {
-    return is_head ? tensor->name + std::string(kPreparedHead) : tensor->name;
+    return is_head ? tensor->name + std::string(kPreparedHead) : new_name;
   }
 };
 
@@ -105,7 +114,9 @@ class Plan {
       return tensor.format->ternary && is_layer_matrix(tensor);
     });
     std::set<std::string> consumed;
-    for (const Tensor& tensor : in_.tensors()) {
+    ASSIGN_OR_RETURN(const std::vector<const Tensor*> tensors, experts_together(in_));
+    for (const Tensor* each : tensors) {
+      const Tensor& tensor = *each;
       if (is_prepared_head(tensor)) {
         continue;
       }
@@ -116,6 +127,12 @@ class Plan {
       }
       Planned planned{&tensor, tensor.format, false, true, {&tensor, tensor.format}};
       planned.source.heads = heads_of(tensor.name);
+      planned.new_name = name_in_gguf(tensor, heads_.architecture);
+      order_values(tensor, heads_.values, planned.source);
+      if (const std::optional<ExpertName> expert = parse_expert_name(tensor.name)) {
+        planned.goes_on = expert->index > 0;
+        planned.experts = planned.goes_on ? 0 : std::ssize(separate_experts(in_, expert->matrix));
+      }
       const bool dense = !tensor.format->ternary;
       const bool floats = options_.type != nullptr && !options_.type->ternary;
       if (is_embedding(tensor) && options_.embedding != nullptr) {
@@ -123,10 +140,11 @@ class Plan {
         planned.may_lose = true;
       } else if (is_layer_matrix(tensor) && !(dense && has_ternary && !floats)) {
         // Experts stay as they are: they are packed when a token first goes to them.
-        const bool experts = tensor.shape.size() > 2;
+        const bool experts = is_experts(tensor);
         planned.to = !kernels_ ? options_.type : experts ? tensor.format : &any_packed();
         planned.may_lose = options_.allow_lossy;
-      } else if (tensor.shape.size() == 1 && tensor.format->ggml_type != formats::kF32.ggml_type &&
+        RETURN_IF_ERROR(check_experts_type(tensor, *planned.to));
+      } else if (becomes_floats(tensor) && tensor.format->ggml_type != formats::kF32.ggml_type &&
                  is_half(tensor)) {
         planned.to = &formats::kF32;  // loaders add norms and biases as floats
       }
@@ -147,6 +165,11 @@ class Plan {
  private:
   static bool is_half(const Tensor& tensor) {
     return tensor.format == &formats::kF16 || tensor.format == &formats::kBf16;
+  }
+
+  // Loaders add norms and biases as floats, and want floats of a router.
+  static bool becomes_floats(const Tensor& tensor) {
+    return tensor.shape.size() == 1 || tensor.name.ends_with(".ffn_gate_inp.weight");
   }
 
   int64_t heads_of(std::string_view name) const {
@@ -191,7 +214,7 @@ class Plan {
       std::memcpy(&source.scale, scale->data.data(), sizeof source.scale);
       consumed.insert(name);
     }
-    planned.copied = source.format == planned.to && source.heads == 0 && source.scale == 1;
+    planned.copied = source.format == planned.to && !source.moves() && source.scale == 1;
     if (!planned.copied && source.format->ternary) {
       source.mean = mean_magnitude(tensor, options_.threads);
     }
@@ -401,15 +424,29 @@ void add_packed_keys(const TensorFile& in, const std::vector<Planned>& plan, Ggu
 }
 
 Result<void> add_tensors(const std::vector<Planned>& plan, GgufHead& head) {
+  const WeightFormat* experts = nullptr;
   for (const Planned& planned : plan) {
     const Tensor& tensor = *planned.tensor;
-    RETURN_IF_ERROR(head.add_tensor(planned.name(), *planned.to, tensor.shape));
+    if (planned.goes_on && planned.to == experts) {
+      continue;
+    }
+    if (planned.goes_on) {
+      return Error{"tensor " + printable(tensor.name) + ": expected " + std::string(experts->name) +
+                   " as those of the experts before it, found " + std::string(planned.to->name) +
+                   "."};
+    }
+    std::vector<int64_t> shape = tensor.shape;
+    if (planned.experts > 0) {
+      shape.push_back(planned.experts);
+      experts = planned.to;
+    }
+    RETURN_IF_ERROR(head.add_tensor(planned.name(), *planned.to, shape));
     if (planned.to->packed()) {
       const int64_t groups = tensor.cols() / planned.to->scale_width(tensor.cols());
-      const auto shape = planned.to->cols_per_scale == 0
-                             ? std::vector<int64_t>{1}
-                             : std::vector<int64_t>{groups, tensor.rows()};
-      RETURN_IF_ERROR(head.add_tensor(planned.name() + ".scales", formats::kF32, shape));
+      const auto of_scales = planned.to->cols_per_scale == 0
+                                 ? std::vector<int64_t>{1}
+                                 : std::vector<int64_t>{groups, tensor.rows()};
+      RETURN_IF_ERROR(head.add_tensor(planned.name() + ".scales", formats::kF32, of_scales));
     }
   }
   return {};

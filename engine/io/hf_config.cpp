@@ -1,5 +1,6 @@
 // config.json as the keys of a GGUF file.
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <numbers>
@@ -101,6 +102,8 @@ class Translator {
   Result<void> windows();
   // Qwen3.5's recurrent layers.
   Result<void> delta_net();
+  // Shares of a head's pairs that positions in time, height and width rotate: equal in text, but other programs want the key.
+  Result<void> sections();
   // Mixtures of experts.
   Result<void> experts();
 
@@ -355,6 +358,22 @@ Result<void> Translator::delta_net() {
   return {};
 }
 
+Result<void> Translator::sections() {
+  const Json* parameters = find(config_, "rope_parameters");
+  const Json* found = parameters != nullptr ? find(*parameters, "mrope_section") : nullptr;
+  std::vector<int64_t> sections = {11, 11, 10, 0};
+  if (found != nullptr) {
+    if (!found->is_array() || found->size() > sections.size() ||
+        !std::ranges::all_of(*found, [](const Json& s) { return s.is_number_integer(); })) {
+      return expected("mrope_section", "up to four whole numbers", *found);
+    }
+    sections = found->get<std::vector<int64_t>>();
+    sections.resize(4);
+  }
+  out_.set(prefix_ + "rope.dimension_sections", MetaArray(std::move(sections)));
+  return {};
+}
+
 Result<void> Translator::experts() {
   constexpr std::array<std::pair<const char*, const char*>, 4> kIntegers = {
       {{"num_experts", "expert_count"},
@@ -413,6 +432,7 @@ Result<void> translate_scales(const Json& config, std::string_view architecture,
     RETURN_IF_ERROR(to.real("attn_logit_softcapping", "attn_logit_softcapping"));
   } else if (architecture == "qwen35") {
     RETURN_IF_ERROR(to.delta_net());
+    RETURN_IF_ERROR(to.sections());
     if (const Json* gate = find(config, "attn_output_gate"); gate != nullptr && *gate != true) {
       return expected("attn_output_gate", "true", *gate);
     }
