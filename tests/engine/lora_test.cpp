@@ -183,7 +183,7 @@ TEST_F(DamagedAdapter, WhatWouldBeRunWronglyIsRefused) {
                {"do not agree"});
 }
 
-TEST(Lora, OfExpertsAndRotatedInputsIsRefused) {
+TEST(Lora, OfExpertsAndOfInputsMadeForOneMatrixIsRefused) {
   const auto error_of = [](const char* model, const char* adapter) {
     const auto loaded = load(kGolden / model, {{kGolden / "lora" / adapter, 1.0F}});
     return loaded ? "" : loaded.error().message;
@@ -193,7 +193,8 @@ TEST(Lora, OfExpertsAndRotatedInputsIsRefused) {
   }
   expect_words(error_of("hybrid/qwen3-hadamard.gguf", "rotated"),
                {"blk.0.attn_q.weight", "rotated", "Leave --lora out"});
-  expect_words(error_of("published/bitnet-embedding-0.6b.gguf", "rotated"), {"another model"});
+  expect_words(error_of("published/bitnet-embedding-0.6b.gguf", "normed"),
+               {"lora/normed", "no norms of their own"});
 }
 
 TEST_F(DamagedAdapter, OfAnotherModel) {

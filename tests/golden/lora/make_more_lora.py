@@ -5,7 +5,8 @@
 
 The truth is PEFT over transformers in float32: Qwen3, Gemma 3 and MiniCPM (as Granite) of ../models and ../families, a ternary Llama
 without rounding, which two int8 rows a token come close to, and Qwen3's mixture of ../experts with adapters of its attention and
-routers. Two adapters have no logits, since Tern refuses them: of experts, and of a model whose inputs are rotated.
+routers. Three adapters have no logits, since Tern refuses them: of experts, of a model whose inputs are rotated, and of one with norms
+before its projections.
 Written: folders of adapters, NAME.f32 as make_lora.py writes them, and more.json: model files and folders, adapter, logits.
 """
 
@@ -65,6 +66,11 @@ def main():
         entries.append({"models": paths, "adapter": name, "logits": f"{name}.f32"})
     adapt(mixture(), "experts", [f"experts.{n}.up_proj" for n in range(2)], 20)
     adapt(make_models.Maker(spec("qwen3-f32")).make(), "rotated", ["q_proj"], 21)
+    normed = transformers.Qwen3Config(
+        vocab_size=272, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=32,
+    )  # fmt: skip
+    adapt(transformers.Qwen3ForCausalLM(normed), "normed", ["k_proj"], 22)
     (HERE / "more.json").write_text(json.dumps(entries, indent=1) + "\n")
 
 
