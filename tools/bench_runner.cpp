@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <bit>
-#include <chrono>
 
+#include "engine/base/clock.h"
 #include "engine/base/memory.h"
 
 namespace tern::cli {
@@ -128,9 +128,9 @@ std::optional<BenchSample> BenchRunner::sample(const BenchTest& test) {
   };
   const int64_t skipped_before = skipped_rows();
   energy_.start();
-  const auto start = std::chrono::steady_clock::now();
+  const Stopwatch watch;
   const bool finished = pass(setting, test, test.tokens());
-  sample.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  sample.seconds = watch.seconds();
   sample.joules = energy_.joules();
   sample.parts = *setting.profile;
   sample.skipped_rows = skipped_rows() - skipped_before;

@@ -3,13 +3,13 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <chrono>
 #include <cmath>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 
+#include "engine/base/clock.h"
 #include "engine/base/environment.h"
 #include "engine/base/parallel.h"
 #include "kernels/cpu.h"
@@ -19,10 +19,6 @@
 
 namespace tern::cli {
 namespace {
-
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 // A template option is a file if there is one of that name, else a built-in name.
 Result<std::string> template_text(const std::string& name) {
@@ -360,7 +356,8 @@ void clear_interrupt() {
   g_interrupted = false;
 }
 
-ProgressBar::ProgressBar(std::string label) : label_(std::move(label)), started_(now()) {}
+ProgressBar::ProgressBar(std::string label)
+    : label_(std::move(label)), started_(steady_seconds()) {}
 
 ProgressBar::~ProgressBar() {
   if (visible_) {
@@ -371,7 +368,7 @@ ProgressBar::~ProgressBar() {
 void ProgressBar::update(double done) {
   constexpr double kPatience = 2.0;  // seconds before a bar is worth showing
   constexpr int kWidth = 30;
-  const double time = now();
+  const double time = steady_seconds();
   if (!stderr_is_terminal() || time - started_ < kPatience || time - drawn_ < 0.1) {
     return;
   }

@@ -1,9 +1,9 @@
 // tern doctor: what this machine can do, and whether its kernels compute correctly.
 
-#include <chrono>
 #include <cstdio>
 
 #include "engine/base/buffer.h"
+#include "engine/base/clock.h"
 #include "engine/base/memory.h"
 #include "engine/base/parallel.h"
 #include "kernels/cpu.h"
@@ -21,9 +21,9 @@ double read_bandwidth(int threads) {
   constexpr int kPasses = 5;
   AlignedArray<uint64_t> buffer(static_cast<size_t>(kWords));
   const auto pass = [&](auto&& body) {
-    const auto start = std::chrono::steady_clock::now();
+    const Stopwatch watch;
     parallel_for(threads, kWords, 512, body);
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    return watch.seconds();
   };
   pass(
       [&](int64_t begin, int64_t end, int) { std::fill(&buffer[0] + begin, &buffer[0] + end, 1); });

@@ -1,9 +1,9 @@
 #include "tools/local_engine.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 
+#include "engine/base/clock.h"
 #include "engine/base/memory.h"
 #include "engine/io/tensor_file.h"
 #include "engine/model/config.h"
@@ -13,10 +13,6 @@
 
 namespace tern::cli {
 namespace {
-
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 uint64_t bytes_of(const std::string& path) {
   std::error_code ignored;
@@ -55,7 +51,6 @@ LocalEngine::LocalEngine(const ModelOptions& options, const SpeculationFlags& sp
     : options_(options),
       speculation_(speculation),
       context_(context),
-      local_(local),
       ledger_(ledger),
       needs_speed_(needs_speed) {
   if (const ProviderModel* model = local == nullptr ? nullptr : find_model(*local, options.path)) {
@@ -132,13 +127,13 @@ void LocalEngine::measure(Session& session) {
   const std::vector<TokenId> prompt(kPrompt, 1);
   session.append(prompt);  // the first pass also reads the weights from the disk
   session.rewind(0);
-  const double began = now();
+  const double began = steady_seconds();
   session.append(prompt);
-  const double read = now();
+  const double read = steady_seconds();
   for (int i = 0; i < kTokens; ++i) {
     session.append(std::span(prompt).first(1));
   }
-  const double done = now();
+  const double done = steady_seconds();
   session.rewind(0);
   const Result<std::string> file = path();
   const Speed speed{kPrompt / std::max(read - began, 1e-9), kTokens / std::max(done - read, 1e-9)};

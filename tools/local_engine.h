@@ -40,7 +40,6 @@ class LocalEngine {
   ModelOptions options_;
   const SpeculationFlags& speculation_;
   int context_;
-  const Provider* local_;
   Ledger& ledger_;
   bool needs_speed_;
   std::optional<LocalCompleter> completer_;

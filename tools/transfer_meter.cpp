@@ -1,8 +1,8 @@
 #include "tools/transfer_meter.h"
 
-#include <chrono>
 #include <cstdio>
 
+#include "engine/base/clock.h"
 #include "engine/base/memory.h"
 #include "tools/cli.h"
 
@@ -11,10 +11,6 @@ namespace {
 
 constexpr double kRedraw = 0.1;  // seconds, on a terminal
 constexpr double kRepeat = 10;   // on a pipe
-
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 std::string duration(double seconds) {
   const auto whole = static_cast<int64_t>(seconds + 0.5);
@@ -42,7 +38,8 @@ std::string describe_transfer(uint64_t done, std::optional<uint64_t> size,
   return text;
 }
 
-TransferMeter::TransferMeter(std::string label) : label_(std::move(label)), shown_(now()) {}
+TransferMeter::TransferMeter(std::string label)
+    : label_(std::move(label)), shown_(steady_seconds()) {}
 
 TransferMeter::~TransferMeter() {
   clear();
@@ -56,7 +53,7 @@ void TransferMeter::clear() {
 }
 
 void TransferMeter::update(uint64_t done, std::optional<uint64_t> size) {
-  const double time = now();
+  const double time = steady_seconds();
   if (!first_ || done < *first_) {
     first_ = done;
     started_ = time;

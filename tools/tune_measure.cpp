@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <limits>
 #include <vector>
 
+#include "engine/base/clock.h"
 #include "engine/base/parallel.h"
 #include "engine/run/linear.h"
 
@@ -21,10 +21,6 @@ constexpr size_t kFairTurns = 3;
 constexpr double kUtterlyHopeless = 3.0;
 // Matrices that are read at least this long in one measurement: short ones are repeated.
 constexpr double kLeastSeconds = 2e-3;
-
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 // Products of a layer that have their input in common.
 struct Step {
@@ -110,12 +106,12 @@ class Layers {
   // Seconds of a pass over the first `matrices` (whole layers), repeated until it can be measured.
   double seconds(int32_t tokens, int threads, size_t matrices) {
     const Compute compute{candidate_.kernels, threads};
-    const double started = now();
+    const double started = steady_seconds();
     double passed = 0;
     int repeats = 0;
     for (; passed < kLeastSeconds; ++repeats) {
       parallel_region(threads, [&] { pass(compute, tokens, matrices); });
-      passed = now() - started;
+      passed = steady_seconds() - started;
     }
     return passed / repeats;
   }

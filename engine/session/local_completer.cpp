@@ -1,21 +1,11 @@
 #include "engine/session/local_completer.h"
+#include "engine/base/clock.h"
 
 #include <algorithm>
-#include <chrono>
 #include <limits>
 
 namespace tern {
 namespace {
-
-class Stopwatch {
- public:
-  double seconds() const {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-  }
-
- private:
-  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-};
 
 bool contains(const std::vector<TokenId>& tokens, TokenId token) {
   return std::find(tokens.begin(), tokens.end(), token) != tokens.end();

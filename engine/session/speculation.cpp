@@ -1,9 +1,9 @@
 #include "engine/session/speculation.h"
 
 #include <algorithm>
-#include <chrono>
 
 #include "engine/base/check.h"
+#include "engine/base/clock.h"
 
 namespace tern {
 namespace {
@@ -20,10 +20,6 @@ constexpr double kAssumptionWeight = 2;
 // Weight of what was known when something new is learned: about the last 30 guesses, the last 5 passes.
 constexpr double kRecordFade = 0.97;
 constexpr double kCostFade = 0.8;
-
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 // A moving average that a single disturbance (another program took the core) moves little.
 double updated(double average, double sample) {
@@ -158,11 +154,11 @@ std::span<const TokenId> Speculation::propose(std::span<const TokenId> text, int
   if (wanted == 0) {
     return {};
   }
-  const double started = now();
+  const double started = steady_seconds();
   made_ = proposer_->propose(text, std::span(guesses_).first(wanted));
   verified_ = std::min(verified_, made_);
   if (proposer_->costs_time()) {
-    const double seconds = now() - started;
+    const double seconds = steady_seconds() - started;
     spent_ += seconds;
     pace_.note_guessing(static_cast<int32_t>(made_), seconds);
   }
