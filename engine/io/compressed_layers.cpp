@@ -15,8 +15,8 @@
 namespace tern {
 namespace {
 
-constexpr std::string_view kMethods[] = {"dbf",    "mixed_dbf", "mdbf",
-                                         "onebit", "gptq",      "mixed_gptq"};
+constexpr std::string_view kMethods[] = {"dbf",  "mixed_dbf",  "mdbf",   "onebit",
+                                         "gptq", "mixed_gptq", "autobit"};
 constexpr std::string_view kParts[] = {"scaling0", "bp1",   "scaling2",    "bp3",     "scaling4",
                                        "a",        "b",     "sign_packed", "qweight", "qzeros",
                                        "scales",   "g_idx", "perm"};

@@ -193,8 +193,8 @@ Result<Quantization> read_quantization(const Json& config) {
   }
   if (method != "bitnet") {
     return Error{
-        "config.json: key quant_method: expected bitnet, dbf, mixed_dbf, mdbf, onebit, gptq or "
-        "mixed_gptq, found " +
+        "config.json: key quant_method: expected bitnet, dbf, mixed_dbf, mdbf, onebit, gptq, "
+        "mixed_gptq or autobit, found " +
         printable(method) + "."};
   }
   const std::string linear = text_at(*found, "linear_class", "bitlinear");

@@ -450,9 +450,9 @@ TEST_F(DamagedFolder, UnknownArchitecturesAndSchemesAreRefused) {
     config["architectures"] = {"LlamaForCausalLM"};
     config["quantization_config"] = {{"quant_method", "awq"}};
   });
-  EXPECT_HAS(
-      error(),
-      "quant_method: expected bitnet, dbf, mixed_dbf, mdbf, onebit, gptq or mixed_gptq, found awq");
+  EXPECT_HAS(error(),
+             "quant_method: expected bitnet, dbf, mixed_dbf, mdbf, onebit, gptq, mixed_gptq or "
+             "autobit, found awq");
   edit("config.json", [](Json& config) {
     config["quantization_config"] = {{"quant_method", "bitnet"}, {"linear_class", "other"}};
   });

@@ -96,7 +96,8 @@ INSTANTIATE_TEST_SUITE_P(OnecompTool, ShortTruth,
                          ::testing::Values("tool/llama-dbf", "tool/qwen3-dbf-rotated",
                                            "tool/qwen3-mdbf", "tool/llama-mdbf-rotated",
                                            "tool/llama-rotated", "tool/llama-onebit",
-                                           "tool/qwen3-mixed-gptq", "tool/llama-gptq-rotated"));
+                                           "tool/qwen3-mixed-gptq", "tool/llama-gptq-rotated",
+                                           "tool/llama-autobit-dbf"));
 // make_signs.py
 INSTANTIATE_TEST_SUITE_P(OtherFactors, ShortTruth,
                          ::testing::Values("onebit-original", "littlebit", "nanoquant"));
