@@ -357,7 +357,8 @@ TEST_F(DamagedFiles, Safetensors) {
     safetensors({{"dtype", "F32"}, {"shape", {4}}, {"data_offsets", {0, offset}}}, 16,
                 "data_offsets: expected a whole number");
   }
-  for (const Json& offsets : {Json(nullptr), Json(3), Json::array(), Json({0}), Json({0, 8, 16})}) {
+  for (const Json& offsets :
+       {Json(nullptr), Json(3), Json::array(), Json::array({0}), Json::array({0, 8, 16})}) {
     safetensors({{"dtype", "F32"}, {"shape", {4}}, {"data_offsets", offsets}}, 16,
                 "expected two data_offsets");
   }
