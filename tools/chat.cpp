@@ -189,7 +189,9 @@ Result<void> chat(const ChatOptions& options) {
     return chat_routed(options, *others);
   }
   ASSIGN_OR_RETURN(const LoadedModel loaded, load_model(options.model));
-  ASSIGN_OR_RETURN(Session session, create_session(loaded, options.context));
+  ASSIGN_OR_RETURN(const uint64_t draft,
+                   options.speculation.draft_memory(options.model, options.context));
+  ASSIGN_OR_RETURN(Session session, create_session(loaded, options.context, draft));
   if (!loaded.model->chat_template().is_chat()) {
     std::fputs("note: this model was not made for conversation; it will go on with your text.\n",
                stderr);

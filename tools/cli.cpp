@@ -11,6 +11,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/environment.h"
+#include "engine/base/memory.h"
 #include "engine/base/parallel.h"
 #include "kernels/cpu.h"
 #include "kernels/select.h"
@@ -256,14 +257,39 @@ Result<Setup> choose_setup(const ModelOptions& options) {
   return setup;
 }
 
+namespace {
+
+Result<SessionOptions> session_options(const ModelOptions& options, const Setup& setup) {
+  SessionOptions session;
+  session.threads = setup.threads;
+  session.batch_threads = setup.batch_threads;
+  session.tune_threads = true;
+  ASSIGN_OR_RETURN(session.kv_type, parse_kv_type(options.kv_type));
+  return session;
+}
+
+}  // namespace
+
+Result<MemoryPlan> plan_for_file(const TensorFile& file, const ModelOptions& options, int context) {
+  ASSIGN_OR_RETURN(const Setup setup, choose_setup(options));
+  ASSIGN_OR_RETURN(SessionOptions session, session_options(options, setup));
+  session.context = context;
+  std::vector<std::string> notices;
+  ASSIGN_OR_RETURN(ModelConfig config, read_config(file, notices));
+  ASSIGN_OR_RETURN(const std::optional<Activations> activations,
+                   parse_activations(options.activations));
+  config.activations = activations.value_or(config.activations);
+  ASSIGN_OR_RETURN(const HeadType head, parse_head_type(options.head_type));
+  ASSIGN_OR_RETURN(const ModelPlan plan,
+                   ModelPlan::create(file, std::move(config), *setup.kernels, setup.packing, head));
+  return plan_memory(plan.shape(), session, available_memory());
+}
+
 Result<LoadedModel> load_model(const ModelOptions& options) {
   ASSIGN_OR_RETURN(const Setup setup, choose_setup(options));
   LoadedModel loaded;
   loaded.compute = Compute{setup.kernels, setup.threads};
-  loaded.session.threads = setup.threads;
-  loaded.session.batch_threads = setup.batch_threads;
-  loaded.session.tune_threads = true;
-  ASSIGN_OR_RETURN(loaded.session.kv_type, parse_kv_type(options.kv_type));
+  ASSIGN_OR_RETURN(loaded.session, session_options(options, setup));
   ASSIGN_OR_RETURN(std::string path, resolve_model(options.path));
   if (path.empty()) {
     ASSIGN_OR_RETURN(path, default_model_path());
@@ -298,9 +324,10 @@ Result<LoadedModel> load_model(const ModelOptions& options) {
   return loaded;
 }
 
-Result<Session> create_session(const LoadedModel& loaded, int context) {
+Result<Session> create_session(const LoadedModel& loaded, int context, uint64_t reserved) {
   SessionOptions options = loaded.session;
   options.context = context;
+  options.reserved = reserved;
   ASSIGN_OR_RETURN(Session session, Session::create(loaded.model, options));
   if (!session.plan().notice.empty()) {
     print_notice(session.plan().notice);

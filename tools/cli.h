@@ -93,10 +93,12 @@ struct Setup {
 };
 Result<Setup> choose_setup(const ModelOptions& options);
 
+// What a model of `file` and a session on it will take here. context 0: the default one.
+Result<MemoryPlan> plan_for_file(const TensorFile& file, const ModelOptions& options, int context);
 // Loads with a progress bar on a terminal (if it takes long) and prints the model's notices to stderr.
 Result<LoadedModel> load_model(const ModelOptions& options);
-// A session on it; prints the plan's notice to stderr. context 0: the default one.
-Result<Session> create_session(const LoadedModel& loaded, int context);
+// A session on it; prints the plan's notice to stderr. context 0: the default one. `reserved`: bytes to leave to a draft model.
+Result<Session> create_session(const LoadedModel& loaded, int context, uint64_t reserved = 0);
 
 // The kernel table that --isa or TERN_ISA name, else the best. An unknown or unsupported name is an error that lists the
 // choices.

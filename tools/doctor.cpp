@@ -46,6 +46,19 @@ double read_bandwidth(int threads) {
   return best;
 }
 
+// What the default model takes here.
+std::string needs_of(const std::string& path, const ModelOptions& options) {
+  const Result<TensorFile> file = TensorFile::open(path);
+  const Result<MemoryPlan> plan =
+      file ? plan_for_file(*file, options, 0) : Result<MemoryPlan>(file.error());
+  if (!plan) {
+    return plan.error().message;
+  }
+  return "needs " + human_bytes(plan->total()) + " with a context of " +
+         std::to_string(plan->context) + " tokens (" + parts_of(*plan) + ")" +
+         (plan->fits() ? "" : ", which do not fit: use a smaller model");
+}
+
 Result<void> doctor(const std::string& isa) {
   ModelOptions options;
   options.isa = isa;
@@ -59,6 +72,9 @@ Result<void> doctor(const std::string& isa) {
   std::printf("bandwidth  %.1f GB/s read, %d threads\n", read_bandwidth(threads) * 1e-9, threads);
   const Result<std::string> model = default_model_path();
   std::printf("model      %s\n", model ? model->c_str() : model.error().message.c_str());
+  if (model) {
+    std::printf("           %s\n", needs_of(*model, options).c_str());
+  }
 
   std::printf("\nkernels\n");
   for (const KernelTable* table : all_tables()) {

@@ -14,11 +14,14 @@ namespace {
 struct InspectCommand {
   std::string path;
   std::string i2s_layout = "auto";
+  int context = 0;
+  std::string kv_type = "f16";
   bool json = false;
 };
 
 Result<void> inspect(const InspectCommand& command) {
   ASSIGN_OR_RETURN(const std::optional<I2sLayout> layout, parse_i2s_layout(command.i2s_layout));
+  ASSIGN_OR_RETURN(const KvType kv_type, parse_kv_type(command.kv_type));
   ASSIGN_OR_RETURN(const std::string path, resolve_model(command.path));
   ASSIGN_OR_RETURN(const TensorFile file,
                    TensorFile::open(path, {.i2s_layout = layout.value_or(I2sLayout::k128)}));
@@ -27,6 +30,8 @@ Result<void> inspect(const InspectCommand& command) {
                                                    .kernels = setup.kernels,
                                                    .choice = setup.packing,
                                                    .threads = setup.threads,
+                                                   .context = command.context,
+                                                   .kv_type = kv_type,
                                                    .available = available_memory()});
   std::fwrite(report.data(), 1, report.size(), stdout);
   return {};
@@ -40,6 +45,10 @@ Action declare_inspect(CLI::App& app) {
                  "GGUF file (or the first part of a split one), or Hugging Face folder")
       ->required()
       ->type_name("FILE");
+  declare_context(app, command->context);
+  app.add_option("--kv-type", command->kv_type, "Type of the KV cache: f16 or q8_0")
+      ->type_name("TYPE")
+      ->capture_default_str();
   app.add_flag("--json", command->json, "Print one JSON object");
   app.add_option("--i2s-layout", command->i2s_layout,
                  "Byte order of I2_S weights: 128, arm64 or 1x4")

@@ -8,9 +8,7 @@
 
 #include "engine/arch/arch.h"
 #include "engine/base/memory.h"
-#include "engine/io/formats.h"
 #include "engine/io/hugging_face.h"
-#include "engine/model/head.h"
 #include "engine/session/session.h"
 
 namespace tern::cli {
@@ -40,44 +38,14 @@ struct Inspection {
   TypeTotal all{"all"};
   TypeTotal ternary{"ternary"};
   std::vector<TypeTotal> types;  // in order of appearance
-  uint64_t packed_bytes =
-      0;  // ternary weights and a large head as the kernels want them, if not so in the file
-  uint64_t mapped_bytes = 0;  // what stays in the file's pages
   uint64_t available = 0;
   std::optional<ModelConfig> config;
-  std::string refusal;  // why there is no config
+  std::string refusal;  // why there are no plans
   std::vector<std::string> notices;
   std::vector<MemoryPlan> plans;  // the model's own context; then the default, if it is another
-
-  uint64_t total(const MemoryPlan& plan) const {
-    return packed_bytes + mapped_bytes + plan.total();
-  }
 };
 
-// Where a tensor's weights are once the model is loaded.
-void add_memory(const TensorFile& file, const KernelChoice& kernels, const Tensor& tensor,
-                Inspection& out) {
-  const bool tied = file.find("output.weight") == nullptr;
-  const bool head = tensor.name == (tied ? "token_embd.weight" : "output.weight");
-  const bool prepared = file.find(tensor.name + std::string(kPreparedHead)) != nullptr;
-  if ((tensor.name == "token_embd.weight" && !tied) || (head && prepared)) {
-    return;  // rows of it are looked up, and hardly any memory is touched
-  }
-  if (tensor.format->ternary && !kernels.in_place(*tensor.format)) {
-    out.packed_bytes +=
-        packed_bytes(kernels.of(*tensor.format).layout, tensor.rows(), tensor.cols());
-    return;
-  }
-  const Result<HeadType> type = choose_head_type(HeadType::kAuto, tensor);
-  if (head && type && *type == HeadType::kQ6K) {
-    out.packed_bytes += tensor_bytes(formats::kSplitHead, tensor.rows(), tensor.cols());
-  } else {
-    out.mapped_bytes += tensor.data.size() + tensor.scales.size();
-  }
-}
-
-void add_tensors(const TensorFile& file, const InspectOptions& options, Inspection& out) {
-  const KernelChoice kernels(file, *options.kernels, options.choice);
+void add_tensors(const TensorFile& file, Inspection& out) {
   for (const Tensor& tensor : file.tensors()) {
     out.all.add(tensor);
     auto type = std::ranges::find(out.types, tensor.format->name, &TypeTotal::name);
@@ -88,24 +56,23 @@ void add_tensors(const TensorFile& file, const InspectOptions& options, Inspecti
     if (tensor.format->ternary) {
       out.ternary.add(tensor);
     }
-    add_memory(file, kernels, tensor, out);
   }
 }
 
-void add_plans(const ModelConfig& config, const InspectOptions& options, Inspection& out) {
-  // A session plans its memory when the packed weights are there already.
-  const uint64_t left =
-      options.available == 0
-          ? 0
-          : std::max<uint64_t>(options.available - std::min(options.available, out.packed_bytes),
-                               1);
-  const SessionOptions whole{.context = config.context, .threads = options.threads};
-  const SessionOptions standard{.threads = options.threads};
-  out.plans.push_back(plan_memory(config, whole, 0));
-  const MemoryPlan plan = plan_memory(config, standard, left);
+Result<void> add_plans(const TensorFile& file, const ModelConfig& config,
+                       const InspectOptions& options, Inspection& out) {
+  ASSIGN_OR_RETURN(const ModelPlan model,
+                   ModelPlan::create(file, config, *options.kernels, options.choice));
+  const SessionOptions whole{
+      .context = config.context, .kv_type = options.kv_type, .threads = options.threads};
+  const SessionOptions standard{
+      .context = options.context, .kv_type = options.kv_type, .threads = options.threads};
+  out.plans.push_back(plan_memory(model.shape(), whole, 0));
+  const MemoryPlan plan = plan_memory(model.shape(), standard, options.available);
   if (plan.context != config.context) {
     out.plans.push_back(plan);
   }
+  return {};
 }
 
 Inspection inspect(const TensorFile& file, const InspectOptions& options) {
@@ -114,14 +81,16 @@ Inspection inspect(const TensorFile& file, const InspectOptions& options) {
   for (const MappedFile& part : file.files()) {
     out.file_bytes += part.bytes().size();
   }
-  add_tensors(file, options, out);
+  add_tensors(file, out);
   out.notices.assign(file.notices().begin(), file.notices().end());
   const auto config = read_config(file, out.notices);
-  if (config) {
-    out.config = *config;
-    add_plans(*config, options, out);
-  } else {
+  if (!config) {
     out.refusal = config.error().message;
+    return out;
+  }
+  out.config = *config;
+  if (const Result<void> planned = add_plans(file, *config, options, out); !planned) {
+    out.refusal = planned.error().message;
   }
   return out;
 }
@@ -277,7 +246,7 @@ std::string architecture_line(const ModelConfig& config) {
          text(config.context);
 }
 
-std::string memory_section(const Inspection& inspection) {
+std::string memory_section(const Inspection& inspection, const InspectOptions& options) {
   std::string out = "\nMemory to run it\n";
   const bool two = inspection.plans.size() > 1;
   Table table(two ? "lrr" : "lr");
@@ -289,26 +258,36 @@ std::string memory_section(const Inspection& inspection) {
     table.add(std::move(row));
   };
   add("context", [](const MemoryPlan& plan) { return std::to_string(plan.context) + " tokens"; });
-  add("weights packed at load",
-      [&](const MemoryPlan&) { return human_bytes(inspection.packed_bytes); });
-  add("weights used in the file",
-      [&](const MemoryPlan&) { return human_bytes(inspection.mapped_bytes); });
-  add("KV cache, f16", [](const MemoryPlan& plan) { return human_bytes(plan.kv_cache); });
+  const WeightMemory& weights = inspection.plans.front().weights;
+  add("weights packed at load", [&](const MemoryPlan&) { return human_bytes(weights.computed); });
+  add("weights used in the file", [&](const MemoryPlan&) { return human_bytes(weights.mapped); });
+  if (weights.experts > 0) {
+    add("experts, once all are used",
+        [&](const MemoryPlan&) { return human_bytes(weights.experts); });
+  }
+  add(options.kv_type == KvType::kF16 ? "KV cache, f16" : "KV cache, q8_0",
+      [](const MemoryPlan& plan) { return human_bytes(plan.kv_cache); });
   if (inspection.plans.front().recurrent_state > 0) {
     add("recurrent state, three times",
         [](const MemoryPlan& plan) { return human_bytes(plan.recurrent_state); });
   }
   add("scratch", [](const MemoryPlan& plan) { return human_bytes(plan.workspace); });
-  add("together", [&](const MemoryPlan& plan) { return human_bytes(inspection.total(plan)); });
+  add("together", [](const MemoryPlan& plan) { return human_bytes(plan.total()); });
   if (inspection.available > 0) {
     add("free now", [&](const MemoryPlan&) { return human_bytes(inspection.available); });
     add("", [&](const MemoryPlan& plan) {
-      return inspection.total(plan) <= inspection.available ? "fits" : "does not fit";
+      return plan.total() <= inspection.available ? "fits" : "does not fit";
     });
   }
   out += table.text();
   if (two) {
-    out += "  The second column is what `tern run` takes unless -c says otherwise.\n";
+    out += "  The second column is what `tern run` takes " +
+           std::string(options.context > 0 ? "with this -c" : "unless -c says otherwise") +
+           "; --kv-type q8_0 takes half of the KV cache.\n";
+  }
+  if (weights.looked_up > 0) {
+    out += "  Of the token embedding (" + human_bytes(weights.looked_up) +
+           " in the file) single rows are read, which are not counted.\n";
   }
   return out;
 }
@@ -317,15 +296,20 @@ std::string container_name(const TensorFile& file) {
   return is_hugging_face_model(file.path()) ? "safetensors" : "GGUF";
 }
 
-std::string report_text(const TensorFile& file, const Inspection& inspection) {
+std::string report_text(const TensorFile& file, const Inspection& inspection,
+                        const InspectOptions& options) {
   std::string out = file.path().string() + ": " + container_name(file);
   if (file.files().size() > 1) {
     out += " in " + std::to_string(file.files().size()) + " parts";
   }
   out += ", " + human_bytes(inspection.file_bytes) + ", " + std::to_string(inspection.all.tensors) +
          " tensors, " + human_count(inspection.all.weights) + " weights\n";
-  out += inspection.config ? architecture_line(*inspection.config) + "\n"
-                           : "Tern cannot run it: " + inspection.refusal + "\n";
+  if (inspection.config) {
+    out += architecture_line(*inspection.config) + "\n";
+  }
+  if (inspection.plans.empty()) {
+    out += "Tern cannot run it: " + inspection.refusal + "\n";
+  }
   for (const std::string& notice : inspection.notices) {
     out += "note: " + notice + "\n";
   }
@@ -333,7 +317,7 @@ std::string report_text(const TensorFile& file, const Inspection& inspection) {
   if (inspection.all.tensors > 0) {
     out += tensors_section(file) + types_section(inspection);
   }
-  return inspection.config ? out + memory_section(inspection) : out;
+  return inspection.plans.empty() ? out : out + memory_section(inspection, options);
 }
 
 // Values of the metadata as JSON. Long arrays: their length and their beginning.
@@ -388,12 +372,13 @@ Json memory_json(const Inspection& inspection) {
                      {"kv_cache", plan.kv_cache},
                      {"recurrent_state", plan.recurrent_state},
                      {"scratch", plan.workspace},
-                     {"total", inspection.total(plan)}});
+                     {"total", plan.total()}});
   }
-  return {{"available", inspection.available},
-          {"packed_weights", inspection.packed_bytes},
-          {"mapped_weights", inspection.mapped_bytes},
-          {"plans", plans}};
+  const WeightMemory weights =
+      inspection.plans.empty() ? WeightMemory() : inspection.plans.front().weights;
+  return {{"available", inspection.available}, {"packed_weights", weights.computed},
+          {"mapped_weights", weights.mapped},  {"experts", weights.experts},
+          {"looked_up", weights.looked_up},    {"plans", plans}};
 }
 
 std::string report_json(const TensorFile& file, const Inspection& inspection) {
@@ -404,7 +389,8 @@ std::string report_json(const TensorFile& file, const Inspection& inspection) {
   out["bytes"] = inspection.file_bytes;
   if (inspection.config) {
     out["architecture"] = config_json(*inspection.config);
-  } else {
+  }
+  if (inspection.plans.empty()) {
     out["refusal"] = inspection.refusal;
   }
   out["notices"] = inspection.notices;
@@ -436,7 +422,7 @@ std::string report_json(const TensorFile& file, const Inspection& inspection) {
 
 std::string inspect_report(const TensorFile& file, const InspectOptions& options) {
   const Inspection inspection = inspect(file, options);
-  return options.json ? report_json(file, inspection) : report_text(file, inspection);
+  return options.json ? report_json(file, inspection) : report_text(file, inspection, options);
 }
 
 }  // namespace tern::cli

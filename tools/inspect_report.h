@@ -6,6 +6,7 @@
 
 #include "engine/io/tensor_file.h"
 #include "engine/model/packed.h"
+#include "kernels/kv.h"
 
 namespace tern::cli {
 
@@ -13,7 +14,9 @@ struct InspectOptions {
   bool json = false;
   const KernelTable* kernels = nullptr;  // which run the model
   TernaryChoice choice = {};
-  int threads = 1;         // they share the scratch memory
+  int threads = 1;  // they share the scratch memory
+  int context = 0;  // to plan for beside the model's own; 0: the default one
+  KvType kv_type = KvType::kF16;
   uint64_t available = 0;  // bytes of memory free now; 0 = unknown
 };
 

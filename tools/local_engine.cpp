@@ -6,25 +6,12 @@
 #include "engine/base/clock.h"
 #include "engine/base/memory.h"
 #include "engine/io/tensor_file.h"
-#include "engine/model/config.h"
 #include "engine/model/tokenizer.h"
 #include "tools/model_store.h"
 #include "tools/report.h"
 
 namespace tern::cli {
 namespace {
-
-uint64_t bytes_of(const std::string& path) {
-  std::error_code ignored;
-  if (std::filesystem::is_regular_file(path, ignored)) {
-    return std::filesystem::file_size(path, ignored);
-  }
-  uint64_t bytes = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(path, ignored)) {
-    bytes += entry.is_regular_file(ignored) ? entry.file_size(ignored) : 0;
-  }
-  return bytes;
-}
 
 // A sentence that goes on after it.
 std::string without_stop(std::string text) {
@@ -68,21 +55,14 @@ Result<std::string> LocalEngine::path() const {
 Result<void> LocalEngine::look_at_file(const std::string& file, const Request& request,
                                        Wanted& wanted, LocalSide& side) const {
   ASSIGN_OR_RETURN(const TensorFile tensors, TensorFile::open(file));
-  ASSIGN_OR_RETURN(const ModelConfig config, read_model_config(tensors));
   ASSIGN_OR_RETURN(const Tokenizer tokenizer, Tokenizer::from_file(tensors));
   wanted.prompt_tokens = count_tokens(tokenizer, request);
-  const uint64_t available = available_memory();
-  const uint64_t weights = bytes_of(file);
-  SessionOptions session;
-  session.context = context_;
-  ASSIGN_OR_RETURN(session.kv_type, parse_kv_type(options_.kv_type));
-  const MemoryPlan plan =
-      plan_memory(config, session, available > weights ? available - weights : 0);
+  ASSIGN_OR_RETURN(const MemoryPlan plan, plan_for_file(tensors, options_, context_));
   side.context = plan.context;
-  if (available > 0 && weights + plan.total() > available) {
+  if (!plan.fits()) {
     side.fits = false;
-    side.why_not = side.model + " needs " + human_bytes(weights + plan.total()) +
-                   " of memory here, and " + human_bytes(available) + " are free";
+    side.why_not = side.model + " needs " + human_bytes(plan.least()) + " of memory here (" +
+                   parts_of(plan) + "), and " + human_bytes(plan.available) + " are free";
   }
   return {};
 }
@@ -146,7 +126,8 @@ void LocalEngine::measure(Session& session) {
 Result<LocalCompleter*> LocalEngine::load() {
   if (!completer_) {
     ASSIGN_OR_RETURN(const LoadedModel loaded, load_model(options_));
-    ASSIGN_OR_RETURN(Session session, create_session(loaded, context_));
+    ASSIGN_OR_RETURN(const uint64_t draft, speculation_.draft_memory(options_, context_));
+    ASSIGN_OR_RETURN(Session session, create_session(loaded, context_, draft));
     if (needs_speed_) {
       measure(session);
     }

@@ -66,7 +66,7 @@ remote_load() {
   python3 tests/e2e/remote_load.py build/dev/tests/remote_load build/dev/tools/tern
 }
 
-# The memory that is planned for models of real shapes, against what they take.
+# The memory that is planned for models of the shapes of the catalogue, against what they take.
 plans() {
   tools/dev build || return 1
   tests/e2e/memory_plan.py build/release/tools/tern build

@@ -177,7 +177,9 @@ Result<void> run(const RunOptions& options) {
     return run_routed(options, *others, prompt, request);
   }
   ASSIGN_OR_RETURN(const LoadedModel loaded, load_model(options.model));
-  ASSIGN_OR_RETURN(Session session, create_session(loaded, options.context));
+  ASSIGN_OR_RETURN(const uint64_t draft,
+                   options.speculation.draft_memory(options.model, options.context));
+  ASSIGN_OR_RETURN(Session session, create_session(loaded, options.context, draft));
   ASSIGN_OR_RETURN(Speculation speculation,
                    options.speculation.create(loaded, options.model, session.context()));
   LocalCompleter completer(std::move(session), std::move(speculation));

@@ -4,6 +4,7 @@
 
 #include "engine/session/draft_model.h"
 #include "engine/session/prompt_lookup.h"
+#include "tools/model_store.h"
 
 namespace tern::cli {
 namespace {
@@ -36,6 +37,16 @@ void SpeculationFlags::declare(CLI::App& app) {
                  "the same words "
                  "earlier in the text")
       ->type_name("FILE");
+}
+
+Result<uint64_t> SpeculationFlags::draft_memory(const ModelOptions& options, int context) const {
+  if (draft.empty()) {
+    return uint64_t{0};
+  }
+  ASSIGN_OR_RETURN(const std::string path, resolve_model(draft));
+  ASSIGN_OR_RETURN(const TensorFile file, TensorFile::open(path));
+  ASSIGN_OR_RETURN(const MemoryPlan plan, plan_for_file(file, options, context));
+  return plan.total();
 }
 
 Result<Speculation> SpeculationFlags::create(const LoadedModel& target, const ModelOptions& options,

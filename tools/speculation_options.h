@@ -15,6 +15,8 @@ struct SpeculationFlags {
   std::string draft;          // model file; empty: guesses come from the text itself
 
   void declare(CLI::App& app);
+  // What the draft model, if there is one, will take with a session of `context` tokens (0: the default).
+  Result<uint64_t> draft_memory(const ModelOptions& options, int context) const;
   // For texts of up to `context` tokens of a model that was loaded with `options`. Errors: what the flags say makes no sense, or
   // the draft model cannot be used.
   Result<Speculation> create(const LoadedModel& target, const ModelOptions& options,

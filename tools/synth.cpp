@@ -41,7 +41,7 @@ std::string shape_names() {
 std::string type_names() {
   std::vector<std::string> names;
   for (const WeightFormat* format : all_weight_formats()) {
-    if (format->encode != nullptr) {
+    if (synth_writes(*format)) {
       names.emplace_back(format->name);
     }
   }
@@ -50,7 +50,7 @@ std::string type_names() {
 
 Result<const WeightFormat*> parse_type(const char* option, const std::string& name) {
   const WeightFormat* format = find_weight_format(name);
-  if (format == nullptr || format->encode == nullptr) {
+  if (format == nullptr || !synth_writes(*format)) {
     return Error{std::string(option) + ": expected one of " + type_names() + ", found " + name +
                  "."};
   }

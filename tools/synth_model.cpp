@@ -4,34 +4,15 @@
 #include <array>
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <vector>
 
+#include "engine/base/half.h"
 #include "engine/base/parallel.h"
-#include "engine/io/gguf_writer.h"
+#include "tools/synth_tensors.h"
 
 namespace tern::cli {
 namespace {
-
-// The 3B model of the first BitNet generation has heads of 100 values, Falcon3's have 256.
-const std::array kShapes = {
-    SynthShape{"bitnet-2b-4t", "bitnet-b1.58", 30, 2560, 6912, 20, 5, 128, 128256, 4096, 5e5F,
-               1e-5F, true},
-    SynthShape{"bitnet-0.7b", "bitnet", 24, 1536, 4096, 16, 16, 96, 32002, 2048, 1e4F, 1e-5F, true},
-    SynthShape{"bitnet-3b", "bitnet", 26, 3200, 8640, 32, 32, 100, 32002, 2048, 1e4F, 1e-5F, true},
-    SynthShape{"llama3-8b", "llama", 32, 4096, 14336, 32, 8, 128, 128256, 8192, 5e5F, 1e-5F, false},
-    SynthShape{"falcon3-1b", "llama", 18, 2048, 8192, 8, 4, 256, 131072, 8192, 1000042, 1e-6F,
-               false},
-    SynthShape{"falcon3-3b", "llama", 22, 3072, 9216, 12, 4, 256, 131072, 32768, 1000042, 1e-6F,
-               false},
-    SynthShape{"falcon3-7b", "llama", 28, 3072, 23040, 12, 4, 256, 131072, 32768, 1000042, 1e-6F,
-               false},
-    SynthShape{"falcon3-10b", "llama", 40, 3072, 23040, 12, 4, 256, 131072, 32768, 1000042, 1e-6F,
-               false},
-    SynthShape{"trilm-99m", "llama", 16, 512, 1280, 8, 8, 64, 50304, 2048, 1e4F, 1e-5F, false},
-    SynthShape{"qwen3-1.7b", "qwen3", 28, 2048, 6144, 16, 8, 128, 151936, 32768, 1e6F, 1e-6F, true},
-    SynthShape{"qwen3-8b", "qwen3", 36, 4096, 12288, 32, 8, 128, 151936, 32768, 1e6F, 1e-6F, false},
-    SynthShape{"small", "bitnet-b1.58", 4, 512, 1280, 8, 2, 64, 4096, 2048, 1e4F, 1e-5F, true},
-};
 
 // ---- tokenizer ---------------------------------------------------------------------------------
 
@@ -137,94 +118,6 @@ Result<void> add_tokenizer(GgufHead& head, int32_t vocab) {
   return {};
 }
 
-// ---- keys and tensors --------------------------------------------------------------------------
-
-void add_keys(GgufHead& head, const SynthShape& shape) {
-  const auto key = [&](const char* name) { return shape.architecture + "." + name; };
-  const auto set_count = [&](const char* name, int32_t value) {
-    head.set(key(name), static_cast<uint32_t>(value));
-  };
-  head.set("general.architecture", shape.architecture);
-  head.set("general.name", "random " + shape.name);
-  set_count("vocab_size", shape.vocab);
-  set_count("context_length", shape.context);
-  set_count("embedding_length", shape.width);
-  set_count("block_count", shape.layers);
-  set_count("feed_forward_length", shape.ffn);
-  set_count("attention.head_count", shape.heads);
-  set_count("attention.head_count_kv", shape.kv_heads);
-  set_count("attention.key_length", shape.head_dim);
-  set_count("attention.value_length", shape.head_dim);
-  set_count("rope.dimension_count", shape.head_dim);
-  head.set(key("attention.layer_norm_rms_epsilon"), shape.norm_eps);
-  head.set(key("rope.freq_base"), shape.rope_base);
-}
-
-// Adds tensors to the head, and remembers how large each one's weights are to be.
-class TensorList {
- public:
-  explicit TensorList(GgufHead& head) : head_(head) {}
-
-  Result<void> matrix(const std::string& name, int32_t rows, int32_t cols,
-                      const WeightFormat& format, float deviation) {
-    deviations_.push_back(deviation);
-    return head_.add_tensor(name + ".weight", format, {cols, rows});
-  }
-  Result<void> norm(const std::string& name, int32_t size) {
-    deviations_.push_back(0);  // all ones
-    return head_.add_tensor(name + ".weight", *find_weight_format("F32"), {size});
-  }
-  const std::vector<float>& deviations() const { return deviations_; }
-
- private:
-  GgufHead& head_;
-  std::vector<float> deviations_;
-};
-
-float keep_size(int32_t cols) {
-  return 1 / std::sqrt(static_cast<float>(cols));
-}
-
-Result<void> add_layer(TensorList& list, const SynthShape& s, const WeightFormat& linear,
-                       const std::string& blk) {
-  const int32_t q = s.heads * s.head_dim;
-  const int32_t kv = s.kv_heads * s.head_dim;
-  const auto matrix = [&](const char* name, int32_t rows, int32_t cols) {
-    return list.matrix(blk + name, rows, cols, linear, keep_size(cols));
-  };
-  RETURN_IF_ERROR(list.norm(blk + "attn_norm", s.width));
-  RETURN_IF_ERROR(matrix("attn_q", q, s.width));
-  RETURN_IF_ERROR(matrix("attn_k", kv, s.width));
-  RETURN_IF_ERROR(matrix("attn_v", kv, s.width));
-  RETURN_IF_ERROR(matrix("attn_output", s.width, q));
-  if (s.architecture.starts_with("bitnet")) {
-    RETURN_IF_ERROR(list.norm(blk + "attn_sub_norm", q));
-    RETURN_IF_ERROR(list.norm(blk + "ffn_sub_norm", s.ffn));
-  } else if (s.architecture == "qwen3") {
-    RETURN_IF_ERROR(list.norm(blk + "attn_q_norm", s.head_dim));
-    RETURN_IF_ERROR(list.norm(blk + "attn_k_norm", s.head_dim));
-  }
-  RETURN_IF_ERROR(list.norm(blk + "ffn_norm", s.width));
-  RETURN_IF_ERROR(matrix("ffn_gate", s.ffn, s.width));
-  RETURN_IF_ERROR(matrix("ffn_up", s.ffn, s.width));
-  return matrix("ffn_down", s.width, s.ffn);
-}
-
-Result<void> add_tensors(TensorList& list, const SynthOptions& options) {
-  const SynthShape& s = options.shape;
-  // The last norm makes activations of size 1, so logits have this many times that.
-  const float deviation = 0.25F * keep_size(s.width);
-  RETURN_IF_ERROR(list.matrix("token_embd", s.vocab, s.width, *options.embedding, deviation));
-  RETURN_IF_ERROR(list.norm("output_norm", s.width));
-  if (!s.tied) {
-    RETURN_IF_ERROR(list.matrix("output", s.vocab, s.width, *options.head, deviation));
-  }
-  for (int32_t i = 0; i < s.layers; ++i) {
-    RETURN_IF_ERROR(add_layer(list, s, *options.linear, "blk." + std::to_string(i) + "."));
-  }
-  return {};
-}
-
 // ---- weights -----------------------------------------------------------------------------------
 
 // Splitmix64 (Steele, Lea, Flood 2014): any number is a good seed.
@@ -242,13 +135,13 @@ class Random {
   uint64_t state_;
 };
 
-// Weights -scale, 0, scale, about equally many. weights.size() is a multiple of 8.
-void fill_ternary(std::span<float> weights, float scale, Random& random) {
-  const std::array<float, 3> values = {-scale, 0, scale};
-  for (size_t i = 0; i < weights.size(); i += 8) {
+// Trits, about equally many of each, or of the two if there are no zeros. trits.size() is a multiple of 8.
+void fill_trits(std::span<int8_t> trits, bool zeros, Random& random) {
+  for (size_t i = 0; i < trits.size(); i += 8) {
     const auto bytes = std::bit_cast<std::array<uint8_t, 8>>(random.next());
     for (size_t j = 0; j < 8; ++j) {
-      weights[i + j] = values[bytes[j] * 3U >> 8U];
+      const int trit = zeros ? bytes[j] * 3 / 256 : bytes[j] / 128 * 2;
+      trits[i + j] = static_cast<int8_t>(trit - 1);
     }
   }
 }
@@ -269,18 +162,88 @@ void fill_normal(std::span<float> weights, float deviation, Random& random) {
 constexpr int64_t kPieceWeights = int64_t{64} << 10;
 constexpr int64_t kPiecesAtOnce = 16;
 
+// Every bit pattern of its codes stands for weights.
+bool any_codes_do(const WeightFormat& format) {
+  return format.name == "STQ1_0";
+}
+
+// Blocks of ternary weights with a scale each.
+bool has_own_scales(const WeightFormat& format) {
+  return format.ternary && format.pack != nullptr && format.rows_are_blocks &&
+         format.cols_per_scale == format.block_weights && format.row_bytes == 0 &&
+         format.row_group == 1;
+}
+
+// What a thread fills a piece of weights with.
+struct Piece {
+  std::vector<float> weights = std::vector<float>(kPieceWeights);
+  std::vector<int8_t> trits = std::vector<int8_t>(kPieceWeights);
+};
+
+// `scale` times 0.75 to 1.25: real models have no two equal scales, and equal ones would take less memory.
+float another_scale(float scale, Random& random) {
+  return scale * (0.75F + static_cast<float>(random.next() >> 40U) / static_cast<float>(1 << 25));
+}
+
+// Blocks of random trits, each with a scale of its own, where the format keeps such.
+void write_blocks(const WeightFormat& format, Piece& piece, size_t count, float scale,
+                  Random& random, std::byte* out) {
+  const std::span<int8_t> trits = std::span(piece.trits).first(count);
+  fill_trits(trits, format.has_zeros, random);
+  const std::span<float> scales =
+      std::span(piece.weights).first(count / static_cast<size_t>(format.block_weights));
+  std::ranges::generate(scales, [&] { return another_scale(scale, random); });
+  format.pack(trits.data(), scales.data(), 1, static_cast<int64_t>(count), out);
+}
+
+// The same of a format whose scale ends each block, and whose other bytes may be any.
+void write_any_codes(const WeightFormat& format, size_t blocks, float scale, Random& random,
+                     std::byte* out) {
+  const auto bytes = static_cast<size_t>(format.block_bytes);
+  for (size_t block = 0; block < blocks; ++block, out += bytes) {
+    std::generate_n(out, bytes, [&] { return static_cast<std::byte>(random.next() >> 56U); });
+    const uint16_t half = float_to_half(another_scale(scale, random));
+    std::memcpy(out + bytes - sizeof half, &half, sizeof half);
+  }
+}
+
+void write_piece(const WeightFormat& format, const SynthFill& fill, float scale, size_t count,
+                 Piece& piece, Random& random, std::byte* out) {
+  const std::span<float> weights = std::span(piece.weights).first(count);
+  if (fill.deviation > 0 && any_codes_do(format)) {
+    write_any_codes(format, count / static_cast<size_t>(format.block_weights), scale, random, out);
+    return;
+  }
+  if (fill.deviation > 0 && has_own_scales(format)) {
+    write_blocks(format, piece, count, scale, random, out);
+    return;
+  }
+  if (fill.deviation == 0) {
+    std::ranges::fill(weights, fill.constant);
+  } else if (format.ternary) {
+    fill_trits(std::span(piece.trits).first(count), format.has_zeros, random);
+    std::transform(piece.trits.begin(), piece.trits.begin() + static_cast<ptrdiff_t>(count),
+                   weights.begin(), [=](int8_t trit) { return static_cast<float>(trit) * scale; });
+  } else {
+    fill_normal(weights, fill.deviation, random);
+  }
+  format.encode(weights, scale, out);
+}
+
 class WeightStream {
  public:
   WeightStream(const SynthOptions& options, GgufWriter& writer, uint64_t total)
       : options_(options),
         writer_(writer),
         total_(total),
-        weights_(static_cast<size_t>(options.threads) * kPieceWeights) {}
+        pieces_(static_cast<size_t>(options.threads)) {}
 
-  // The tensor at `index` of the head, whose weights are to have this standard deviation (0: all ones).
-  Result<void> write(const GgufHead::Tensor& tensor, size_t index, float deviation) {
+  // The tensor at `index` of the head.
+  Result<void> write(const GgufHead::Tensor& tensor, size_t index, const SynthFill& fill) {
     const WeightFormat& format = *tensor.format;
-    const float scale = deviation * std::sqrt(1.5F);  // of equally likely -1, 0, 1: variance 2/3
+    // The share of weights that are not 0 is their variance in units of the scale.
+    const float share = !format.has_zeros ? 1 : any_codes_do(format) ? 0.75F : 2.0F / 3;
+    const float scale = fill.deviation / std::sqrt(share);
     int64_t count = 1;
     for (const int64_t size : tensor.shape) {
       count *= size;
@@ -293,13 +256,13 @@ class WeightStream {
       bytes_.resize(bytes_of(some));
       parallel_for(options_.threads, (some + kPieceWeights - 1) / kPieceWeights, 1,
                    [&](int64_t begin, int64_t end, int thread) {
-                     for (int64_t piece = begin; piece < end; ++piece) {
-                       const int64_t at = piece * kPieceWeights;
-                       const std::span<float> weights = buffer_of(thread).first(
-                           static_cast<size_t>(std::min(kPieceWeights, some - at)));
+                     for (int64_t at = begin * kPieceWeights;
+                          at < std::min(end * kPieceWeights, some); at += kPieceWeights) {
                        Random random(seed_of(index, first + at));
-                       fill(weights, format, deviation, scale, random);
-                       format.encode(weights, scale, &bytes_[bytes_of(at)]);
+                       write_piece(format, fill, scale,
+                                   static_cast<size_t>(std::min(kPieceWeights, some - at)),
+                                   pieces_[static_cast<size_t>(thread)], random,
+                                   &bytes_[bytes_of(at)]);
                      }
                    });
       RETURN_IF_ERROR(writer_.write(bytes_));
@@ -315,72 +278,35 @@ class WeightStream {
   }
 
  private:
-  std::span<float> buffer_of(int thread) {
-    return std::span(weights_).subspan(static_cast<size_t>(thread * kPieceWeights), kPieceWeights);
-  }
   // One stream of numbers for each piece, so that the file does not depend on the threads.
   uint64_t seed_of(size_t index, int64_t first_weight) const {
     return Random(Random(options_.seed ^ index << 40U).next() ^ static_cast<uint64_t>(first_weight))
         .next();
-  }
-  static void fill(std::span<float> weights, const WeightFormat& format, float deviation,
-                   float scale, Random& random) {
-    if (deviation == 0) {
-      std::fill(weights.begin(), weights.end(), 1.0F);
-    } else if (format.ternary) {
-      fill_ternary(weights, scale, random);
-    } else {
-      fill_normal(weights, deviation, random);
-    }
   }
 
   const SynthOptions& options_;
   GgufWriter& writer_;
   uint64_t total_;
   uint64_t written_ = 0;
-  std::vector<float> weights_;    // a piece for each thread
+  std::vector<Piece> pieces_;     // one for each thread
   std::vector<std::byte> bytes_;  // encoded
 };
 
 }  // namespace
 
-std::span<const SynthShape> synth_shapes() {
-  return kShapes;
-}
-
-const SynthShape* find_synth_shape(std::string_view name) {
-  const auto found = std::find_if(kShapes.begin(), kShapes.end(),
-                                  [&](const SynthShape& shape) { return shape.name == name; });
-  return found == kShapes.end() ? nullptr : &*found;
-}
-
-SynthShape shape_of(const ModelConfig& config, bool tied) {
-  return {config.name,
-          config.architecture,
-          config.layers,
-          config.width,
-          config.ffn,
-          config.heads,
-          config.kv_heads,
-          config.head_dim,
-          config.vocab,
-          config.context,
-          1e4F,
-          config.norm_eps,
-          tied};
+bool synth_writes(const WeightFormat& format) {
+  return format.encode != nullptr || has_own_scales(format) || any_codes_do(format);
 }
 
 Result<void> write_synth_model(const std::filesystem::path& path, const SynthOptions& options) {
   GgufHead head;
-  add_keys(head, options.shape);
+  ASSIGN_OR_RETURN(const std::vector<SynthFill> fills, add_decoder(head, options));
   RETURN_IF_ERROR(add_tokenizer(head, options.shape.vocab));
-  TensorList list(head);
-  RETURN_IF_ERROR(add_tensors(list, options));
   ASSIGN_OR_RETURN(GgufWriter writer, GgufWriter::create(path, std::move(head)));
   WeightStream stream(options, writer, writer.head().data_bytes());
   const std::span<const GgufHead::Tensor> tensors = writer.head().tensors();
   for (size_t i = 0; i < tensors.size(); ++i) {
-    RETURN_IF_ERROR(stream.write(tensors[i], i, list.deviations()[i]));
+    RETURN_IF_ERROR(stream.write(tensors[i], i, fills[i]));
   }
   return writer.finish();
 }

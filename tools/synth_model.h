@@ -14,6 +14,24 @@
 
 namespace tern::cli {
 
+// Layers that keep a recurrent state (DeltaNet of engine/model/config.h).
+struct SynthHybrid {
+  int32_t key_heads = 0;  // 0: all layers are attention
+  int32_t value_heads = 0;
+  int32_t state = 0;
+  int32_t conv = 0;
+  int32_t interval = 0;
+
+  int32_t values() const { return value_heads * state; }
+  int32_t channels() const { return 2 * key_heads * state + values(); }
+  bool recurrent(int32_t layer) const { return key_heads > 0 && (layer + 1) % interval != 0; }
+};
+
+struct SynthMixture {
+  int32_t experts = 0;  // 0: plain feed-forward layers
+  int32_t used = 0;
+};
+
 // What decides the sizes of a model's tensors, and the keys with which it runs.
 struct SynthShape {
   std::string name;
@@ -28,7 +46,13 @@ struct SynthShape {
   int32_t context = 0;
   float rope_base = 0;
   float norm_eps = 0;
-  bool tied = false;  // the head is the token embedding
+  bool tied = false;      // the head is the token embedding
+  int32_t rope_dims = 0;  // 0: the whole head
+  int32_t window = 0;     // of the layers that have one
+  SynthHybrid hybrid = {};
+  SynthMixture mixture = {};
+  bool input_norms = false;  // a norm of its own before every projection
+  int32_t rotation = 0;      // block of Bonsai 2's rotation of inputs; 0: none
 };
 
 std::span<const SynthShape> synth_shapes();
@@ -45,6 +69,9 @@ struct SynthOptions {
   int threads = 1;
   std::function<bool(double done)> keep_going;  // 0 to 1; false stops
 };
+
+// Whether it writes tensors of a format.
+bool synth_writes(const WeightFormat& format);
 
 // Writes such a model: all tensors and keys of its architecture, and a byte-level tokenizer of the vocabulary's size that
 // encodes any text. Weights are scaled so that activations keep their size and that logits have a standard deviation of 1/4:

@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "engine/arch/text_loss.h"
+#include "engine/base/memory.h"
 
 namespace tern {
 namespace {
@@ -89,6 +90,7 @@ Result<void> Model::read(const LoadOptions& options) {
   ASSIGN_OR_RETURN(config_, read_config(file_, notices_));
   config_.activations = options.activations.value_or(config_.activations);
   // What is cheap to check comes before the packing of gigabytes.
+  RETURN_IF_ERROR(check_memory(options));
   RETURN_IF_ERROR(read_text_side(options));
   ASSIGN_OR_RETURN(adapters_, LoraSet::open(options.lora, file_, config_, *kernels_));
   weights_ = std::make_unique<Weights>(file_, *kernels_, options.compute.threads, options.progress,
@@ -97,6 +99,33 @@ Result<void> Model::read(const LoadOptions& options) {
   ASSIGN_OR_RETURN(decoder_, bind_decoder(config_, *weights_, options.head));
   std::ranges::move(weights_->notices(), std::back_inserter(notices_));
   return {};
+}
+
+// What is left in the file needs no memory that cannot be taken back.
+Result<void> Model::check_memory(const LoadOptions& options) const {
+  ASSIGN_OR_RETURN(const ModelPlan plan,
+                   ModelPlan::create(file_, config_, *kernels_, options.packing, options.head));
+  const WeightMemory memory = plan.shape().memory;
+  const uint64_t needed = memory.computed - file_.converted_bytes();
+  uint64_t available = available_memory();
+  if (const std::optional<uint64_t> space = available_address_space()) {
+    available = std::min(available, *space - std::min(*space, memory.experts));
+  } else if (available == 0) {
+    return {};  // unknown
+  }
+  if (needed <= available) {
+    return {};
+  }
+  return Error{"the weights take " + human_bytes(needed) +
+               " of memory when they are loaded, found " + human_bytes(available) +
+               " available. Close other programs, use a smaller model, or convert this one with "
+               "`tern convert IN OUT --type tern`, whose weights stay in the file."};
+}
+
+ModelShape Model::shape() const {
+  WeightMemory memory = weights_->memory();
+  memory.computed += adapters_.bytes();
+  return {config_, decoder_, *kernels_, memory};
 }
 
 Result<void> Model::read_text_side(const LoadOptions& options) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/arch/arch.h"
+#include "engine/arch/model_plan.h"
 #include "engine/model/chat_template.h"
 #include "engine/model/lora.h"
 #include "engine/model/tokenizer.h"
@@ -28,7 +29,7 @@ struct LoadOptions {
 
 class Model {
  public:
-  // Errors name the file and the part of it that is wrong.
+  // Errors name the file and the part of it that is wrong, or say that there is too little memory.
   static Result<std::shared_ptr<const Model>> load(const std::filesystem::path& path,
                                                    const LoadOptions& options);
 
@@ -38,6 +39,8 @@ class Model {
   const Tokenizer& tokenizer() const { return *tokenizer_; }
   const ChatTemplate& chat_template() const { return *chat_template_; }
   const KernelTable& kernels() const { return *kernels_; }
+  // What its memory depends on.
+  ModelShape shape() const;
 
   // The table's choice of tokens that end a turn or a text.
   const std::vector<TokenId>& stop_tokens() const { return stop_tokens_; }
@@ -53,6 +56,7 @@ class Model {
   static Result<std::shared_ptr<Model>> load_other_layouts(const std::filesystem::path& path,
                                                            LoadOptions options, double loss_of_128);
   Result<void> read(const LoadOptions& options);
+  Result<void> check_memory(const LoadOptions& options) const;
   Result<void> read_text_side(const LoadOptions& options);
   void find_stop_tokens();
 

@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <new>
@@ -13,6 +14,8 @@ namespace {
 
 constexpr size_t kCacheLine = 64;
 constexpr size_t kHugePage = size_t{2} << 20;
+
+std::atomic<size_t> g_all_bytes = 0;
 
 constexpr size_t round_up(size_t value, size_t step) {
   return (value + step - 1) / step * step;
@@ -57,14 +60,20 @@ AlignedBuffer::AlignedBuffer(size_t size, Pages pages) : size_(size) {
     }
     std::memset(data_, 0, bytes);
   }
+  g_all_bytes.fetch_add(size_, std::memory_order_relaxed);
 }
 
 AlignedBuffer::~AlignedBuffer() {
+  g_all_bytes.fetch_sub(size_, std::memory_order_relaxed);
   if (size_ >= kHugePage) {
     ::munmap(data_, round_up(size_, kHugePage));
   } else {
     std::free(data_);
   }
+}
+
+size_t AlignedBuffer::all_bytes() noexcept {
+  return g_all_bytes.load(std::memory_order_relaxed);
 }
 
 std::byte* Arena::take(size_t bytes) {

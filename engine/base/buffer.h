@@ -32,6 +32,9 @@ class AlignedBuffer {
   const std::byte* data() const noexcept { return data_; }
   size_t size() const noexcept { return size_; }
 
+  // Bytes of all buffers that exist in this process, touched or not.
+  static size_t all_bytes() noexcept;
+
  private:
   std::byte* data_ = nullptr;
   size_t size_ = 0;

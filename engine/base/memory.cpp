@@ -11,17 +11,22 @@
 namespace tern {
 namespace {
 
-// The value of a line "Name:   123 kB" of a /proc file, in bytes; 0 if there is none.
-uint64_t proc_value(const char* path, const std::string& name) {
+// The number behind `name` in a file of names and numbers; 0 if there is none.
+uint64_t value_in(const std::filesystem::path& path, const std::string& name) {
   std::ifstream in(path);
   std::string word;
-  uint64_t kilobytes = 0;
+  uint64_t value = 0;
   while (in >> word) {
-    if (word == name && in >> kilobytes) {
-      return kilobytes * 1024;
+    if (word == name && in >> value) {
+      return value;
     }
   }
   return 0;
+}
+
+// Of a line "Name:   123 kB" of a /proc file, in bytes.
+uint64_t proc_value(const char* path, const std::string& name) {
+  return value_in(path, name) * 1024;
 }
 
 // A number alone in a file ("max" and missing files give 0).
@@ -36,12 +41,29 @@ uint64_t number_in(const std::filesystem::path& path) {
 uint64_t available_memory() {
   uint64_t available = proc_value("/proc/meminfo", "MemAvailable:");
   for (const std::filesystem::path& group : cgroup_folders()) {
-    if (const uint64_t limit = number_in(group / "memory.max"); limit > 0) {
-      const uint64_t used = std::min(number_in(group / "memory.current"), limit);
-      available = std::min(available, limit - used);
-    }
+    available = std::min(available, memory_left(group).value_or(available));
   }
   return available;
+}
+
+std::optional<uint64_t> memory_left(const std::filesystem::path& cgroup) {
+  const uint64_t limit = number_in(cgroup / "memory.max");
+  if (limit == 0) {
+    return std::nullopt;
+  }
+  const std::filesystem::path stat = cgroup / "memory.stat";
+  const uint64_t files = value_in(stat, "active_file") + value_in(stat, "inactive_file");
+  const uint64_t current = number_in(cgroup / "memory.current");
+  return limit - std::min(current - std::min(files, current), limit);
+}
+
+std::optional<uint64_t> available_address_space() {
+  struct rlimit limit {};
+  if (::getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) {
+    return std::nullopt;
+  }
+  const uint64_t used = proc_value("/proc/self/status", "VmSize:");
+  return limit.rlim_cur - std::min<uint64_t>(used, limit.rlim_cur);
 }
 
 uint64_t resident_memory() {

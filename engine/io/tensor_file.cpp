@@ -1,6 +1,7 @@
 #include "engine/io/tensor_file.h"
 
 #include <array>
+#include <functional>
 
 namespace tern {
 namespace {
@@ -102,6 +103,23 @@ std::string printable(std::string_view text, size_t limit) {
 const Tensor* TensorFile::find(std::string_view name) const {
   const auto found = index_.find(name);
   return found == index_.end() ? nullptr : &tensors_[found->second];
+}
+
+bool TensorFile::holds(const Tensor& tensor) const {
+  const std::span<const std::byte> bytes = files_[static_cast<size_t>(tensor.file)].bytes();
+  return std::less_equal<>()(bytes.data(), tensor.data.data()) &&
+         std::less<>()(tensor.data.data(), bytes.data() + bytes.size());
+}
+
+size_t TensorFile::converted_bytes() const {
+  size_t bytes = 0;
+  for (const std::vector<float>& values : numbers_) {
+    bytes += values.size() * sizeof(float);
+  }
+  for (const std::vector<uint16_t>& values : halves_) {
+    bytes += values.size() * sizeof(uint16_t);
+  }
+  return bytes;
 }
 
 std::span<const std::byte> TensorFile::stored_value(std::string_view key) const {

@@ -64,6 +64,10 @@ class TensorFile {
   std::span<const std::byte> stored_value(std::string_view key) const;
   std::span<const Tensor> tensors() const { return tensors_; }  // in file order
   const Tensor* find(std::string_view name) const;              // null if absent
+  // Whether its weights lie in one of files(). Those of some formats become halves when the file is opened.
+  bool holds(const Tensor& tensor) const;
+  // Bytes of weights that do not.
+  size_t converted_bytes() const;
 
   // Typed access to metadata. Absent keys give nullopt; a present key of another type is an error that says so.
   // get_int accepts only integers; get_float accepts floats and integers.

@@ -37,6 +37,10 @@ size_t ExpertMatrix::bytes() const {
   return shape().bytes();
 }
 
+size_t ExpertMatrix::all_bytes() const {
+  return ternary() ? codes_.size() + scales_.size() * sizeof(float) : experts_.size() * bytes();
+}
+
 int32_t ExpertMatrix::packed() const {
   return ternary() ? static_cast<int32_t>(
                          std::count(states_.get(), states_.get() + experts_.size(), State::kPacked))
@@ -120,6 +124,10 @@ ExpertMatrix::State ExpertMatrix::pack(int32_t index) const {
               codes + static_cast<size_t>(row / layout.tile_rows) * panel_bytes(layout, cols_));
         }
       });
+  const Tensor& tensor = *expert.tensor;
+  const size_t row_bytes = tensor.data.size() / static_cast<size_t>(tensor.rows());
+  packer_->files[static_cast<size_t>(tensor.file)].drop(tensor.data.subspan(
+      static_cast<size_t>(expert.first_row) * row_bytes, static_cast<size_t>(rows_) * row_bytes));
   return floats && !valid ? State::kNotTernary : State::kPacked;
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -15,8 +16,9 @@ namespace tern {
 
 // What packing needs beside the matrices: one lock and one piece of memory for all of them.
 struct ExpertPacker {
-  ExpertPacker(int use_threads, int most_threads)
-      : threads(use_threads), regions(static_cast<size_t>(most_threads)) {}
+  // `from`: where the experts lie; pages of those that were packed are dropped.
+  ExpertPacker(int use_threads, int most_threads, std::span<const MappedFile> from)
+      : threads(use_threads), regions(static_cast<size_t>(most_threads)), files(from) {}
 
   // Room for panels of so many trits. Not once experts are packed.
   void reserve(size_t panel) {
@@ -29,6 +31,7 @@ struct ExpertPacker {
   std::mutex mutex;
   int threads;
   size_t regions;
+  std::span<const MappedFile> files;
   size_t trits_each = 0;
   AlignedArray<int8_t> trits;  // for each thread of the region that a pass runs in
 };
@@ -58,6 +61,8 @@ class ExpertMatrix {
   Linear of(int32_t index) const;
   // One that is there, for what depends on the shape only.
   Linear shape() const;
+  // Bytes of all experts, once tokens have gone to each.
+  size_t all_bytes() const;
   // How many experts have been packed.
   int32_t packed() const;
   // Bytes of one expert that a product reads.

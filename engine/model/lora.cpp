@@ -197,6 +197,14 @@ void LoraSet::build(const std::string& target, std::span<const Part> parts,
   buffers_.push_back(std::move(scales));
 }
 
+size_t LoraSet::bytes() const {
+  size_t bytes = 0;
+  for (const AlignedBuffer& buffer : buffers_) {
+    bytes += buffer.size();
+  }
+  return bytes;
+}
+
 const LowRank* LoraSet::find(std::string_view target) const {
   const auto found = by_target_.find(target);
   return found == by_target_.end() ? nullptr : &found->second;

@@ -44,6 +44,8 @@ class LoraSet {
 
   // What is added to the matrix of that name; null: nothing.
   const LowRank* find(std::string_view target) const;
+  // Of all adapters together.
+  size_t bytes() const;
 
  private:
   struct Part;

@@ -8,6 +8,7 @@
 
 #include "engine/base/parallel.h"
 #include "engine/io/experts.h"
+#include "engine/io/formats.h"
 #include "engine/model/expert_matrix.h"
 #include "kernels/pack.h"
 
@@ -22,6 +23,14 @@ std::string shape_text(const std::vector<int64_t>& shape) {
     text += (text.empty() ? "" : " x ") + std::to_string(size);
   }
   return text;
+}
+
+// The most that the scales of a ternary matrix take once it is packed.
+size_t scale_bytes(const Tensor& tensor) {
+  const WeightFormat& format = *tensor.format;
+  const bool one = format.cols_per_scale == 0;
+  return sizeof(float) *
+         static_cast<size_t>(one ? 1 : tensor.count() / format.scale_width(tensor.cols()));
 }
 
 }  // namespace
@@ -146,10 +155,27 @@ Weights::Weights(const TensorFile& file, const KernelTable& kernels, int threads
     if (format.ternary && tensor.shape.size() == 2 && !choice_.in_place(format) &&
         !parse_expert_name(tensor.name)) {
       bytes_total_ += tensor.data.size();
-      codes += Arena::cost(packed_bytes(choice_.of(format).layout, tensor.rows(), tensor.cols()));
+      codes += Arena::cost(packed_bytes(choice_.of(format).layout, tensor.rows(), tensor.cols())) +
+               Arena::cost(scale_bytes(tensor));
     }
   }
   codes_ = Arena(codes);
+  memory_.computed = file.converted_bytes();
+}
+
+Weights::Weights(const TensorFile& file, const KernelTable& kernels, const TernaryChoice& choice,
+                 ShapesOnly /*only*/)
+    : file_(file),
+      kernels_(kernels),
+      choice_(file, kernels, choice),
+      shapes_only_(true),
+      threads_(1) {
+  memory_.computed = file.converted_bytes();
+}
+
+Weights Weights::shapes(const TensorFile& file, const KernelTable& kernels,
+                        const TernaryChoice& choice) {
+  return {file, kernels, choice, ShapesOnly()};
 }
 
 Result<const Tensor*> Weights::require(std::string_view name, const std::vector<int64_t>& shape) {
@@ -192,6 +218,7 @@ Result<std::span<const float>> Weights::floats(std::string_view name,
   for (int32_t row = 0; row < matrix.rows; ++row) {
     kernels_.dense_row(matrix, row, values + int64_t{row} * matrix.cols);
   }
+  memory_.computed += buffer.size();
   buffers_.push_back(std::move(buffer));
   return std::span<const float>(values, static_cast<size_t>(tensor->count()));
 }
@@ -260,6 +287,10 @@ Result<Linear> Weights::linear(std::string_view name, int32_t rows, int32_t cols
   } else {
     ASSIGN_OR_RETURN(const DenseMatrix dense, require_dense(*tensor));
     linear = Linear{dense, nullptr, scale};
+    memory_.mapped += file_.holds(*tensor) ? tensor->data.size() : 0;
+    if (tensor == embedding_) {
+      memory_.looked_up = 0;  // the same pages
+    }
   }
   linear.rotation = rotation_of(name, cols);
   linear.lora = adapters_ != nullptr ? adapters_->find(name) : nullptr;
@@ -292,20 +323,32 @@ Result<Linear> Weights::unrotated_head(std::string_view name, int32_t rows, int3
   if (type == HeadType::kKeep) {
     return linear(name, rows, cols);
   }
-  ASSIGN_OR_RETURN(const DenseMatrix dense, require_dense(*tensor));
+  return made_head(*tensor, type, scale);
+}
+
+Result<Linear> Weights::made_head(const Tensor& tensor, HeadType type, float scale) {
+  ASSIGN_OR_RETURN(const DenseMatrix dense, require_dense(tensor));
+  const DenseType to = type == HeadType::kF16 ? DenseType::kF16 : DenseType::kQ8_0;
   Linear linear;
-  if (type == HeadType::kQ6K) {
-    ASSIGN_OR_RETURN(SplitHead head, split_head(*tensor, dense, kernels_, threads_));
+  if (shapes_only_ && type == HeadType::kQ6K) {
+    linear = Linear{SplitMatrix{.rows = dense.rows, .cols = dense.cols}, nullptr, scale};
+    memory_.computed += tensor_bytes(formats::kSplitHead, tensor.rows(), tensor.cols());
+  } else if (shapes_only_) {
+    linear = Linear{DenseMatrix{nullptr, dense.rows, dense.cols, to}, nullptr, scale};
+    memory_.computed += linear.bytes();
+  } else if (type == HeadType::kQ6K) {
+    ASSIGN_OR_RETURN(SplitHead head, split_head(tensor, dense, kernels_, threads_));
     linear = Linear{head.matrix, nullptr, scale * head.scale};
+    memory_.computed += head.memory.size();
     buffers_.push_back(std::move(head.memory));
   } else {
-    const DenseType to = type == HeadType::kF16 ? DenseType::kF16 : DenseType::kQ8_0;
-    ASSIGN_OR_RETURN(DenseHead head, convert_head(*tensor, dense, to, kernels_, threads_));
+    ASSIGN_OR_RETURN(DenseHead head, convert_head(tensor, dense, to, kernels_, threads_));
     linear = Linear{head.matrix, nullptr, scale};
+    memory_.computed += head.memory.size();
     buffers_.push_back(std::move(head.memory));
   }
   // An embedding that shares the tensor touches single rows of it from now on.
-  file_.files()[static_cast<size_t>(tensor->file)].drop(tensor->data);
+  file_.files()[static_cast<size_t>(tensor.file)].drop(tensor.data);
   return linear;
 }
 
@@ -319,10 +362,14 @@ Result<Linear> Weights::prepared_head(const Tensor& prepared, const Tensor& tens
   }
   ASSIGN_OR_RETURN(const DenseMatrix dense, require_dense(tensor));
   ASSIGN_OR_RETURN(const SplitMatrix split, view_split_head(prepared));
-  file_.files()[static_cast<size_t>(prepared.file)].will_need(prepared.data);
+  memory_.mapped += prepared.data.size();
+  if (!shapes_only_) {
+    file_.files()[static_cast<size_t>(prepared.file)].will_need(prepared.data);
+  }
   return Linear{split, nullptr, scale * split_head_scale(dense.type)};
 }
 
+Weights::Weights(Weights&& other) noexcept = default;
 Weights::~Weights() = default;
 
 // All in one tensor, or each in one of its own.
@@ -369,21 +416,28 @@ Result<const ExpertMatrix*> Weights::experts(std::string_view name, int32_t rows
     const auto trits =
         static_cast<size_t>(kernel.layout.tile_rows) * static_cast<size_t>(std::max(rows, cols));
     if (expert_packer_ == nullptr) {
-      expert_packer_ =
-          std::make_unique<ExpertPacker>(threads_, std::max(threads_, usable_cpu_count()));
+      expert_packer_ = std::make_unique<ExpertPacker>(
+          threads_, std::max(threads_, usable_cpu_count()), file_.files());
     }
+    memory_.computed -= expert_packer_->trits.size();
     expert_packer_->reserve(trits);
+    memory_.computed += expert_packer_->trits.size();
     expert_matrices_.push_back(
         std::make_unique<ExpertMatrix>(std::move(found), rows, kernel, *expert_packer_));
   } else {
     RETURN_IF_ERROR(require_dense(first));
     expert_matrices_.push_back(std::make_unique<ExpertMatrix>(std::move(found), rows));
   }
+  if (format.ternary || file_.holds(first)) {
+    memory_.experts += expert_matrices_.back()->all_bytes();
+  }
   return expert_matrices_.back().get();
 }
 
 Result<Embedding> Weights::embedding(std::string_view name, int32_t rows, int32_t cols) {
   ASSIGN_OR_RETURN(const Tensor* tensor, require(name, {cols, rows}));
+  memory_.looked_up = file_.holds(*tensor) ? tensor->data.size() : 0;
+  embedding_ = tensor;
   if (tensor->format->ternary) {
     return Embedding(*tensor);
   }
@@ -435,7 +489,10 @@ Result<Linear> Weights::view_packed(const Tensor& tensor, float scale) {
                    [](float s) { return std::isfinite(s); })) {
     return bad_scale(tensor);
   }
-  file_.files()[static_cast<size_t>(tensor.file)].will_need(tensor.data);
+  memory_.mapped += tensor.data.size() + tensor.scales.size();
+  if (!shapes_only_) {
+    file_.files()[static_cast<size_t>(tensor.file)].will_need(tensor.data);
+  }
   return Linear{matrix, &kernel, scale};
 }
 
@@ -458,6 +515,14 @@ Result<Linear> Weights::pack(const Tensor& tensor, float scale) {
   const WeightFormat& format = *tensor.format;
   const auto cols_per_scale = static_cast<int32_t>(format.scale_width(cols));
   const auto groups = static_cast<size_t>(cols / cols_per_scale);
+  memory_.computed += Arena::cost(packed_bytes(layout, rows, cols));
+  if (shapes_only_) {
+    const bool one = format.cols_per_scale == 0;
+    memory_.computed += Arena::cost(scale_bytes(tensor));
+    return Linear{
+        TernaryMatrix{nullptr, nullptr, rows, cols, one ? rows : 1, cols_per_scale, layout},
+        &kernel, scale};
+  }
   auto* codes = reinterpret_cast<uint8_t*>(codes_.take(packed_bytes(layout, rows, cols)));
   std::vector<float> scales(static_cast<size_t>(rows) * groups);
   std::atomic<bool> valid = true;
@@ -514,16 +579,13 @@ Result<Linear> Weights::pack(const Tensor& tensor, float scale) {
                  "), which no ternary kernel reads. Use a model that was quantised in groups of 64 "
                  "or 128."};
   }
-  AlignedBuffer grid_values(grid.values.size() * sizeof(float));
-  std::copy(grid.values.begin(), grid.values.end(), reinterpret_cast<float*>(grid_values.data()));
-  const TernaryMatrix matrix{codes,
-                             reinterpret_cast<const float*>(grid_values.data()),
-                             rows,
-                             cols,
-                             grid.rows_per_scale,
-                             grid.cols_per_scale,
-                             layout};
-  buffers_.push_back(std::move(grid_values));
+  // Beside the codes: in pages of their own each matrix would waste half a huge page.
+  const size_t grid_bytes = grid.values.size() * sizeof(float);
+  auto* grid_values = reinterpret_cast<float*>(codes_.take(grid_bytes));
+  std::copy(grid.values.begin(), grid.values.end(), grid_values);
+  const TernaryMatrix matrix{
+      codes, grid_values, rows, cols, grid.rows_per_scale, grid.cols_per_scale, layout};
+  memory_.computed += Arena::cost(grid_bytes);
   file_.files()[static_cast<size_t>(tensor.file)].drop(tensor.data);
   bytes_read_ += tensor.data.size();
   if (progress_) {

@@ -75,6 +75,20 @@ std::optional<DenseMatrix> dense_matrix(const Tensor& tensor);
 // The same of bytes that are read in another format than the tensor's.
 std::optional<DenseMatrix> dense_matrix(const Tensor& tensor, const WeightFormat& format);
 
+// Where the bytes of a model's weights lie once they are ready.
+struct WeightMemory {
+  uint64_t computed =
+      0;  // made when the model is loaded: packed matrices and their scales, heads, vectors, what was converted
+  uint64_t mapped =
+      0;  // read where they lie in the file: pages that processes share, and that the system may drop
+  uint64_t experts =
+      0;  // of mixtures, all of them; each is made, or read, when a token first goes to it
+  uint64_t looked_up =
+      0;  // the token embedding where only rows of it are read: hardly any of this is in memory
+
+  uint64_t total() const { return computed + mapped + experts; }
+};
+
 // Called with the share of the work done, 0 to 1.
 using Progress = std::function<void(double done)>;
 
@@ -85,6 +99,10 @@ class Weights {
   // `choice`: of the ternary kernel to pack for; if none is wanted, 1-bit formats get the sign kernel.
   Weights(const TensorFile& file, const KernelTable& kernels, int threads, Progress progress = {},
           const TernaryChoice& choice = {});
+  // The same without weights: matrices come as shapes that point nowhere, for the sake of memory(). Vectors are read.
+  static Weights shapes(const TensorFile& file, const KernelTable& kernels,
+                        const TernaryChoice& choice);
+  Weights(Weights&& other) noexcept;
 
   // From here on matrices come with the rotations of their inputs. `rotations` must outlive what is handed out.
   void rotate(const Rotations& rotations) { rotations_ = &rotations; }
@@ -109,6 +127,9 @@ class Weights {
   void use(const LoraSet& adapters) { adapters_ = &adapters; }
   ~Weights();
 
+  // Of what was taken so far. Of shapes it is the most that there may be: scales that are equal take less.
+  const WeightMemory& memory() const { return memory_; }
+
   bool has(std::string_view name) const { return file_.find(name) != nullptr; }
   // Marks a tensor as known although nothing here needs it.
   void ignore(std::string_view name) { taken_.emplace(name); }
@@ -120,6 +141,9 @@ class Weights {
   std::vector<std::string> notices() const;
 
  private:
+  struct ShapesOnly {};
+  Weights(const TensorFile& file, const KernelTable& kernels, const TernaryChoice& choice,
+          ShapesOnly only);
   Result<const Tensor*> require(std::string_view name, const std::vector<int64_t>& shape);
   Result<std::vector<Expert>> find_experts(std::string_view name, int32_t rows, int32_t cols,
                                            int32_t count);
@@ -130,6 +154,8 @@ class Weights {
   // The matrix STEM.weight of which the file holds factors (engine/io/compressed_layers.h).
   Result<Linear> factored(const std::string& stem, int32_t rows, int32_t cols);
   Result<FactorStage> factor_stage(const std::string& name, int32_t cols);
+  // The head in another form: `type` is kQ6K, kF16 or kQ8_0.
+  Result<Linear> made_head(const Tensor& tensor, HeadType type, float scale);
   Result<Linear> unrotated_head(std::string_view name, int32_t rows, int32_t cols, HeadType type);
   Result<Linear> prepared_head(const Tensor& prepared, const Tensor& tensor, float scale);
   Rotation rotation_of(std::string_view name, int32_t cols) const {
@@ -141,10 +167,13 @@ class Weights {
   const KernelTable& kernels_;
   const Rotations* rotations_ = nullptr;
   KernelChoice choice_;
+  bool shapes_only_ = false;
+  WeightMemory memory_;
   const LoraSet* adapters_ = nullptr;
   int threads_;
   Progress progress_;
   std::set<std::string, std::less<>> taken_;
+  const Tensor* embedding_ = nullptr;
   std::unique_ptr<ExpertPacker> expert_packer_;
   std::vector<std::unique_ptr<ExpertMatrix>> expert_matrices_;
   std::vector<std::unique_ptr<FactoredMatrix>> factored_;

@@ -468,20 +468,26 @@ Workspace::Workspace(const ModelConfig& config, const DecoderWeights& weights,
   scratch.factors = FactorMemory(config.factors, config.activations);
 }
 
-size_t Workspace::bytes(const ModelConfig& config, const KvLayout& kv, int64_t batch,
-                        int64_t context, int threads) {
-  const int64_t widest = widest_input(config);
+size_t Workspace::bytes(const ModelConfig& config, const DecoderWeights& weights,
+                        const Compute& compute, const KvLayout& kv, int32_t batch,
+                        int32_t context) {
+  const int32_t widest = widest_input(config);
   const int64_t planes = planes_of(config.activations);
   const int64_t written = int64_t{config.width} +
                           (config.gated_attention ? 3 : 1) * int64_t{config.q_width()} +
                           2 * config.kv_width() + 2 * int64_t{config.ffn};
   const int64_t per_token = 2 * int64_t{config.width} + config.q_width() +
                             static_cast<int64_t>(config.ropes.size()) * config.most_rope_dims() +
-                            (config.input_norms ? widest : 0) + planes * (written + widest / 4);
-  return static_cast<size_t>(batch * per_token + planes * kLogitsBatch * int64_t{config.vocab}) *
-             sizeof(float) +
-         AttentionMemory::bytes(config, kv, batch, context, threads) +
+                            (config.input_norms ? widest : 0) + planes * written;
+  const int64_t floats = batch * per_token + planes * kLogitsBatch * int64_t{config.vocab};
+  return static_cast<size_t>(floats) * sizeof(float) + static_cast<size_t>(config.width) +
+         AttentionMemory::bytes(config, kv, batch, context, compute.threads) +
          DeltaNetMemory::bytes(config, batch) + ExpertMemory::bytes(config, batch) +
+         HeadWorkspace::bytes(weights.head, compute.threads, config.activations) +
+         QuantizedRows::bytes(batch, widest, config.activations) +
+         ThreadScratch::bytes(compute.threads,
+                              scratch_bytes(*compute.kernels, config, weights, batch),
+                              lora_floats(weights) * static_cast<size_t>(batch)) +
          FactorMemory::bytes(config.factors, config.activations);
 }
 

@@ -67,8 +67,9 @@ class Workspace {
   Workspace() = default;
   Workspace(const ModelConfig& config, const DecoderWeights& weights, const Compute& compute,
             const KvCache& cache, int32_t batch);
-  static size_t bytes(const ModelConfig& config, const KvLayout& kv, int64_t batch, int64_t context,
-                      int threads);
+  // What all of that takes. Of the weights only shapes matter.
+  static size_t bytes(const ModelConfig& config, const DecoderWeights& weights,
+                      const Compute& compute, const KvLayout& kv, int32_t batch, int32_t context);
 
   int32_t batch = 0;
   AlignedArray<float> x;          // batch x width: the residual stream

@@ -173,10 +173,11 @@ size_t DeltaNetMemory::bytes(const ModelConfig& config, int64_t batch) {
   const DeltaNet& delta = config.delta_net;
   return delta.layers == 0 ? 0
                            : static_cast<size_t>(batch) * sizeof(float) *
-                                 static_cast<size_t>(planes_of(config.activations) *
-                                                         (delta.channels() + delta.values() +
-                                                          2 * delta.value_heads) +
-                                                     delta.values());
+                                     static_cast<size_t>(planes_of(config.activations) *
+                                                             (delta.channels() + delta.values() +
+                                                              2 * delta.value_heads) +
+                                                         delta.values()) +
+                                 static_cast<size_t>(delta.state) * sizeof(float);
 }
 
 void delta_net(const ModelConfig& config, const Compute& compute, const DeltaNetWeights& weights,

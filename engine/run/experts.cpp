@@ -159,10 +159,14 @@ ExpertMemory::ExpertMemory(const ModelConfig& config, int32_t batch) {
 
 size_t ExpertMemory::bytes(const ModelConfig& config, int64_t batch) {
   const Experts& experts = config.experts;
-  return experts.count == 0 ? 0
-                            : static_cast<size_t>(batch) * sizeof(float) *
-                                  static_cast<size_t>(experts.count + 3 * experts.used +
-                                                      2 * config.width + 2 * experts.ffn);
+  const int64_t written =
+      planes_of(config.activations) *
+      (int64_t{experts.count} + config.width + 2 * int64_t{experts.ffn});  // by products
+  return experts.count == 0
+             ? 0
+             : sizeof(float) * static_cast<size_t>(
+                                   batch * (written + 3 * int64_t{experts.used} + config.width) +
+                                   experts.count + 1);
 }
 
 void run_experts(const ModelConfig& config, const Compute& compute, const ExpertWeights& weights,

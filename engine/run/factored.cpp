@@ -247,11 +247,14 @@ FactorMemory::FactorMemory(const FactorShape& most, Activations activations) {
 
 size_t FactorMemory::bytes(const FactorShape& most, Activations activations) {
   const auto planes = static_cast<size_t>(planes_of(activations));
-  size_t values = 0;
+  size_t bytes = 0;
   for (const int32_t widest : most.widest) {
-    values += rows_at_once(most) * static_cast<size_t>(widest);
+    const size_t rows = rows_at_once(most);
+    bytes +=
+        rows * static_cast<size_t>(widest) * (2 + planes) * sizeof(float) +
+        (widest > 0 ? QuantizedRows::bytes(static_cast<int32_t>(rows), widest, activations) : 0);
   }
-  return values * ((2 + planes) * sizeof(float) + planes);  // floats, and bytes of rounded inputs
+  return bytes;
 }
 
 void multiply_factored(const Compute& compute, const LinearInput& in,

@@ -16,6 +16,15 @@ HeadWorkspace::HeadWorkspace(const Linear& head, int threads, Activations activa
   }
 }
 
+size_t HeadWorkspace::bytes(const Linear& head, int threads, Activations activations) {
+  if (const auto* split = std::get_if<SplitMatrix>(&head.matrix)) {
+    return kLogitsBatch * (static_cast<size_t>(split->blocks()) * sizeof(SplitInputBlock) +
+                           static_cast<size_t>(split->units()) * sizeof(float)) +
+           HeadScreen::bytes(split->rows, threads);
+  }
+  return head.ternary() ? QuantizedRows::bytes(kLogitsBatch, head.cols(), activations) : 0;
+}
+
 void HeadWorkspace::multiply(const Compute& compute, const Linear& head, const float* x,
                              int32_t tokens, const LogitsWanted& wanted, ThreadScratch& scratch,
                              float* y) {

@@ -16,6 +16,7 @@ class HeadWorkspace {
  public:
   HeadWorkspace() = default;
   HeadWorkspace(const Linear& head, int threads, Activations activations = Activations::kInt8);
+  static size_t bytes(const Linear& head, int threads, Activations activations);
 
   // Logits y[t * head.rows() + r] of up to kLogitsBatch tokens, with room as Product says; x: tokens x head.cols(). Those that are wanted have the same
   // bits whatever else is wanted; the others may be minus infinity.

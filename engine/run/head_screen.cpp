@@ -35,6 +35,13 @@ HeadScreen::HeadScreen(int32_t rows, int threads)
       merged_(static_cast<size_t>(threads) * kMostLargest),
       next_pause_(kFirstPause) {}
 
+size_t HeadScreen::bytes(int32_t rows, int threads) {
+  const size_t each =
+      kListRows * sizeof(int32_t) + kLogitsBatch * sizeof(Leaders) + kMostLargest * sizeof(Leader);
+  return static_cast<size_t>(kLogitsBatch) * static_cast<size_t>(rows) * sizeof(float) +
+         static_cast<size_t>(threads) * each;
+}
+
 HeadScreen::Leaders& HeadScreen::leaders(int thread, size_t token) {
   return reinterpret_cast<Leaders*>(
       leaders_.data())[static_cast<size_t>(thread) * kLogitsBatch + token];

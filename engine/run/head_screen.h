@@ -38,6 +38,7 @@ class HeadScreen {
 
   HeadScreen() = default;
   HeadScreen(int32_t rows, int threads);
+  static size_t bytes(int32_t rows, int threads);
 
   // The wanted products y[t * w.rows + r] of up to kLogitsBatch inputs, minus infinity for the others; or false, with nothing
   // done, if all are wanted or screening has not paid lately.

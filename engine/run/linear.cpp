@@ -131,6 +131,14 @@ QuantizedRows::QuantizedRows(int32_t tokens, int32_t cols, Activations activatio
   sums_ = AlignedArray<int32_t>(rows * stride / kQ8SumBlock);
 }
 
+size_t QuantizedRows::bytes(int32_t tokens, int32_t cols, Activations activations) {
+  const auto stride = static_cast<size_t>(round_up(cols, kQ8ColsAlign));
+  const auto rows = static_cast<size_t>(tokens * planes_of(activations));
+  return activations == Activations::kF32
+             ? 0
+             : rows * (stride + sizeof(float) + stride / kQ8SumBlock * sizeof(int32_t));
+}
+
 void QuantizedRows::quantize_row(const KernelTable& kernels, const float* x, int32_t row,
                                  int32_t cols) {
   const auto stride = static_cast<size_t>(round_up(cols, kQ8ColsAlign));
@@ -174,6 +182,12 @@ ThreadScratch::ThreadScratch(int threads, size_t bytes_each, size_t shared_float
     : shared_(shared_floats),
       stride_(static_cast<size_t>(round_up(static_cast<int64_t>(bytes_each), 64))) {
   buffer_ = AlignedBuffer(stride_ * static_cast<size_t>(threads));
+}
+
+size_t ThreadScratch::bytes(int threads, size_t bytes_each, size_t shared_floats) {
+  return static_cast<size_t>(round_up(static_cast<int64_t>(bytes_each), 64)) *
+             static_cast<size_t>(threads) +
+         shared_floats * sizeof(float);
 }
 
 uint8_t* ThreadScratch::of(int thread) {

@@ -20,6 +20,7 @@ class QuantizedRows {
   QuantizedRows() = default;
   QuantizedRows(int32_t tokens, int32_t cols, Activations activations = Activations::kInt8);
 
+  static size_t bytes(int32_t tokens, int32_t cols, Activations activations);
   // Floats of scratch that quantize() needs for rows of `cols`.
   static constexpr size_t scratch_floats(int32_t cols) { return static_cast<size_t>(cols); }
   // Row `token` of `tokens`, `cols` wide. Nothing where activations stay floats.
@@ -76,6 +77,7 @@ class ThreadScratch {
  public:
   ThreadScratch() = default;
   ThreadScratch(int threads, size_t bytes_each, size_t shared_floats = 0);
+  static size_t bytes(int threads, size_t bytes_each, size_t shared_floats);
   uint8_t* of(int thread);
   std::span<float> shared() { return shared_.span(); }
 

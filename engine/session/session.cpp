@@ -39,53 +39,103 @@ int most_threads(const SessionOptions& options) {
   return std::max(useful(options.threads), prompt_threads(options));
 }
 
-uint64_t session_bytes(const ModelConfig& config, const SessionOptions& options, int32_t context) {
+MemoryPlan plan_of(const ModelShape& model, const SessionOptions& options, int32_t context) {
+  const ModelConfig& config = model.config;
   const KvLayout layout{options.kv_type, config.head_dim};
-  return KvCache::bytes(config, context, options.kv_type) + RecurrentState::bytes(config) +
-         Workspace::bytes(config, layout, batch_for(options, context), context,
-                          most_threads(options));
+  MemoryPlan plan;
+  plan.context = context;
+  plan.weights = model.memory;
+  plan.kv_cache = KvCache::bytes(config, context, options.kv_type);
+  plan.recurrent_state = RecurrentState::bytes(config);
+  plan.workspace =
+      Workspace::bytes(config, model.weights, Compute{&model.kernels, most_threads(options)},
+                       layout, batch_for(options, context), context);
+  plan.reserved = options.reserved;
+  return plan;
+}
+
+std::string notice_of(const MemoryPlan& plan, const MemoryPlan& wanted, const ModelConfig& config,
+                      const SessionOptions& options) {
+  std::string text;
+  if (plan.context < wanted.context) {
+    text = "The context is " + std::to_string(plan.context) + " tokens instead of " +
+           std::to_string(wanted.context) + ", which would take " + human_bytes(wanted.total()) +
+           " of memory (" + parts_of(wanted) + "); " + human_bytes(plan.available) +
+           " are available." +
+           (options.kv_type == KvType::kF16 ? " --kv-type q8_0 halves the KV cache." : "");
+  } else if (options.context > config.context) {
+    text = "The context of " + std::to_string(plan.context) + " tokens is longer than the " +
+           std::to_string(config.context) +
+           " that the model was trained for; expect worse text beyond them.";
+  }
+  if (plan.available > 0 && plan.total() > plan.available) {
+    text += (text.empty() ? "" : " ") + std::string("The model takes ") +
+            human_bytes(plan.total()) + " of memory when all of it is in use (" + parts_of(plan) +
+            "), and " + human_bytes(plan.available) + " are available: " +
+            (plan.weights.experts > 0
+                 ? "as more experts are used the system may end the program. Use a smaller model."
+                 : "parts of the file will be read from the disk again and again, which is slow.");
+  }
+  return text;
+}
+
+// What there is for a model that is loaded, its own memory included.
+uint64_t available_for(const WeightMemory& weights) {
+  uint64_t memory = available_memory();
+  if (const std::optional<uint64_t> space = available_address_space()) {
+    // What lies in the file, or is reserved for experts, has its addresses.
+    memory = std::min(memory, *space + weights.mapped + weights.experts);
+  }
+  return memory == 0 ? 0 : memory + weights.computed;
 }
 
 }  // namespace
 
-MemoryPlan plan_memory(const ModelConfig& config, const SessionOptions& options,
-                       uint64_t available) {
-  const int32_t wanted =
-      options.context > 0 ? options.context : std::min(config.context, kDefaultContext);
-  MemoryPlan plan;
-  plan.available = available;
-  plan.context = wanted;
+std::string parts_of(const MemoryPlan& plan) {
+  std::string text = "weights " + human_bytes(plan.weights.computed + plan.weights.mapped);
+  const auto add = [&](const char* name, uint64_t bytes) {
+    text += bytes > 0 ? ", " + std::string(name) + " " + human_bytes(bytes) : "";
+  };
+  add("experts up to", plan.weights.experts);
+  add("KV cache", plan.kv_cache);
+  add("recurrent state", plan.recurrent_state);
+  add("work space", plan.workspace);
+  add("the draft model", plan.reserved);
+  return text;
+}
+
+MemoryPlan plan_memory(const ModelShape& model, const SessionOptions& options, uint64_t available) {
+  const ModelConfig& config = model.config;
+  const MemoryPlan wanted =
+      plan_of(model, options,
+              options.context > 0 ? options.context : std::min(config.context, kDefaultContext));
   // A tenth of the memory is left to everything else on the machine.
   const uint64_t budget = available / 10 * 9;
-  while (available > 0 && plan.context > kSmallestContext &&
-         session_bytes(config, options, plan.context) > budget) {
-    plan.context = std::max(plan.context / 2, kSmallestContext);
+  // A file that does not fit is read again from the disk; the context need not suffer for it.
+  const bool all = plan_of(model, options, kSmallestContext).total() <= budget;
+  const auto too_large = [&](const MemoryPlan& plan) {
+    return (all ? plan.total() : plan.least()) > budget;
+  };
+  MemoryPlan plan = wanted;
+  while (available > 0 && plan.context > kSmallestContext && too_large(plan)) {
+    plan = plan_of(model, options, std::max(plan.context / 2, kSmallestContext));
   }
-  plan.kv_cache = KvCache::bytes(config, plan.context, options.kv_type);
-  plan.recurrent_state = RecurrentState::bytes(config);
-  plan.workspace =
-      session_bytes(config, options, plan.context) - plan.kv_cache - plan.recurrent_state;
-  if (plan.context < wanted) {
-    plan.notice = "The context is " + std::to_string(plan.context) + " tokens instead of " +
-                  std::to_string(wanted) + ", for which the " + human_bytes(available) +
-                  " of memory available do not suffice.";
-  } else if (options.context > config.context) {
-    plan.notice = "The context of " + std::to_string(wanted) + " tokens is longer than the " +
-                  std::to_string(config.context) +
-                  " that the model was trained for; expect worse text beyond them.";
-  }
+  plan.available = available;
+  plan.notice = notice_of(plan, wanted, config, options);
   return plan;
 }
 
 Result<Session> Session::create(std::shared_ptr<const Model> model, const SessionOptions& options) {
   const ModelConfig& config = model->config();
   Session session;
-  session.plan_ = plan_memory(config, options, available_memory());
+  const ModelShape shape = model->shape();
+  session.plan_ = plan_memory(shape, options, available_for(shape.memory));
   const MemoryPlan& plan = session.plan_;
-  if (plan.available > 0 && plan.total() > plan.available) {
+  if (!plan.fits()) {
     return Error{"A context of " + std::to_string(plan.context) + " tokens needs " +
-                 human_bytes(plan.total()) + ", found " + human_bytes(plan.available) +
-                 " of memory available. Close other programs or use a smaller model."};
+                 human_bytes(plan.least()) + " of memory (" + parts_of(plan) + "), found " +
+                 human_bytes(plan.available) +
+                 " available. Close other programs or use a smaller model."};
   }
   session.compute_ = Compute{&model->kernels(), most_threads(options)};
   session.compute_.profile = options.profile;

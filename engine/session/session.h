@@ -21,27 +21,37 @@ struct SessionOptions {
   int batch_threads = 0;  // for prompts; 0: as for generating
   bool tune_threads =
       false;  // take the numbers above as the most, and find by measurement how many serve best
+  uint64_t reserved = 0;  // bytes to leave to others, as to a model that guesses for this one
   PassProfile* profile = nullptr;  // if set, learns where the time goes; must outlive the session
 };
 
 // Longest context taken when the user does not ask for one: models declare up to 262144, whose cache would fill the machine.
 inline constexpr int32_t kDefaultContext = 8192;
 
-// What a session will need, in bytes.
+// What a model and a session on it will need, in bytes.
 struct MemoryPlan {
   int32_t context = 0;
+  WeightMemory weights;
   uint64_t kv_cache = 0;
   uint64_t recurrent_state = 0;  // of layers that keep one; independent of the context
   uint64_t workspace = 0;
-  uint64_t available = 0;  // when asked; 0 = unknown
-  std::string notice;      // set if the context is less than was asked for
+  uint64_t reserved = 0;   // for others
+  uint64_t available = 0;  // for all of it; 0 = unknown
+  std::string notice;      // set if the context is less than was asked for, or the model too large
 
-  uint64_t total() const { return kv_cache + recurrent_state + workspace; }
+  uint64_t session() const { return kv_cache + recurrent_state + workspace; }
+  uint64_t total() const { return weights.total() + session() + reserved; }
+  // What cannot be read again from the file.
+  uint64_t least() const { return weights.computed + session() + reserved; }
+  bool fits() const { return available == 0 || least() <= available; }
 };
 
-// Decides on the context: what was asked for, at most what the memory available now allows.
-MemoryPlan plan_memory(const ModelConfig& config, const SessionOptions& options,
-                       uint64_t available);
+// "weights 1.2 GB, KV cache 168 MB, work space 40 MB"
+std::string parts_of(const MemoryPlan& plan);
+
+// Decides on the context: what was asked for, at most what `available` allows, which is what there was before the model was loaded.
+// This is the one place that says what a model takes.
+MemoryPlan plan_memory(const ModelShape& model, const SessionOptions& options, uint64_t available);
 
 // Used by one thread at a time. After create() no call allocates memory.
 class Session {

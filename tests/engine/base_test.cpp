@@ -218,6 +218,21 @@ TEST_F(FileTest, FindsControlGroupsAroundAProcess) {
   EXPECT_EQ(cgroup_folders(directory_ / "none", root), std::vector{root});
 }
 
+// Pages of files are not in use in earnest.
+TEST_F(FileTest, KnowsWhatAControlGroupLeaves) {
+  EXPECT_EQ(memory_left(directory_), std::nullopt);
+  std::ofstream(directory_ / "memory.max") << "max\n";
+  EXPECT_EQ(memory_left(directory_), std::nullopt);
+  std::ofstream(directory_ / "memory.max") << "1000\n";
+  std::ofstream(directory_ / "memory.current") << "700\n";
+  EXPECT_EQ(memory_left(directory_), 300U);
+  std::ofstream(directory_ / "memory.stat")
+      << "anon 250\nfile 450\nactive_file 100\ninactive_file 340\nshmem 10\n";
+  EXPECT_EQ(memory_left(directory_), 740U);
+  std::ofstream(directory_ / "memory.current") << "1200\n";
+  EXPECT_EQ(memory_left(directory_), 240U);
+}
+
 TEST_F(FileTest, LeavesNothingOfAFileThatWasNotFinished) {
   const auto path = directory_ / "note.txt";
   ASSERT_TRUE(write_file_atomically(path, "old"));

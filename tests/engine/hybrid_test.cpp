@@ -238,7 +238,7 @@ TEST_F(Rewinding, GoesOnFromTheStateBeforeThePromptsEnd) {
 }
 
 TEST_F(Rewinding, PlansItsMemory) {
-  const MemoryPlan plan = plan_memory(model_->config(), {.context = 256}, 0);
+  const MemoryPlan plan = plan_memory(model_->shape(), {.context = 256}, 0);
   EXPECT_EQ(plan.kv_cache, 2ULL * 2 * 1 * 2 * 16 * 256);  // one attention layer of five
   // Three states of four layers: 6 heads of 8 x 8, and 3 inputs of the 80 channels.
   EXPECT_EQ(plan.recurrent_state, 3ULL * 4 * (6 * 8 * 8 + 3 * 80) * sizeof(float));

@@ -104,15 +104,21 @@ INSTANTIATE_TEST_SUITE_P(OtherFactors, ShortTruth,
 
 TEST(Onecomp, MemoryOfFactorsIsCounted) {
   std::vector<std::string> notices;
-  ModelConfig config =
-      read_config(TensorFile::open(kGolden / "onecomp/tool/llama-dbf").value(), notices).value();
+  const TensorFile file = TensorFile::open(kGolden / "onecomp/tool/llama-dbf").value();
+  ModelConfig config = read_config(file, notices).value();
+  const ModelPlan plan = ModelPlan::create(file, config, best_table()).value();
   // q, o, gate and down come first with their inputs, k and up second, v third.
   EXPECT_EQ(config.factors.widest, (std::array<int32_t, 4>{96, 96, 32, 0}));
   const KvLayout layout = KvCache(config, 64).layout();
-  const size_t with = Workspace::bytes(config, layout, 16, 64, 1);
+  const auto bytes = [&] {
+    return Workspace::bytes(config, plan.shape().weights, {&best_table(), 1}, layout, 16, 64);
+  };
+  const size_t with = bytes();
   config.factors = {};
-  // Of 64 rows: scaled, hidden, two planes of products, two of rounded inputs.
-  EXPECT_EQ(with - Workspace::bytes(config, layout, 16, 64, 1), 64U * (96 + 96 + 32) * (4 * 4 + 2));
+  // Of 64 rows: scaled, hidden, two planes of products; and two of rounded inputs, each with a scale and sums.
+  constexpr size_t kRounded = 3 * kQ8ColsAlign;
+  EXPECT_EQ(with - bytes(), 64U * (96 + 96 + 32) * (4 * 4) +
+                                2 * 64 * (kRounded + 3 * 4 + kRounded / kQ8SumBlock * 4));
 }
 
 class DamagedOnecomp : public ::testing::Test {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "engine/session/local_completer.h"
+#include "kernels/select.h"
 
 namespace tern {
 namespace {
@@ -34,6 +35,14 @@ TEST(StopFilter, ReleasesWhatDidNotBecomeAStopString) {
   EXPECT_EQ(filter.finish(), "</s");
 }
 
+// A model of that configuration, of whose weights only the head has a shape.
+MemoryPlan plan(const ModelConfig& config, const SessionOptions& options, uint64_t available,
+                const WeightMemory& memory = {}) {
+  DecoderWeights weights;
+  weights.head.matrix = DenseMatrix{nullptr, config.vocab, config.width, DenseType::kF32};
+  return plan_memory({config, weights, best_table(), memory}, options, available);
+}
+
 ModelConfig small_config() {
   ModelConfig config;
   config.layers = 10;
@@ -53,30 +62,61 @@ TEST(MemoryPlan, KvCacheIsTwoHalvesPerLayerHeadAndPosition) {
   options.context = 4096;
   ModelConfig config = small_config();
   config.head_dim = 96;
-  const MemoryPlan plan = plan_memory(config, options, 0);
-  EXPECT_EQ(plan.context, 4096);
-  EXPECT_EQ(plan.kv_cache, 2ULL * 2 * 10 * 5 * 96 * 4096);
-  EXPECT_TRUE(plan.notice.empty());
+  const MemoryPlan whole = plan(config, options, 0);
+  EXPECT_EQ(whole.context, 4096);
+  EXPECT_EQ(whole.kv_cache, 2ULL * 2 * 10 * 5 * 96 * 4096);
+  EXPECT_TRUE(whole.notice.empty());
   // A byte a value, and a half for 32 of them.
   options.kv_type = KvType::kQ8_0;
-  EXPECT_EQ(plan_memory(config, options, 0).kv_cache, 2ULL * 10 * 5 * 4096 * (96 + 2 * 3));
+  EXPECT_EQ(plan(config, options, 0).kv_cache, 2ULL * 10 * 5 * 4096 * (96 + 2 * 3));
 }
 
 TEST(MemoryPlan, ContextIsCappedByTheDefaultAndByMemory) {
   SessionOptions options;
-  EXPECT_EQ(plan_memory(small_config(), options, 0).context, kDefaultContext);
+  EXPECT_EQ(plan(small_config(), options, 0).context, kDefaultContext);
 
   options.context = 100000;  // 2 GB of cache
-  const MemoryPlan capped = plan_memory(small_config(), options, 1000 * 1000 * 1000);
-  EXPECT_LT(capped.kv_cache + capped.workspace, 1000ULL * 1000 * 1000);
+  const MemoryPlan capped = plan(small_config(), options, 1'000'000'000);
+  EXPECT_LT(capped.kv_cache + capped.workspace, 1'000'000'000U);
   EXPECT_GT(capped.context, 1000);
-  EXPECT_NE(capped.notice.find("instead of 100000"), std::string::npos) << capped.notice;
+  for (const char* part :
+       {"instead of 100000", "2.17 GB", "KV cache", "1.00 GB are available", "--kv-type q8_0"}) {
+    EXPECT_NE(capped.notice.find(part), std::string::npos) << capped.notice;
+  }
+}
+
+// What was packed stays; a file that does not fit is read again, and the context need not suffer for it.
+TEST(MemoryPlan, WeightsTakeTheirShare) {
+  constexpr uint64_t kAvailable = 1'000'000'000;
+  const SessionOptions options{.context = 8192};
+  EXPECT_EQ(plan(small_config(), options, kAvailable).context, 8192);  // 164 MB of cache
+  const MemoryPlan packed = plan(small_config(), options, kAvailable, {.computed = 800'000'000});
+  EXPECT_LT(packed.context, 8192);
+  EXPECT_TRUE(packed.fits());
+  EXPECT_FALSE(plan(small_config(), options, kAvailable, {.computed = 1'000'000'000}).fits());
+  const MemoryPlan mapped = plan(small_config(), options, kAvailable, {.mapped = 2'000'000'000});
+  EXPECT_EQ(mapped.context, 8192);
+  EXPECT_TRUE(mapped.fits());
+  EXPECT_NE(mapped.notice.find("from the disk"), std::string::npos) << mapped.notice;
+  const MemoryPlan experts = plan(small_config(), options, kAvailable, {.experts = 2'000'000'000});
+  EXPECT_NE(experts.notice.find("experts up to 2.00 GB"), std::string::npos) << experts.notice;
+  const SessionOptions with_draft{.context = 8192, .reserved = 800'000'000};
+  EXPECT_LT(plan(small_config(), with_draft, kAvailable).context, 8192);
+}
+
+// The largest numbers that a configuration may hold neither wrap nor overflow.
+TEST(MemoryPlan, AddsUpHostileNumbers) {
+  ModelConfig config = small_config();
+  config.layers = config.heads = config.kv_heads = config.head_dim = 1 << 12;
+  config.context = 1 << 24;
+  EXPECT_EQ(plan(config, {.context = config.context}, 0).kv_cache,
+            uint64_t{1} << (2 + 12 + 24 + 24));
 }
 
 TEST(MemoryPlan, SaysWhenTheContextOutgrowsTheModel) {
   SessionOptions options;
   options.context = 100001;
-  EXPECT_NE(plan_memory(small_config(), options, 0).notice.find("trained for"), std::string::npos);
+  EXPECT_NE(plan(small_config(), options, 0).notice.find("trained for"), std::string::npos);
 }
 
 }  // namespace
