@@ -49,7 +49,7 @@ MODELS = (
     (("ternary-bonsai-27b",), "bonsai-27b", "pq2_0", "pq2_0", "", False),
     (("ternary-bonsai-2-27b",), "bonsai-2-27b", "pq2_0", "pq2_0", "", False),
     ((), "bonsai-2-27b", "ptq1_0", "ptq1_0", "", False),
-    (("maple-preview",), "maple-20b-a1b", "tq2_0", "q4_k", "f16", False),
+    (("maple-preview", "maple-preview-mlx", "maple-preview-bf16"), "maple-20b-a1b", "tq2_0", "q4_k", "f16", False),
     ((), "maple-20b-a1b", "tq1_0", "q4_k", "", False),
     (("hy-mt1.5-1.8b",), "hy-mt-1.8b", "stq1_0", "q6_k", "", False),
     (("bitnet-embedding-0.6b",), "bitnet-embedding-0.6b", "i2_s", "f16", "", False),
