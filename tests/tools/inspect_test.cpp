@@ -19,7 +19,7 @@ using testing::ByteVector;
 using testing::GgufWriter;
 
 // 1 layer, width 256, ffn 512, 4 heads of 64 and 2 kv heads, vocabulary 10.
-GgufWriter small_llama(bool keys = true) {
+GgufWriter small_llama(bool keys = true, size_t vocabulary = 10) {
   GgufWriter writer;
   writer.set_string("general.architecture", "llama");
   writer.set_int("llama.block_count", 1);
@@ -31,7 +31,7 @@ GgufWriter small_llama(bool keys = true) {
   writer.set_float("llama.attention.layer_norm_rms_epsilon", 1e-5);
   writer.set_strings("tokenizer.ggml.tokens",
                      {"a", "b", "c\x1B", "d", "e", "f", "g", "h", "i", "\xFF"});
-  writer.add_f16("token_embd.weight", {256, 10}, std::vector<float>(2560));
+  writer.add_f16("token_embd.weight", {256, vocabulary}, std::vector<float>(256 * vocabulary));
   writer.add_f32("blk.0.attn_norm.weight", {256}, std::vector<float>(256));
   const std::vector<int8_t> trits(256 * 256, 1);
   writer.add_tensor("blk.0.attn_q.weight", 36, {256, 256}, testing::encode_i2s(trits, 1));
@@ -84,8 +84,8 @@ TEST_F(InspectTest, JsonHoldsTheNumbers) {
   EXPECT_NEAR(json["ternary"]["bits_per_weight"].get<double>(),
               8.0 * (65536.0 / 4 + 32 + 256 * 66) / (2 * 65536), 1e-9);
   EXPECT_EQ(json["memory"]["available"], 1 << 30);
-  // Codes, a scale of the one matrix and 256 of the other, three norms.
-  EXPECT_EQ(json["memory"]["packed_weights"], 2 * 65536 / 4 + 4 * (1 + 256 + 3 * 256));
+  // Codes, a scale of the one matrix (in a line of the caches) and 256 of the other, three norms.
+  EXPECT_EQ(json["memory"]["packed_weights"], 2 * 65536 / 4 + 64 + 4 * (256 + 3 * 256));
   EXPECT_EQ(json["memory"]["mapped_weights"], 2 * (2560 + 2 * 32768 + 3 * 131072));
   EXPECT_EQ(json["memory"]["looked_up"], 0);  // the embedding is the head
   // Keys and values as halves, one layer, 2 kv heads of 64; the file's context, then the default of 8192.
@@ -117,8 +117,8 @@ TEST_F(InspectTest, TextIsAlignedAndSafeForATerminal) {
 // A head that loading splits takes memory of its own, of 280 bytes a block of 256 and norms, and its rows in the file none; an
 // embedding that is only looked up hardly any. Weights in the kernels' own order need no packing.
 TEST_F(InspectTest, HeadsAndPackedWeightsAreCountedWhereTheyLie) {
-  GgufWriter writer = small_llama(false);
   constexpr size_t kRows = 33'000;  // more than 16 MB
+  GgufWriter writer = small_llama(false, kRows);
   writer.add_f16("output.weight", {256, kRows}, std::vector<float>(256 * kRows));
   writer.set_alignment(64);
   writer.set_int("tern.packed.version", 1);
@@ -129,9 +129,9 @@ TEST_F(InspectTest, HeadsAndPackedWeightsAreCountedWhereTheyLie) {
   writer.add_f32("blk.0.attn_k.weight.scales", {1}, {1.0F});
   const auto json = nlohmann::json::parse(report(writer, true));
   EXPECT_EQ(json["memory"]["packed_weights"],
-            2 * 65536 / 4 + 4 * (1 + 256 + 3 * 256) + kRows * (192 + 64 + 8));
+            2 * 65536 / 4 + 64 + 4 * (256 + 3 * 256) + kRows * (192 + 64 + 8));
   EXPECT_EQ(json["memory"]["mapped_weights"], bytes + 4 + 2 * (32768 + 3 * 131072));
-  EXPECT_EQ(json["memory"]["looked_up"], 2 * 2560);
+  EXPECT_EQ(json["memory"]["looked_up"], 2 * 256 * kRows);
 }
 
 // The largest numbers that a configuration may hold do no harm.
