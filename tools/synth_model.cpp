@@ -180,35 +180,42 @@ struct Piece {
   std::vector<int8_t> trits = std::vector<int8_t>(kPieceWeights);
 };
 
-// `scale` times 0.75 to 1.25: real models have no two equal scales, and equal ones would take less memory.
-float another_scale(float scale, Random& random) {
-  return scale * (0.75F + static_cast<float>(random.next() >> 40U) / static_cast<float>(1 << 25));
-}
+struct Scale {
+  float mean;
+  bool varies;  // from block to block
 
-// Blocks of random trits, each with a scale of its own, where the format keeps such.
-void write_blocks(const WeightFormat& format, Piece& piece, size_t count, float scale,
+  // 0.75 to 1.25 times the mean: real models have no two equal scales then, and equal ones would take less memory.
+  float next(Random& random) const {
+    return !varies ? mean
+                   : mean * (0.75F + static_cast<float>(random.next() >> 40U) /
+                                         static_cast<float>(1 << 25));
+  }
+};
+
+// Blocks of random trits of a format that keeps a scale for each.
+void write_blocks(const WeightFormat& format, Piece& piece, size_t count, const Scale& scale,
                   Random& random, std::byte* out) {
   const std::span<int8_t> trits = std::span(piece.trits).first(count);
   fill_trits(trits, format.has_zeros, random);
   const std::span<float> scales =
       std::span(piece.weights).first(count / static_cast<size_t>(format.block_weights));
-  std::ranges::generate(scales, [&] { return another_scale(scale, random); });
+  std::ranges::generate(scales, [&] { return scale.next(random); });
   format.pack(trits.data(), scales.data(), 1, static_cast<int64_t>(count), out);
 }
 
 // The same of a format whose scale ends each block, and whose other bytes may be any.
-void write_any_codes(const WeightFormat& format, size_t blocks, float scale, Random& random,
+void write_any_codes(const WeightFormat& format, size_t blocks, const Scale& scale, Random& random,
                      std::byte* out) {
   const auto bytes = static_cast<size_t>(format.block_bytes);
   for (size_t block = 0; block < blocks; ++block, out += bytes) {
     std::generate_n(out, bytes, [&] { return static_cast<std::byte>(random.next() >> 56U); });
-    const uint16_t half = float_to_half(another_scale(scale, random));
+    const uint16_t half = float_to_half(scale.next(random));
     std::memcpy(out + bytes - sizeof half, &half, sizeof half);
   }
 }
 
-void write_piece(const WeightFormat& format, const SynthFill& fill, float scale, size_t count,
-                 Piece& piece, Random& random, std::byte* out) {
+void write_piece(const WeightFormat& format, const SynthFill& fill, const Scale& scale,
+                 size_t count, Piece& piece, Random& random, std::byte* out) {
   const std::span<float> weights = std::span(piece.weights).first(count);
   if (fill.deviation > 0 && any_codes_do(format)) {
     write_any_codes(format, count / static_cast<size_t>(format.block_weights), scale, random, out);
@@ -223,11 +230,12 @@ void write_piece(const WeightFormat& format, const SynthFill& fill, float scale,
   } else if (format.ternary) {
     fill_trits(std::span(piece.trits).first(count), format.has_zeros, random);
     std::transform(piece.trits.begin(), piece.trits.begin() + static_cast<ptrdiff_t>(count),
-                   weights.begin(), [=](int8_t trit) { return static_cast<float>(trit) * scale; });
+                   weights.begin(),
+                   [&](int8_t trit) { return static_cast<float>(trit) * scale.mean; });
   } else {
     fill_normal(weights, fill.deviation, random);
   }
-  format.encode(weights, scale, out);
+  format.encode(weights, scale.mean, out);
 }
 
 class WeightStream {
@@ -243,7 +251,7 @@ class WeightStream {
     const WeightFormat& format = *tensor.format;
     // The share of weights that are not 0 is their variance in units of the scale.
     const float share = !format.has_zeros ? 1 : any_codes_do(format) ? 0.75F : 2.0F / 3;
-    const float scale = fill.deviation / std::sqrt(share);
+    const Scale scale{fill.deviation / std::sqrt(share), options_.shape.block_scales};
     int64_t count = 1;
     for (const int64_t size : tensor.shape) {
       count *= size;
@@ -273,7 +281,7 @@ class WeightStream {
       }
     }
     bytes_.resize(static_cast<size_t>(format.extra_bytes));
-    encode_end(format, scale, bytes_.data());
+    encode_end(format, scale.mean, bytes_.data());
     return bytes_.empty() ? Result<void>() : writer_.write(bytes_);
   }
 

@@ -53,6 +53,8 @@ struct SynthShape {
   SynthMixture mixture = {};
   bool input_norms = false;  // a norm of its own before every projection
   int32_t rotation = 0;      // block of Bonsai 2's rotation of inputs; 0: none
+  // Whether formats with a scale for each block have different ones: not in models trained with one scale a matrix.
+  bool block_scales = false;
 };
 
 std::span<const SynthShape> synth_shapes();

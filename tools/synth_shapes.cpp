@@ -12,6 +12,11 @@ constexpr SynthHybrid kQwen35{
     .key_heads = 16, .value_heads = 48, .state = 128, .conv = 4, .interval = 4};
 constexpr SynthMixture kMaple{.experts = 256, .used = 8};
 
+SynthShape with_block_scales(SynthShape shape) {
+  shape.block_scales = true;
+  return shape;
+}
+
 // Name, architecture, layers, width, ffn, heads, kv heads, head size, vocabulary, context, RoPE base, eps, tied.
 const std::array kShapes = {
     SynthShape{"bitnet-2b-4t", "bitnet-b1.58", 30, 2560, 6912, 20, 5, 128, 128256, 4096, 5e5F,
@@ -37,13 +42,18 @@ const std::array kShapes = {
                false},
     SynthShape{"falcon-e-3b", "llama", 32, 2048, 13312, 16, 2, 128, 32768, 32768, 1e6F, 1e-5F,
                false},
-    SynthShape{"trilm-99m", "llama", 16, 512, 1280, 8, 8, 64, 50304, 2048, 1e4F, 1e-5F, false},
+    with_block_scales(
+        {"trilm-99m", "llama", 16, 512, 1280, 8, 8, 64, 50304, 2048, 1e4F, 1e-5F, false}),
     // As others who converted it note it; together 3.992 billion weights, as the hub counts.
-    SynthShape{"trilm-3.9b", "llama", 30, 3072, 9216, 24, 24, 128, 50688, 2048, 1e4F, 1e-5F, false},
+    with_block_scales(
+        {"trilm-3.9b", "llama", 30, 3072, 9216, 24, 24, 128, 50688, 2048, 1e4F, 1e-5F, false}),
     // Bonsai and Ternary Bonsai, with the contexts of Qwen3, from which they were made.
-    SynthShape{"qwen3-1.7b", "qwen3", 28, 2048, 6144, 16, 8, 128, 151936, 32768, 1e6F, 1e-6F, true},
-    SynthShape{"qwen3-4b", "qwen3", 36, 2560, 9728, 32, 8, 128, 151936, 32768, 1e6F, 1e-6F, true},
-    SynthShape{"qwen3-8b", "qwen3", 36, 4096, 12288, 32, 8, 128, 151936, 32768, 1e6F, 1e-6F, false},
+    with_block_scales(
+        {"qwen3-1.7b", "qwen3", 28, 2048, 6144, 16, 8, 128, 151936, 32768, 1e6F, 1e-6F, true}),
+    with_block_scales(
+        {"qwen3-4b", "qwen3", 36, 2560, 9728, 32, 8, 128, 151936, 32768, 1e6F, 1e-6F, true}),
+    with_block_scales(
+        {"qwen3-8b", "qwen3", 36, 4096, 12288, 32, 8, 128, 151936, 32768, 1e6F, 1e-6F, false}),
     SynthShape{.name = "bonsai-27b",
                .architecture = "qwen35",
                .layers = 64,
@@ -57,7 +67,8 @@ const std::array kShapes = {
                .rope_base = 1e7F,
                .norm_eps = 1e-6F,
                .rope_dims = 64,
-               .hybrid = kQwen35},
+               .hybrid = kQwen35,
+               .block_scales = true},
     SynthShape{.name = "bonsai-2-27b",
                .architecture = "qwen35",
                .layers = 64,
@@ -72,17 +83,18 @@ const std::array kShapes = {
                .norm_eps = 1e-6F,
                .rope_dims = 64,
                .hybrid = kQwen35,
-               .rotation = 1024},
+               .rotation = 1024,
+               .block_scales = true},
     // BitCPM-CANN. 0.5B and 8B: MiniCPM4's; head sizes of 3B and which are tied follow from the sizes of the bf16 files (0.87, 3.25 and
     // 7.21 GB). Without their LongRoPE, which takes no memory.
-    SynthShape{"bitcpm-0.5b", "minicpm", 24, 1024, 4096, 16, 2, 64, 73448, 32768, 1e4F, 1e-5F,
-               true},
-    SynthShape{"bitcpm-1b", "minicpm", 28, 2048, 6144, 16, 2, 128, 73448, 32768, 1e4F, 1e-5F,
-               false},
-    SynthShape{"bitcpm-3b", "minicpm", 32, 2560, 10240, 32, 2, 128, 73448, 32768, 1e4F, 1e-5F,
-               false},
-    SynthShape{"bitcpm-8b", "minicpm", 32, 4096, 16384, 32, 2, 128, 73448, 32768, 1e4F, 1e-6F,
-               false},
+    with_block_scales(
+        {"bitcpm-0.5b", "minicpm", 24, 1024, 4096, 16, 2, 64, 73448, 32768, 1e4F, 1e-5F, true}),
+    with_block_scales(
+        {"bitcpm-1b", "minicpm", 28, 2048, 6144, 16, 2, 128, 73448, 32768, 1e4F, 1e-5F, false}),
+    with_block_scales(
+        {"bitcpm-3b", "minicpm", 32, 2560, 10240, 32, 2, 128, 73448, 32768, 1e4F, 1e-5F, false}),
+    with_block_scales(
+        {"bitcpm-8b", "minicpm", 32, 4096, 16384, 32, 2, 128, 73448, 32768, 1e4F, 1e-6F, false}),
     SynthShape{.name = "maple-20b-a1b",
                .architecture = "maple",
                .layers = 24,
@@ -97,10 +109,11 @@ const std::array kShapes = {
                .norm_eps = 1e-6F,
                .rope_dims = 64,
                .window = 512,
-               .mixture = kMaple},
+               .mixture = kMaple,
+               .block_scales = true},
     // Hunyuan-1.8B, of which Hy-MT was made.
-    SynthShape{"hy-mt-1.8b", "hunyuan-dense", 32, 2048, 6144, 16, 4, 128, 120818, 262144, 1e4F,
-               1e-5F, true},
+    with_block_scales({"hy-mt-1.8b", "hunyuan-dense", 32, 2048, 6144, 16, 4, 128, 120818, 262144,
+                       1e4F, 1e-5F, true}),
     SynthShape{.name = "bitnet-embedding-0.6b",
                .architecture = "qwen3",
                .layers = 28,

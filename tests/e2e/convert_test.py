@@ -129,13 +129,13 @@ class Ends(Case):
     """Whatever ends the program, and when: the file is whole or not there, and nothing else is."""
 
     def started(self, model):
-        return subprocess.Popen([TERN, "convert", model, self.path("out.gguf"), "--type", "i2_s"], stderr=subprocess.PIPE)
+        return subprocess.Popen([TERN, "convert", model, self.path("out.gguf"), "--type", "tq1_0"], stderr=subprocess.PIPE)
 
     def test_killed_at_any_moment(self):
         model = self.path("in.gguf")
         self.good("synth", "--shape", "trilm-99m", "--type", "tq2_0", "--embedding", "q4_0", "-o", model)
         begin = time.monotonic()
-        self.good("convert", model, self.path("out.gguf"), "--type", "i2_s")
+        self.good("convert", model, self.path("out.gguf"), "--type", "tq1_0")
         whole = time.monotonic() - begin
         with open(self.path("out.gguf"), "rb") as file:
             truth = file.read()

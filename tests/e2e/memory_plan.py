@@ -57,7 +57,7 @@ MODELS = (
 )
 CATALOGUE = os.path.join(os.path.dirname(__file__), "../../models/catalog.json")
 CONTEXT = 256
-PROMPT = "a " * 110  # some 220 tokens
+PROMPT = "".join(chr(33 + 37 * i * i % 89) for i in range(220))  # as many tokens, so that many experts are asked
 PROGRAM = 40e6
 TOKEN = 256
 
