@@ -15,6 +15,7 @@
 #include "engine/model/expert_matrix.h"
 #include "engine/session/session.h"
 #include "tests/support/golden_logits.h"
+#include "tests/support/packed_experts.h"
 #include "tests/support/temp_folder.h"
 
 namespace tern {
@@ -197,21 +198,11 @@ TEST_F(MapleFolder, ExpertsOfTernaryFloatsArePackedWhenATokenGoesToThem) {
   options.compute = Compute{&best_table(), 2};
   const auto model = Model::load(folder_ / "model", options).value();
   EXPECT_EQ(model->file().find("blk.1.ffn_up_exps.7.weight")->format->name, "BF16/ternary");
-  const auto packed = [&] {
-    std::vector<int32_t> counts;
-    for (const LayerWeights& layer : model->decoder().layers) {
-      for (const ExpertMatrix* matrix :
-           {layer.experts->gate, layer.experts->up, layer.experts->down}) {
-        counts.push_back(matrix->packed());
-      }
-    }
-    return counts;
-  };
-  EXPECT_EQ(packed(), std::vector<int32_t>(6, 0));
+  EXPECT_EQ(testing::packed_experts(*model), std::vector<int32_t>(6, 0));
   Session session = std::move(Session::create(model, {.context = 256})).value();
   const TokenId token = 65;
   session.append({&token, 1});
-  EXPECT_EQ(packed(), std::vector<int32_t>(6, 3));
+  EXPECT_EQ(testing::packed_experts(*model), std::vector<int32_t>(6, 3));
 }
 
 // Only the first expert was looked at when the folder was opened.

@@ -13,6 +13,7 @@
 #include "engine/session/session.h"
 #include "kernels/select.h"
 #include "tests/support/golden_logits.h"
+#include "tests/support/packed_experts.h"
 #include "tests/support/temp_folder.h"
 
 namespace tern {
@@ -99,23 +100,13 @@ TEST(Experts, ArePackedWhenATokenGoesToThem) {
   LoadOptions options;
   options.compute = Compute{&best_table(), 2};
   const auto model = Model::load(kGolden / "experts/maple-q2_0.gguf", options).value();
-  const auto packed = [&] {
-    std::vector<int32_t> counts;
-    for (const LayerWeights& layer : model->decoder().layers) {
-      for (const ExpertMatrix* matrix :
-           {layer.experts->gate, layer.experts->up, layer.experts->down}) {
-        counts.push_back(matrix->packed());
-      }
-    }
-    return counts;
-  };
-  EXPECT_EQ(packed(), std::vector<int32_t>(6, 0));
+  EXPECT_EQ(testing::packed_experts(*model), std::vector<int32_t>(6, 0));
   Session session = std::move(Session::create(model, {.context = 256})).value();
   const TokenId token = 65;
   session.append({&token, 1});
-  EXPECT_EQ(packed(), std::vector<int32_t>(6, 3));
+  EXPECT_EQ(testing::packed_experts(*model), std::vector<int32_t>(6, 3));
   session.append(read_golden("experts/maple-q2_0").tokens);
-  EXPECT_GT(packed()[0], 3);
+  EXPECT_GT(testing::packed_experts(*model)[0], 3);
 }
 
 TEST(Experts, BatchesAndThreadsChangeNoBit) {
