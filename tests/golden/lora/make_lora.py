@@ -66,6 +66,10 @@ def save_peft(model, name, dtype=torch.float32):
             shutil.move(file, folder / file.name)
         (folder / name).rmdir()
     (folder / "README.md").unlink(missing_ok=True)
+    path = folder / "adapter_config.json"
+    text = path.read_text()
+    if base := json.loads(text)["base_model_name_or_path"]:  # a path of the machine that ran this
+        path.write_text(text.replace(json.dumps(base), json.dumps(Path(base).name)))
     if dtype != torch.float32:
         from safetensors.torch import load_file, save_file
 
