@@ -30,20 +30,12 @@ import transformers
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent / "models")]
+sys.path[:0] = [str(HERE.parent / "models"), str(HERE.parent / "families")]
 import vocabulary  # noqa: E402
 from blocks import pack_i2_s, w  # noqa: E402
+from make_families import LINEAR  # noqa: E402
 
 TEXTS = ["query: What is BitNet?", "the  hen\n\n   and the rain <eos>", "on"]
-PROJECTIONS = {
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-}
 QWEN_NORMS = {
     "input_layernorm": "attn_norm",
     "post_attention_layernorm": "ffn_norm",
@@ -191,7 +183,7 @@ class Maker:
         for i, layer in enumerate(self.model.layers):
             for path, stem in self.norms.items():
                 self.norm(layer.get_submodule(path), f"blk.{i}.{stem}.weight")
-            for path, stem in PROJECTIONS.items():
+            for path, stem in LINEAR.items():
                 self.project(layer, path, f"blk.{i}.{stem}")
         self.norm(self.model.norm, "output_norm.weight")
 
