@@ -22,6 +22,16 @@ from gguf_writer import GgufWriter, I32  # isort: skip; gguf_file.py has put it 
 
 ARCHITECTURE = "bitnet-b1.58"
 
+# A request begins with <|user|>, its answer with <|assistant|>, and <|endoftext|> ends the answer.
+CHAT_TEMPLATE = """\
+{%- for message in messages -%}
+{%- if message.role == 'user' -%}{{ '<|user|>' + message.content }}
+{%- elif message.role == 'assistant' -%}
+{{ '<|assistant|>' + message.content + ('' if loop.last else '<|endoftext|>') }}
+{%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{ '<|assistant|>' }}{%- endif -%}"""
+
 
 def model_keys(c, file_type):
     keys = {
@@ -50,17 +60,21 @@ def tokenizer_keys(path):
     model = json.loads(path.read_text(encoding="utf-8"))["model"]
     tokens = sorted(model["vocab"], key=model["vocab"].get)
     normal, control = 1, 3
-    return {
+    special = [t for t in ("<|endoftext|>", "<|user|>", "<|assistant|>") if t in model["vocab"]]
+    keys = {
         "tokenizer.ggml.model": "gpt2",
         "tokenizer.ggml.pre": "gpt-2",
         "tokenizer.ggml.tokens": tokens,
-        "tokenizer.ggml.token_type": I32([control] + [normal] * (len(tokens) - 1)),
+        "tokenizer.ggml.token_type": I32([control if t in special else normal for t in tokens]),
         "tokenizer.ggml.merges": [m if isinstance(m, str) else " ".join(m)
                                   for m in model["merges"]],
         "tokenizer.ggml.bos_token_id": 0,
         "tokenizer.ggml.eos_token_id": 0,
         "tokenizer.ggml.add_bos_token": True,
     }
+    if "<|user|>" in special:
+        keys["tokenizer.chat_template"] = CHAT_TEMPLATE
+    return keys
 
 
 def encoded(name, value, kind):

@@ -23,12 +23,12 @@ from torch import nn
 class Config:
     vocab_size: int = 4096
     dim: int = 256
-    layers: int = 6
+    layers: int = 8
     heads: int = 4
     kv_heads: int = 2
     head_dim: int = 64
-    ffn: int = 768
-    context: int = 512
+    ffn: int = 1024
+    context: int = 1024
     rope_base: float = 10000.0
     eps: float = 1e-5
 
@@ -200,7 +200,9 @@ class Tern(nn.Module):
         """The normed last hidden state, [batch * length, dim], of tokens [batch, length]."""
         c, (batch, length) = self.config, tokens.shape
         cos, sin = rope_tables(c, length)
-        mask = torch.full((length, length), -1e9).triu(1).to(self.dtype)
+        device = tokens.device
+        cos, sin = cos.to(device), sin.to(device)
+        mask = torch.full((length, length), -1e9, device=device).triu(1).to(self.dtype)
         x = F.embedding(tokens.reshape(-1), self.token_embd)
         for block in self.blk:
             x = block(x, (batch, length), cos, sin, mask, self.dtype)

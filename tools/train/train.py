@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """Trains the default model for a given time on the token files of prepare.py.
 
-    train.py --data DIR --out DIR --minutes 115
+    train.py --data DIR --out DIR --minutes 115 [--dim 256 --layers 8 --ffn 1024] [--device cuda]
 
 The learning rate follows the fraction of the time that is used, not a count of steps, so that the
 run ends fully decayed however busy the machine is. OUT/checkpoint.pt is replaced every few minutes;
 started again with the same OUT the run goes on from there. OUT/log.tsv is the training log.
 
-Needs torch (1.13 or later) and numpy. On a processor with bfloat16 instructions set
+A tenth of the text is books, the rest stories: bare ones, and as the answers to requests.
+
+Needs torch (1.13 or later) and numpy. With --device cuda one process takes a whole step. On a processor with bfloat16 instructions set
 MALLOC_TOP_PAD_, MALLOC_TRIM_THRESHOLD_ and MALLOC_MMAP_THRESHOLD_ as README.md shows.
 """
 
@@ -40,8 +42,8 @@ class Windows:
         return self.tokens[start : start + length + 1].astype(np.int64)
 
 
-def batch(windows):
-    tokens = torch.from_numpy(np.stack(windows))
+def batch(windows, device="cpu"):
+    tokens = torch.from_numpy(np.stack(windows)).to(device)
     return tokens[:, :-1], tokens[:, 1:]
 
 
@@ -101,7 +103,10 @@ class Workers:
     """
 
     def __init__(self, model, count):
-        self.model, self.helpers = model.share_memory(), []
+        self.model, self.helpers = model, []
+        self.device = model.token_embd.device
+        if count > 1:
+            model.share_memory()
         spawn = torch.multiprocessing.get_context("spawn")
         for _ in range(count - 1):
             grads = [torch.zeros_like(p).share_memory_() for p in model.parameters()]
@@ -116,7 +121,7 @@ class Workers:
             connection.send(windows)
         torch.set_num_threads(1)
         self.model.zero_grad(set_to_none=True)
-        loss = self.model.loss(*batch(batches[0]))
+        loss = self.model.loss(*batch(batches[0], self.device))
         loss.backward()
         losses = [loss.item()] + [connection.recv() for connection, _ in self.helpers]
         torch.set_num_threads(len(batches))  # for the optimisers, while the helpers wait
@@ -138,7 +143,8 @@ def evaluate(model, tokens, length, count):
     losses = []
     with torch.no_grad():
         for i in range(0, len(starts), 8):
-            x, y = batch([tokens[s : s + length + 1].astype(np.int64) for s in starts[i : i + 8]])
+            x, y = batch([tokens[s : s + length + 1].astype(np.int64) for s in starts[i : i + 8]],
+                         model.token_embd.device)
             losses += [model.loss(x, y).item()] * len(x)
     return float(np.mean(losses))
 
@@ -162,6 +168,13 @@ def arguments():
     parser.add_argument("--processes", type=int, default=2, help="one a core; a step takes all")
     parser.add_argument("--save-minutes", type=float, default=4)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
+    parser.add_argument("--dim", type=int, default=Config.dim, help="a multiple of 256")
+    parser.add_argument("--layers", type=int, default=Config.layers)
+    parser.add_argument("--heads", type=int, default=Config.heads, help="of 64 dimensions each")
+    parser.add_argument("--kv-heads", type=int, default=Config.kv_heads)
+    parser.add_argument("--ffn", type=int, default=Config.ffn, help="a multiple of 256")
+    parser.add_argument("--context", type=int, default=Config.context)
     return parser.parse_args()
 
 
@@ -169,28 +182,32 @@ def main():
     args = arguments()
     args.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(args.seed)
-    config = Config()
-    model = Tern(config, torch.bfloat16)
+    checkpoint = args.out / "checkpoint.pt"
+    state = torch.load(checkpoint, map_location=args.device) if checkpoint.exists() else None
+    config = Config(**state["config"]) if state else Config(
+        dim=args.dim, layers=args.layers, heads=args.heads, kv_heads=args.kv_heads, ffn=args.ffn,
+        context=args.context)
+    model = Tern(config, torch.bfloat16).to(args.device)
     ternary = [p for name, p in model.blk.named_parameters() if p.dim() == 2]
     gains = [p for p in model.parameters() if p.dim() == 1]
     decayed = [model.token_embd] + (ternary if args.optimizer == "adamw" else [])
     adam = torch.optim.AdamW([{"params": decayed}, {"params": gains, "weight_decay": 0.0}],
                              lr=args.lr, betas=(0.9, 0.95), weight_decay=0.1, foreach=True)
     muon = Muon(ternary) if args.optimizer == "muon" else None
-    step, tokens, elapsed, taken = 0, 0, 0.0, (0, 0)
+    step, tokens, elapsed, taken = 0, 0, 0.0, (0, 0, 0)
 
-    checkpoint = args.out / "checkpoint.pt"
-    if checkpoint.exists():
-        state = torch.load(checkpoint)
+    if state:
         model.load_state_dict(state["model"])
         adam.load_state_dict(state["adam"])
         if muon:
             muon.buffers = state["muon"]
         step, tokens, elapsed, taken = (state[k] for k in ("step", "tokens", "elapsed", "taken"))
         print(f"resumed at step {step}, {elapsed / 60:.1f} minutes")
-    stories = Windows(args.data / "stories.bin", args.seed, taken[0])
-    books = Windows(args.data / "books.bin", args.seed + 1, taken[1])
+    sources = [
+        Windows(args.data / f"{name}.bin", args.seed + i, taken[i])
+        for i, name in enumerate(("stories", "books", "chats"))]
     held_out = np.fromfile(args.data / "val.bin", dtype="<u2")
+    held_out_chats = np.fromfile(args.data / "val_chats.bin", dtype="<u2")
     workers = Workers(model, args.processes)
     log = open(args.out / "log.tsv", "a", buffering=1)
     rng = np.random.default_rng([args.seed, step])
@@ -201,13 +218,14 @@ def main():
         elapsed = time.time() - started
         used = min(1.0, elapsed / total)
         done = used >= 1.0
-        # First half: short windows and a fifth of the text from books. Then whole stories.
-        length, book_share = (256, 0.2) if used < 0.6 else (config.context, 0.08)
+        # First 60 %: short windows and more of the books. Then whole stories.
+        length, book_share = (256, 0.15) if used < 0.6 else (config.context, 0.06)
         rate = min(1.0, (step + 1) / args.warmup) * max(0.005, 1 - used)
         weight_decay = 0.1 if used < 0.5 else 0.0
 
+        shares = [(1 - book_share) * 0.4, book_share, (1 - book_share) * 0.6]
         losses.append(workers.gradients([
-            [(books if rng.random() < book_share else stories).take(length)
+            [sources[rng.choice(3, p=shares)].take(length)
              for _ in range(args.tokens // length)] for _ in range(args.processes)]))
         tokens += args.processes * args.tokens
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -221,15 +239,16 @@ def main():
 
         if step % 100 == 0 or done:
             loss = evaluate(model, held_out, length, 32)
+            chat_loss = evaluate(model, held_out_chats, length, 32)
             log.write(f"{step}\t{tokens}\t{elapsed / 60:.2f}\t{rate:.4f}\t{np.mean(losses):.4f}"
-                      f"\t{loss:.4f}\n")
+                      f"\t{loss:.4f}\t{chat_loss:.4f}\n")
             losses = []
         if elapsed - saved > args.save_minutes * 60 or done:
             saved = elapsed
             save(checkpoint, {"config": dataclasses.asdict(config), "model": model.state_dict(),
                               "adam": adam.state_dict(), "muon": muon.buffers if muon else None,
                               "step": step, "tokens": tokens, "elapsed": elapsed,
-                              "taken": (stories.taken, books.taken)})
+                              "taken": [s.taken for s in sources]})
     workers.stop()
     print(f"done: {step} steps, {tokens} tokens, {elapsed / 60:.1f} minutes")
 
