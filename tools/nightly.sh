@@ -82,6 +82,8 @@ step tools/dev tsan
 step tools/dev clang
 step tools/dev aarch64
 step tools/dev fuzz 60
+step env TERN_JINJA_PROGRAMS=20000 TERN_JINJA_SEED="$(date +%s)" build/dev/tests/jinja_safety_test --gtest_brief=1 \
+  --gtest_filter=JinjaSafety.RandomProgramsEnd
 step tools/dev tidy
 step old_cpu
 step real_templates

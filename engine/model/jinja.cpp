@@ -15,8 +15,16 @@ struct Template::Program {
 
 namespace {
 Error to_error(const TemplateError& error) {
-  return Error{error.line > 0 ? "line " + std::to_string(error.line) + ": " + error.message
-                              : error.message};
+  constexpr size_t kLongest = 2000;  // a template may put any text into its message
+  std::string message = error.message;
+  if (message.size() > kLongest) {
+    size_t end = kLongest;
+    while (end > 0 && (static_cast<unsigned char>(message[end]) & 0xC0U) == 0x80U) {
+      --end;
+    }
+    message = message.substr(0, end) + "...";
+  }
+  return Error{error.line > 0 ? "line " + std::to_string(error.line) + ": " + message : message};
 }
 }  // namespace
 
@@ -36,6 +44,11 @@ Result<Template> Template::parse(std::string_view source, const Limits& limits) 
 }
 
 Result<std::string> Template::render(const Dict& globals, std::time_t now) const {
+  ASSIGN_OR_RETURN(MarkedText text, render_marked(globals, now));
+  return std::move(text.bytes);
+}
+
+Result<MarkedText> Template::render_marked(const Dict& globals, std::time_t now) const {
   try {
     return Interpreter(program_->limits, now).run(program_->body, globals);
   } catch (const TemplateError& error) {

@@ -2,7 +2,7 @@
 // A small interpreter for Jinja templates: what chat templates use of it, rendered as Hugging Face
 // renders them. No package of Debian's offers one for C++.
 //
-// What it leaves out: template inheritance and imports, recursive loops, autoescaping, changing
+// What it leaves out: template inheritance and imports, autoescaping, changing
 // lists and dicts in place (Hugging Face's sandbox forbids that too).
 
 #include <ctime>
@@ -22,6 +22,8 @@ class Template {
 
   // `globals` are the variables that the template sees; `now` is what strftime_now() tells.
   Result<std::string> render(const Dict& globals, std::time_t now = std::time(nullptr)) const;
+  // The same, with the marks of what came from marked values.
+  Result<MarkedText> render_marked(const Dict& globals, std::time_t now = std::time(nullptr)) const;
 
  private:
   struct Program;

@@ -82,14 +82,12 @@ Value real_arithmetic(const std::string& op, double a, double b) {
 Value repeated(const Value& what, int64_t count, Budget& budget) {
   const auto times = static_cast<size_t>(std::max(count, int64_t{0}));
   if (what.is_string()) {
-    budget.charge_bytes(times, what.as_string().size());
-    std::string out;
-    for (size_t i = 0; i < times && !what.as_string().empty(); ++i) {
-      out += what.as_string();
-    }
-    return Value::string(std::move(out));
+    TextBuilder out(budget);
+    out.repeat(what.as_text(), times);
+    return out.value();
   }
   budget.charge_bytes(times, what.items().size() * sizeof(Value));
+  budget.charge_steps(times * what.items().size() / 16);
   List out;
   for (size_t i = 0; i < times && !what.items().empty(); ++i) {
     out.insert(out.end(), what.items().begin(), what.items().end());
@@ -107,14 +105,17 @@ Value arithmetic(const std::string& op, const Value& left, const Value& right, B
     return real_arithmetic(op, left.as_real(), right.as_real());
   }
   if (op == "+" && left.is_string() && right.is_string()) {
-    budget.charge_bytes(left.as_string().size() + right.as_string().size() + sizeof(Value));
-    return Value::string(left.as_string() + right.as_string());
+    TextBuilder out(budget);
+    out.append(left.as_text());
+    out.append(right.as_text());
+    return out.value();
   }
   if (op == "+" && left.is_list() && right.is_list() &&
       left.as_sequence().kind == right.as_sequence().kind) {
-    List out = left.items();
-    out.insert(out.end(), right.items().begin(), right.items().end());
-    return budget.list(std::move(out), left.as_sequence().kind);
+    ListBuilder out(budget);
+    out.push_all(left.items());
+    out.push_all(right.items());
+    return out.value(left.as_sequence().kind);
   }
   if (op == "*" && (left.is_string() || left.is_list()) && right.is_integral()) {
     return repeated(left, right.as_int(), budget);
@@ -124,8 +125,9 @@ Value arithmetic(const std::string& op, const Value& left, const Value& right, B
   }
   if (op == "%" && left.is_string()) {
     const bool many = right.is_sequence() && right.as_sequence().kind == SequenceKind::kTuple;
-    return budget.string(format_percent(left.as_string(), many ? right.items() : List{right},
-                                        right.is_dict() ? &right.as_dict() : nullptr, budget));
+    budget.charge_text(left.as_string().size());
+    return format_percent(left.as_text(), many ? right.items() : List{right},
+                          right.is_dict() ? &right.as_dict() : nullptr, budget);
   }
   cannot(op, left, right);
 }

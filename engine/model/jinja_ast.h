@@ -99,6 +99,7 @@ struct Stmt {
   std::vector<std::pair<ExprPtr, Block>> branches;
   std::vector<std::pair<ExprPtr, ExprPtr>> bindings;
   std::shared_ptr<const MacroNode> macro;
+  bool recursive = false;  // a loop that may call itself
 };
 
 }  // namespace tern::jinja

@@ -1,6 +1,7 @@
 #include "engine/model/jinja_eval.h"
 
 #include <algorithm>
+#include <functional>
 
 #include "engine/model/jinja_eval_guards.h"
 #include "engine/model/jinja_text.h"
@@ -9,43 +10,66 @@ namespace tern::jinja {
 
 using Kind = Stmt::Kind;
 
-const Value* Frame::find(std::string_view name) const {
-  for (const auto& variable : variables) {
-    if (variable.first == name) {
-      return &variable.second;
+size_t Frame::position(std::string_view name) const {
+  if (!index.empty()) {
+    return index.find(std::hash<std::string_view>()(name),
+                      [&](size_t at) { return variables[at].first == name; });
+  }
+  for (size_t i = 0; i < variables.size(); ++i) {
+    if (variables[i].first == name) {
+      return i;
     }
   }
-  return nullptr;
+  return HashIndex::kNone;
 }
 
-void Frame::set(std::string_view name, Value value) {
-  for (auto& variable : variables) {
-    if (variable.first == name) {
-      variable.second = std::move(value);
-      return;
-    }
+const Value* Frame::find(std::string_view name) const {
+  const size_t at = position(name);
+  return at != HashIndex::kNone ? &variables[at].second : nullptr;
+}
+
+bool Frame::set(std::string_view name, Value value) {
+  const size_t at = position(name);
+  if (at != HashIndex::kNone) {
+    variables[at].second = std::move(value);
+    return false;
   }
   variables.emplace_back(name, std::move(value));
+  if (variables.size() > HashIndex::kFewEntries) {
+    for (size_t i = index.empty() ? 0 : variables.size() - 1; i < variables.size(); ++i) {
+      index.add(std::hash<std::string_view>()(variables[i].first), i);
+    }
+  }
+  return true;
 }
 
+// Values hold macros, macros frames, and frames values: chains without an end, which would be
+// destroyed by recursion, and cycles. Every frame that a macro holds is held by captured_ too, so
+// all values that may begin a chain are let go first, while none of the frames can die of it.
 Interpreter::~Interpreter() {
-  for (const auto& frame : captured_) {
-    // Taken out first: destroying a macro may come back to this frame.
-    const auto variables = std::move(frame->variables);
-    frame->variables.clear();
+  block_input_ = Value();
+  for (const auto& one : namespaces_) {
+    const Dict attributes = std::exchange(one->attributes, {});
   }
+  for (const auto& loop : remembering_) {
+    const Value changed = std::exchange(loop->changed, {});
+  }
+  for (const auto& frame : captured_) {
+    const auto variables = std::exchange(frame->variables, {});
+  }
+  frame_.reset();
   // Children before their parents, or a long chain of them would be destroyed by recursion.
   while (!captured_.empty()) {
     captured_.pop_back();
   }
 }
 
-std::string Interpreter::run(const Block& body, const Dict& globals) {
-  std::string out;
+MarkedText Interpreter::run(const Block& body, const Dict& globals) {
+  TextBuilder out(budget_);
   out_ = &out;
   frame_ = std::make_shared<Frame>();
   for (const Dict::Entry& entry : globals.entries()) {
-    frame_->variables.emplace_back(entry.first.as_string(), entry.second);
+    frame_->set(entry.first.as_string(), entry.second);
   }
   try {
     execute(body);
@@ -53,16 +77,20 @@ std::string Interpreter::run(const Block& body, const Dict& globals) {
     error.line = error.line != 0 ? error.line : line_;
     throw;
   }
-  return out;
+  return out.take();
 }
 
-void Interpreter::emit(std::string_view text) {
-  if (text.size() > budget_.limits().output_bytes - out_->size()) {
-    throw TemplateError{"the text is longer than " + std::to_string(budget_.limits().output_bytes) +
-                        " bytes"};
+void Interpreter::check_output(size_t more) const {
+  const size_t most = budget_.limits().output_bytes;
+  if (more > most - out_->size()) {
+    throw TemplateError{"the text is longer than " + std::to_string(most) + " bytes"};
   }
-  budget_.charge_text(text.size());
-  *out_ += text;
+}
+
+void Interpreter::emit(const Value& value) {
+  const Value printed = text(value);
+  check_output(printed.as_string().size());
+  out_->append(printed.as_text());
 }
 
 Interpreter::Flow Interpreter::execute(const Block& block) {
@@ -79,17 +107,16 @@ Interpreter::Flow Interpreter::execute(const Stmt& stmt) {
   const Depth depth(*this, stmt.line);
   switch (stmt.kind) {
     case Kind::kText:
-      emit(stmt.text);
+      check_output(stmt.text.size());
+      out_->append(stmt.text);
       break;
-    case Kind::kOutput: {
-      const Value value = evaluate(*stmt.value);
-      emit(value.is_string() ? value.as_string() : text(value));
+    case Kind::kOutput:
+      emit(evaluate(*stmt.value));
       break;
-    }
     case Kind::kIf:
       return execute_if(stmt);
     case Kind::kFor:
-      return execute_for(stmt);
+      return execute_for(stmt, evaluate(*stmt.value), 0);
     case Kind::kSet:
       assign(*stmt.target, evaluate(*stmt.value));
       break;
@@ -97,19 +124,19 @@ Interpreter::Flow Interpreter::execute(const Stmt& stmt) {
       execute_set_block(stmt);
       break;
     case Kind::kMacro:
-      frame_->set(stmt.macro->name, make_macro(stmt.macro));
+      define(stmt.macro->name, make_macro(stmt.macro));
       break;
     case Kind::kCallBlock: {
       Value caller = make_macro(stmt.macro);
-      emit(text(evaluate_call(*stmt.value, &caller)));
+      emit(evaluate_call(*stmt.value, &caller));
       break;
     }
     case Kind::kFilter: {
-      Value input = budget_.string(capture(stmt.body));
+      Value input = capture(stmt.body);
       std::swap(block_input_, input);
       const Value filtered = evaluate(*stmt.value);
       std::swap(block_input_, input);
-      emit(text(filtered));
+      emit(filtered);
       break;
     }
     case Kind::kWith:
@@ -137,30 +164,37 @@ Interpreter::Flow Interpreter::execute_if(const Stmt& stmt) {
 
 // The items that "for x in items if condition" lets through.
 Value Interpreter::filtered_items(const Stmt& stmt, const Value& items) {
-  List kept;
+  ListBuilder kept(budget_);
   for (const Value& item : items.items()) {
     budget_.charge_iteration();
     const Scope scope(*this);
     assign(*stmt.target, item);
     if (evaluate(*stmt.condition).truthy()) {
-      kept.push_back(item);
+      kept.push(item);
     }
   }
-  return budget_.list(std::move(kept));
+  return kept.value();
 }
 
-Interpreter::Flow Interpreter::execute_for(const Stmt& stmt) {
+Interpreter::Flow Interpreter::execute_for(const Stmt& stmt, const Value& iterable, int64_t level) {
+  budget_.charge_bytes(sizeof(LoopState));
   auto loop = std::make_shared<LoopState>();
-  loop->sequence = sequence_of(evaluate(*stmt.value));
+  loop->level = level;
+  loop->sequence = sequence_of(iterable);
   if (stmt.condition) {
     loop->sequence = filtered_items(stmt, loop->sequence);
   }
   loop->depth = loop->sequence.depth() + 1;
+  if (stmt.recursive) {  // may be called as long as anything holds it, so it holds its frame
+    loop->loop = &stmt;
+    loop->frame = frame_;
+    captured_.push_back(frame_);
+  }
   const List& items = loop->sequence.items();
   for (; loop->index < items.size(); ++loop->index) {
     budget_.charge_iteration();
     const Scope scope(*this);
-    frame_->set("loop", Value::loop(loop));
+    define("loop", Value::loop(loop));
     assign(*stmt.target, items[loop->index]);
     if (execute(stmt.body) == Flow::kBreak) {
       break;
@@ -171,6 +205,33 @@ Interpreter::Flow Interpreter::execute_for(const Stmt& stmt) {
     return execute(stmt.otherwise);
   }
   return Flow::kNormal;
+}
+
+// loop(children) in a recursive loop: the text of the same loop over `children`.
+Value Interpreter::call_loop(const LoopState& loop, const Arguments& arguments) {
+  if (loop.loop == nullptr) {
+    throw TemplateError{"only a loop that is marked 'recursive' can be called"};
+  }
+  if (arguments.positional.size() != 1 || !arguments.keywords.empty()) {
+    throw TemplateError{"loop() takes what to loop over, and nothing else"};
+  }
+  const Depth depth(*this, line_);
+  const Restore caller_frame(frame_, loop.frame);
+  TextBuilder out(budget_);
+  const Restore restore(out_, &out);
+  execute_for(*loop.loop, arguments.positional[0], loop.level + 1);
+  return out.value();
+}
+
+bool Interpreter::loop_changed(const std::shared_ptr<LoopState>& loop, Value values) {
+  if (loop->changed.is_undefined()) {
+    budget_.charge_bytes(sizeof(loop));
+    remembering_.push_back(loop);
+  } else if (equal(loop->changed, values, budget_)) {
+    return false;
+  }
+  loop->changed = std::move(values);
+  return true;
 }
 
 Interpreter::Flow Interpreter::execute_with(const Stmt& stmt) {
@@ -186,7 +247,7 @@ Interpreter::Flow Interpreter::execute_with(const Stmt& stmt) {
 }
 
 void Interpreter::execute_set_block(const Stmt& stmt) {
-  Value value = budget_.string(capture(stmt.body));
+  Value value = capture(stmt.body);
   if (stmt.value) {
     std::swap(block_input_, value);
     Value filtered = evaluate(*stmt.value);
@@ -196,9 +257,18 @@ void Interpreter::execute_set_block(const Stmt& stmt) {
   assign(*stmt.target, value);
 }
 
+void Interpreter::define(std::string_view name, Value value) {
+  if (frame_->set(name, std::move(value))) {
+    // A variable, with its place in the index.
+    constexpr size_t kBytes = sizeof(frame_->variables[0]) + 4 * sizeof(size_t);
+    budget_.charge_bytes(kBytes);
+    frame_->charged += kBytes;
+  }
+}
+
 void Interpreter::assign(const Expr& target, const Value& value) {
   if (target.kind == Expr::Kind::kName) {
-    frame_->set(target.text, value);
+    define(target.text, value);
     return;
   }
   if (target.kind == Expr::Kind::kAttribute) {
@@ -207,8 +277,9 @@ void Interpreter::assign(const Expr& target, const Value& value) {
       throw TemplateError{"cannot set the attribute '" + target.text + "' of a " +
                           std::string(object.type_name()) + ": only of a namespace()"};
     }
-    budget_.charge_steps(object.as_namespace().attributes.size());
-    object.as_namespace().attributes.set(target.text, value);
+    if (object.as_namespace().attributes.set(target.text, value)) {
+      budget_.charge_bytes(4 * sizeof(Value) + sizeof(MarkedText));
+    }
     return;
   }
   const Value values = sequence_of(value);
@@ -221,18 +292,44 @@ void Interpreter::assign(const Expr& target, const Value& value) {
   }
 }
 
-std::string Interpreter::capture(const Block& block) {
-  std::string out;
+Value Interpreter::capture(const Block& block) {
+  TextBuilder out(budget_);
   const Restore restore(out_, &out);
   const Scope scope(*this);
   execute(block);
-  return out;
+  return out.value();
 }
 
 Value Interpreter::make_macro(const std::shared_ptr<const MacroNode>& node) {
   budget_.charge_bytes(sizeof(Macro) + sizeof(Frame));
   captured_.push_back(frame_);
   return Value::macro(std::make_shared<const Macro>(Macro{node, frame_}));
+}
+
+void Interpreter::bind_keywords(const MacroNode& node, Arguments& arguments) {
+  Dict extra;
+  for (auto& [name, value] : arguments.keywords) {
+    budget_.charge_steps(1 + node.parameters.size() / 16);
+    const auto known = [&, &wanted = name](const Parameter& parameter) {
+      return parameter.name == wanted;
+    };
+    const auto parameter = std::find_if(node.parameters.begin(), node.parameters.end(), known);
+    if (parameter != node.parameters.end()) {
+      if (frame_->find(parameter->name) != nullptr) {
+        throw TemplateError{"macro '" + node.name + "' got '" + name + "' twice"};
+      }
+      define(parameter->name, std::move(value));
+    } else if (name == "caller") {
+      define("caller", std::move(value));
+    } else if (node.takes_kwargs) {
+      extra.set(name, std::move(value));
+    } else {
+      throw TemplateError{"macro '" + node.name + "' takes no argument '" + name + "'"};
+    }
+  }
+  if (node.takes_kwargs) {
+    define("kwargs", budget_.dict(std::move(extra)));
+  }
 }
 
 Value Interpreter::call_macro(const Macro& macro, Arguments arguments) {
@@ -242,46 +339,24 @@ Value Interpreter::call_macro(const Macro& macro, Arguments arguments) {
     throw TemplateError{"macro '" + node.name + "' takes at most " + std::to_string(count) +
                         " arguments"};
   }
-  const Restore caller_frame(frame_, std::make_shared<Frame>());
-  frame_->parent = macro.frame;
+  const Scope scope(*this, macro.frame);
   for (size_t i = 0; i < count; ++i) {
-    frame_->set(node.parameters[i].name, std::move(arguments.positional[i]));
+    define(node.parameters[i].name, std::move(arguments.positional[i]));
   }
-  Dict extra;
-  for (auto& [name, value] : arguments.keywords) {
-    const auto known = [&, &wanted = name](const Parameter& parameter) {
-      return parameter.name == wanted;
-    };
-    const auto parameter = std::find_if(node.parameters.begin(), node.parameters.end(), known);
-    if (parameter != node.parameters.end()) {
-      if (frame_->find(parameter->name) != nullptr) {
-        throw TemplateError{"macro '" + node.name + "' got '" + name + "' twice"};
-      }
-      frame_->set(parameter->name, std::move(value));
-    } else if (name == "caller") {
-      frame_->set("caller", std::move(value));
-    } else if (node.takes_kwargs) {
-      extra.set(name, std::move(value));
-    } else {
-      throw TemplateError{"macro '" + node.name + "' takes no argument '" + name + "'"};
-    }
-  }
+  bind_keywords(node, arguments);
   for (const Parameter& parameter : node.parameters) {
+    budget_.charge_steps(1);
     if (frame_->find(parameter.name) == nullptr) {
-      Value value =
-          parameter.fallback ? evaluate(*parameter.fallback) : Value::undefined(parameter.name);
-      frame_->set(parameter.name, std::move(value));
+      Value value = parameter.fallback ? evaluate(*parameter.fallback) : undefined(parameter.name);
+      define(parameter.name, std::move(value));
     }
   }
   if (node.takes_varargs) {
     List rest(arguments.positional.begin() + static_cast<std::ptrdiff_t>(count),
               arguments.positional.end());
-    frame_->set("varargs", budget_.list(std::move(rest), SequenceKind::kTuple));
+    define("varargs", budget_.list(std::move(rest), SequenceKind::kTuple));
   }
-  if (node.takes_kwargs) {
-    frame_->set("kwargs", budget_.dict(std::move(extra)));
-  }
-  return budget_.string(capture(node.body));
+  return capture(node.body);
 }
 
 }  // namespace tern::jinja

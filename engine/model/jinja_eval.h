@@ -23,9 +23,14 @@ struct Arguments {
 struct Frame {
   std::shared_ptr<Frame> parent;
   std::vector<std::pair<std::string_view, Value>> variables;
+  HashIndex index;  // of more than HashIndex::kFewEntries variables
+  size_t charged = 0;
 
   const Value* find(std::string_view name) const;
-  void set(std::string_view name, Value value);
+  bool set(std::string_view name, Value value);  // replaces, or appends and says so
+
+ private:
+  size_t position(std::string_view name) const;  // HashIndex::kNone if there is none
 };
 
 struct Macro {
@@ -36,7 +41,11 @@ struct Macro {
 struct LoopState {
   Value sequence;
   size_t index = 0;
-  int depth = 1;  // of the value, for Limits::value_depth
+  int depth = 1;                 // of the value, for Limits::value_depth
+  int64_t level = 0;             // how often a recursive loop has called itself
+  const Stmt* loop;              // a recursive one
+  std::shared_ptr<Frame> frame;  // around a recursive loop
+  Value changed;                 // what changed() was last given
 };
 
 class Interpreter {
@@ -47,7 +56,7 @@ class Interpreter {
   Interpreter& operator=(const Interpreter&) = delete;
 
   // The whole rendering. Throws TemplateError with a line, as everything here does.
-  std::string run(const Block& body, const Dict& globals);
+  MarkedText run(const Block& body, const Dict& globals);
 
   // For the built-ins:
   Budget& budget() { return budget_; }
@@ -59,7 +68,8 @@ class Interpreter {
   Value item(const Value& object, const Value& key);
   Value sequence_of(const Value& iterable);  // its items as a sequence
   Value new_namespace(Dict attributes);
-  std::string text(const Value& value);  // str()
+  Value text(const Value& value);  // str()
+  bool loop_changed(const std::shared_ptr<LoopState>& loop, Value values);
 
  private:
   enum class Flow { kNormal, kBreak, kContinue };
@@ -70,15 +80,19 @@ class Interpreter {
   Flow execute(const Block& block);
   Flow execute(const Stmt& stmt);
   Flow execute_if(const Stmt& stmt);
-  Flow execute_for(const Stmt& stmt);
+  Flow execute_for(const Stmt& stmt, const Value& iterable, int64_t level);
+  Value call_loop(const LoopState& loop, const Arguments& arguments);
   Flow execute_with(const Stmt& stmt);
   void execute_set_block(const Stmt& stmt);
   Value filtered_items(const Stmt& stmt, const Value& items);
   void assign(const Expr& target, const Value& value);
-  std::string capture(const Block& block);
-  void emit(std::string_view text);
+  void define(std::string_view name, Value value);
+  Value capture(const Block& block);
+  void check_output(size_t more) const;
+  void emit(const Value& value);
   Value make_macro(const std::shared_ptr<const MacroNode>& node);
   Value call_macro(const Macro& macro, Arguments arguments);
+  void bind_keywords(const MacroNode& node, Arguments& arguments);
 
   // jinja_expressions.cpp
   Value evaluate(const Expr& expr);
@@ -96,18 +110,21 @@ class Interpreter {
   Value evaluate_call(const Expr& expr, Value* caller);
   Arguments arguments(const Expr& expr);
   Value call_builtin(const struct Builtin& builtin, const Value& self, Arguments arguments);
+  Value undefined(std::string name);
 
   Budget budget_;
   std::time_t now_;
   int depth_ = 0;
   int line_ = 0;  // of the node at work, for errors
   std::shared_ptr<Frame> frame_;
-  std::string* out_ = nullptr;
+  TextBuilder* out_ = nullptr;
   Value block_input_;
   std::vector<std::unique_ptr<Namespace>> namespaces_;
   // Frames that macros hold: their variables hold the macros in turn, so the cycle is cut at the
   // end.
   std::vector<std::shared_ptr<Frame>> captured_;
+  // Loops that remember what changed() was given, which may hold the loop itself.
+  std::vector<std::shared_ptr<LoopState>> remembering_;
 };
 
 // a + b and the like, without regard to the interpreter.

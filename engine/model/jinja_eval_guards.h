@@ -46,17 +46,25 @@ class Interpreter::Depth {
 
 class Interpreter::Scope {
  public:
-  explicit Scope(Interpreter& interpreter) : interpreter_(interpreter) {
-    auto frame = std::make_shared<Frame>();
-    frame->parent = interpreter.frame_;
-    interpreter.frame_ = std::move(frame);
+  explicit Scope(Interpreter& interpreter) : Scope(interpreter, interpreter.frame_) {}
+  // Within `parent`, for a macro that is called from elsewhere.
+  Scope(Interpreter& interpreter, std::shared_ptr<Frame> parent)
+      : interpreter_(interpreter), outer_(std::move(interpreter.frame_)) {
+    interpreter.frame_ = std::make_shared<Frame>();
+    interpreter.frame_->parent = std::move(parent);
   }
-  ~Scope() { interpreter_.frame_ = interpreter_.frame_->parent; }
+  ~Scope() {
+    if (interpreter_.frame_.use_count() == 1) {  // no macro holds it
+      interpreter_.budget_.refund_bytes(interpreter_.frame_->charged);
+    }
+    interpreter_.frame_ = std::move(outer_);
+  }
   Scope(const Scope&) = delete;
   Scope& operator=(const Scope&) = delete;
 
  private:
   Interpreter& interpreter_;
+  std::shared_ptr<Frame> outer_;
 };
 
 }  // namespace tern::jinja

@@ -84,7 +84,7 @@ Value Interpreter::evaluate_kind(const Expr& expr) {
 
 Value Interpreter::name(const Expr& expr) {
   for (const Frame* frame = frame_.get(); frame != nullptr; frame = frame->parent.get()) {
-    budget_.charge_steps(1 + frame->variables.size() / 16);
+    budget_.charge_steps(1);
     if (const Value* value = frame->find(expr.text)) {
       return *value;
     }
@@ -92,7 +92,14 @@ Value Interpreter::name(const Expr& expr) {
   if (const Builtin* function = find_function(expr.text)) {
     return Value::function(function);
   }
-  return Value::undefined(expr.text);
+  return undefined(expr.text);
+}
+
+// Each holds its name, which no list that it stands in is charged for.
+Value Interpreter::undefined(std::string name) {
+  constexpr size_t kBytes = 160;
+  budget_.charge_bytes(kBytes);
+  return Value::undefined(std::move(name));
 }
 
 Value Interpreter::sequence(const Expr& expr, SequenceKind kind) {
@@ -111,7 +118,7 @@ Value Interpreter::dict(const Expr& expr) {
     if (!key.is_string() && !key.is_number() && !key.is_none()) {
       throw TemplateError{"a " + std::string(key.type_name()) + " cannot be a key of a dict"};
     }
-    budget_.charge_steps(1 + dict.size());
+    budget_.charge_text(key.is_string() ? key.as_string().size() : 0);
     dict.set(std::move(key), evaluate(*expr.children[i + 1]));
   }
   return budget_.dict(std::move(dict));
@@ -146,12 +153,11 @@ Value Interpreter::negate(const Expr& expr) {
 }
 
 Value Interpreter::concat(const Expr& expr) {
-  std::string out;
+  TextBuilder out(budget_);
   for (const ExprPtr& child : expr.children) {
-    const Value value = evaluate(*child);
-    append_str(value, out, budget_);
+    append_str(evaluate(*child), out, budget_);
   }
-  return budget_.string(std::move(out));
+  return out.value();
 }
 
 Value Interpreter::comparison(const Expr& expr) {
@@ -198,10 +204,10 @@ bool Interpreter::contains(const Value& container, const Value& value) {
                                                      std::string(value.type_name())};
     }
     budget_.charge_text(container.as_string().size());
-    return container.as_string().find(value.as_string()) != std::string::npos;
+    return find_text(container.as_string(), value.as_string()) != std::string::npos;
   }
   if (container.is_dict()) {
-    budget_.charge_steps(container.as_dict().size());
+    budget_.charge_text(value.is_string() ? value.as_string().size() : 0);
     return container.as_dict().find(value) != nullptr;
   }
   const Value items = sequence_of(container);
@@ -210,47 +216,52 @@ bool Interpreter::contains(const Value& container, const Value& value) {
 }
 
 Value Interpreter::sequence_of(const Value& iterable) {
-  List items;
+  ListBuilder items(budget_);
   switch (iterable.kind()) {
     case Value::Kind::kSequence:
       return iterable;
     case Value::Kind::kUndefined:
       break;
     case Value::Kind::kString: {
-      const std::string& text = iterable.as_string();
-      budget_.charge_bytes(text.size(), 2 * sizeof(Value));
-      budget_.charge_steps(text.size());
-      for (size_t at = 0; at < text.size(); at += char_size(text, at)) {
-        items.push_back(Value::string(text.substr(at, char_size(text, at))));
+      const MarkedText& text = iterable.as_text();
+      for (size_t at = 0; at < text.size();) {
+        const size_t size = char_size(text.bytes, at);
+        budget_.charge_steps(1);
+        items.push(budget_.part(text, at, size));
+        at += size;
       }
       break;
     }
     case Value::Kind::kDict:
+      budget_.charge_text(iterable.as_dict().size());
       for (const Dict::Entry& entry : iterable.as_dict().entries()) {
-        items.push_back(entry.first);
+        items.push(entry.first);
       }
       break;
     default:
       throw TemplateError{"a " + std::string(iterable.type_name()) + " cannot be iterated over"};
   }
-  return budget_.list(std::move(items));
+  return items.value();
 }
 
 Value Interpreter::new_namespace(Dict attributes) {
-  budget_.charge_bytes(sizeof(Namespace) + 2 * attributes.size() * sizeof(Value));
+  budget_.charge_bytes(attributes.size() + 4, 4 * sizeof(Value));
   namespaces_.push_back(std::make_unique<Namespace>(Namespace{std::move(attributes)}));
   return Value::name_space(namespaces_.back().get());
 }
 
-std::string Interpreter::text(const Value& value) {
-  std::string out;
+Value Interpreter::text(const Value& value) {
+  if (value.is_string()) {
+    return value;
+  }
+  TextBuilder out(budget_);
   append_str(value, out, budget_);
-  return out;
+  return out.value();
 }
 
 namespace {
 Value loop_attribute(const Value& object, const std::string& name) {
-  const LoopState& loop = object.as_loop();
+  const LoopState& loop = *object.as_loop();
   const List& items = loop.sequence.items();
   const auto index = static_cast<int64_t>(loop.index);
   const auto length = static_cast<int64_t>(items.size());
@@ -282,7 +293,7 @@ Value loop_attribute(const Value& object, const std::string& name) {
     return index + 1 < length ? items[loop.index + 1] : Value::undefined("loop.nextitem");
   }
   if (name == "depth" || name == "depth0") {  // counts recursive loops only
-    return Value::integer(name == "depth" ? 1 : 0);
+    return Value::integer(loop.level + (name == "depth" ? 1 : 0));
   }
   const Builtin* method = find_method(object, name);
   return method != nullptr ? Value::method(method, object) : Value::undefined("loop." + name);
@@ -291,30 +302,33 @@ Value loop_attribute(const Value& object, const std::string& name) {
 
 // As Python: the object's own attributes first, then its items.
 Value Interpreter::attribute(const Value& object, const std::string& name) {
+  budget_.charge_steps(1);
   switch (object.kind()) {
     case Value::Kind::kUndefined:
       throw TemplateError{object.undefined_message()};
     case Value::Kind::kLoop:
       return loop_attribute(object, name);
     case Value::Kind::kNamespace: {
-      const Dict& attributes = object.as_namespace().attributes;
-      budget_.charge_steps(attributes.size());
-      const Value* found = attributes.find(name);
-      return found != nullptr ? *found : Value::undefined(name);
+      const Value* found = object.as_namespace().attributes.find(name);
+      return found != nullptr ? *found : undefined(name);
     }
     default:
       break;
   }
   if (const Builtin* method = find_method(object, name)) {
+    budget_.charge_bytes(4 * sizeof(Value));
     return Value::method(method, object);
   }
+  if (object.is_sequence() && object.as_sequence().is_group &&
+      (name == "grouper" || name == "list")) {
+    return object.items()[name == "grouper" ? 0 : 1];
+  }
   if (object.is_dict()) {
-    budget_.charge_steps(object.as_dict().size() / 16);
     if (const Value* found = object.as_dict().find(name)) {
       return *found;
     }
   }
-  return Value::undefined(name);
+  return undefined(name);
 }
 
 // As Python: the object's items first, then its attributes.
@@ -322,8 +336,8 @@ Value Interpreter::item(const Value& object, const Value& key) {
   if (object.is_undefined()) {
     throw TemplateError{object.undefined_message()};
   }
+  budget_.charge_text(key.is_string() ? key.as_string().size() : 0);
   if (object.is_dict()) {
-    budget_.charge_steps(object.as_dict().size() / 16);
     if (const Value* found = object.as_dict().find(key)) {
       return *found;
     }
@@ -337,15 +351,15 @@ Value Interpreter::item(const Value& object, const Value& key) {
         static_cast<int64_t>(text != nullptr ? char_count(*text) : object.items().size());
     const int64_t index = key.as_int() < 0 ? key.as_int() + size : key.as_int();
     if (index < 0 || index >= size) {
-      return Value::undefined("index " + std::to_string(key.as_int()));
+      return undefined("index " + std::to_string(key.as_int()));
     }
     if (text == nullptr) {
       return object.items()[static_cast<size_t>(index)];
     }
     const size_t at = byte_offset(*text, static_cast<size_t>(index));
-    return budget_.string(text->substr(at, char_size(*text, at)));
+    return budget_.part(object.as_text(), at, char_size(*text, at));
   }
-  return key.is_string() ? attribute(object, key.as_string()) : Value::undefined("an item");
+  return key.is_string() ? attribute(object, key.as_string()) : undefined("an item");
 }
 
 namespace {
@@ -392,19 +406,19 @@ Value Interpreter::slice(const Expr& expr) {
   line_ = expr.line;
   if (object.is_string()) {
     const std::string& text = object.as_string();
-    budget_.charge_bytes(text.size(), 2 * sizeof(size_t));
+    budget_.charge_bytes(text.size(), 4 * sizeof(size_t));
     budget_.charge_text(text.size());
     std::vector<size_t> starts;
     for (size_t at = 0; at < text.size(); at += char_size(text, at)) {
       starts.push_back(at);
     }
-    std::string out;
+    TextBuilder out(budget_);
     for (const int64_t i :
          slice_indices(bounds[0], bounds[1], bounds[2], static_cast<int64_t>(starts.size()))) {
       const size_t at = starts[static_cast<size_t>(i)];
-      out.append(text, at, char_size(text, at));
+      out.append(object.as_text(), at, char_size(text, at));
     }
-    return budget_.string(std::move(out));
+    return out.value();
   }
   if (!object.is_list()) {
     throw TemplateError{object.is_undefined()
@@ -412,17 +426,18 @@ Value Interpreter::slice(const Expr& expr) {
                             : "a " + std::string(object.type_name()) + " cannot be sliced"};
   }
   const List& items = object.items();
-  budget_.charge_bytes(items.size(), sizeof(int64_t));
-  List out;
+  budget_.charge_bytes(items.size(), 2 * sizeof(int64_t));
+  budget_.charge_text(items.size());
+  ListBuilder out(budget_);
   for (const int64_t i :
        slice_indices(bounds[0], bounds[1], bounds[2], static_cast<int64_t>(items.size()))) {
-    out.push_back(items[static_cast<size_t>(i)]);
+    out.push(items[static_cast<size_t>(i)]);
   }
-  return budget_.list(std::move(out), object.as_sequence().kind);
+  return out.value(object.as_sequence().kind);
 }
 
 namespace {
-void unpack_keywords(const Value& value, Arguments& out) {
+void unpack_keywords(const Value& value, Arguments& out, Budget& budget) {
   if (!value.is_dict()) {
     throw TemplateError{"the value behind ** must be a dict, found a " +
                         std::string(value.type_name())};
@@ -431,6 +446,8 @@ void unpack_keywords(const Value& value, Arguments& out) {
     if (!name.is_string()) {
       throw TemplateError{"the keys of the dict behind ** must be strings"};
     }
+    budget.charge_steps(1);
+    budget.charge_bytes(sizeof(out.keywords[0]) + name.as_string().size());
     out.keywords.emplace_back(name.as_string(), item);
   }
 }
@@ -444,9 +461,11 @@ Arguments Interpreter::arguments(const Expr& expr) {
     const Value value = evaluate(unpacks ? *child.children[0] : child);
     if (child.kind == Kind::kUnpackList) {
       const Value items = sequence_of(value);
+      budget_.charge_bytes(items.items().size(), sizeof(Value));
+      budget_.charge_steps(items.items().size() / 16);
       out.positional.insert(out.positional.end(), items.items().begin(), items.items().end());
     } else if (child.kind == Kind::kUnpackDict) {
-      unpack_keywords(value, out);
+      unpack_keywords(value, out, budget_);
     } else {
       out.positional.push_back(value);
     }
@@ -477,6 +496,8 @@ Value Interpreter::call(const Value& callee, Arguments arguments) {
                           std::move(arguments));
     case Value::Kind::kMacro:
       return call_macro(*callee.as_macro(), std::move(arguments));
+    case Value::Kind::kLoop:
+      return call_loop(*callee.as_loop(), arguments);
     case Value::Kind::kUndefined:
       throw TemplateError{callee.undefined_message()};
     default:

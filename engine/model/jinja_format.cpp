@@ -77,34 +77,49 @@ std::string print_real(double value, const Spec& spec) {
   return {buffer, static_cast<size_t>(length)};
 }
 
-std::string padded(std::string sign, std::string body, const Spec& spec, char align) {
-  const auto size = static_cast<int>(char_count(sign) + char_count(body));
-  const int missing = std::max(spec.width - size, 0);
-  const int before = align == '<' ? 0 : align == '^' ? missing / 2 : missing;
-  std::string left;
-  std::string right;
-  for (int i = 0; i < missing; ++i) {
-    (i < before ? left : right) += spec.fill;
+// What `append` puts out, with its sign and padding. It has `size` characters.
+template <class Append>
+void pad(TextBuilder& out, const std::string& sign, size_t size, const Spec& spec, char align,
+         const Append& append) {
+  const size_t width = static_cast<size_t>(spec.width);
+  const size_t missing = width > size + sign.size() ? width - size - sign.size() : 0;
+  const size_t before = align == '<' ? 0 : align == '^' ? missing / 2 : missing;
+  const MarkedText fill{spec.fill, {}};
+  if (align == '=') {
+    out.append(sign);
+    out.repeat(fill, missing);
+    append();
+    return;
   }
-  return align == '=' ? sign + left + body : left + sign + body + right;
+  out.repeat(fill, before);
+  out.append(sign);
+  append();
+  out.repeat(fill, missing - before);
 }
 
-std::string format_value(const Value& value, const Spec& spec, Budget& budget) {
-  const bool number = value.is_number() && spec.type != 's' && spec.type != 'r';
-  if (!number) {
-    std::string text;
-    if (spec.type == 'r') {
-      append_repr(value, text, budget);
-    } else if (spec.type == 0 || spec.type == 's') {
-      append_str(value, text, budget);
-    } else {
-      throw TemplateError{"the format '" + std::string(1, spec.type) +
-                          "' needs a number, found a " + std::string(value.type_name())};
-    }
-    if (spec.precision >= 0) {
-      text.resize(byte_offset(text, static_cast<size_t>(spec.precision)));
-    }
-    return padded("", std::move(text), spec, spec.align != 0 ? spec.align : '<');
+void format_text(const Value& value, const Spec& spec, TextBuilder& out, Budget& budget) {
+  TextBuilder builder(budget);
+  if (spec.type == 'r') {
+    append_repr(value, builder, budget);
+  } else if (spec.type == 0 || spec.type == 's') {
+    append_str(value, builder, budget);
+  } else {
+    throw TemplateError{"the format '" + std::string(1, spec.type) + "' needs a number, found a " +
+                        std::string(value.type_name())};
+  }
+  const MarkedText text = builder.take();
+  const size_t size = spec.precision < 0
+                          ? text.size()
+                          : byte_offset(text.bytes, static_cast<size_t>(spec.precision));
+  const size_t chars = char_count(std::string_view(text.bytes).substr(0, size));
+  pad(out, "", chars, spec, spec.align != 0 ? spec.align : '<', [&] { out.append(text, 0, size); });
+}
+
+void format_value(const Value& value, const Spec& spec, TextBuilder& out, Budget& budget) {
+  budget.charge_steps(1 + static_cast<size_t>(spec.width + std::max(spec.precision, 0)) / 4);
+  if (!value.is_number() || spec.type == 's' || spec.type == 'r') {
+    format_text(value, spec, out, budget);
+    return;
   }
   const bool as_integer =
       value.is_integral() &&
@@ -130,7 +145,8 @@ std::string format_value(const Value& value, const Spec& spec, Budget& budget) {
     body = with_commas(std::move(body));
   }
   const std::string sign = negative ? "-" : spec.sign != 0 ? std::string(1, spec.sign) : "";
-  return padded(sign, std::move(body), spec, spec.align != 0 ? spec.align : '>');
+  pad(out, sign, char_count(body), spec, spec.align != 0 ? spec.align : '>',
+      [&] { out.append(body); });
 }
 
 // "[[fill]align][sign][0][width][,][.precision][type]", as stands behind the colon in braces.
@@ -175,18 +191,49 @@ Spec parse_spec(const std::string& text) {
 
 }  // namespace
 
-std::string format_percent(const std::string& format, const List& values, const Dict* named,
-                           Budget& budget) {
-  std::string out;
+namespace {
+// A format as messages show it.
+std::string shown(const std::string& format) {
+  constexpr size_t kLongest = 200;
+  return format.size() <= kLongest ? format : format.substr(0, kLongest) + "...";
+}
+
+// "-5.1f" of "%-5.1f": flags, width, precision and type; moves behind them.
+Spec parse_percent_spec(const std::string& format, size_t& at) {
+  Spec spec;
+  for (; at < format.size() && std::string_view("-+ 0#").find(format[at]) != std::string_view::npos;
+       ++at) {
+    spec.align = format[at] == '-' ? '<' : format[at] == '0' && spec.align == 0 ? '=' : spec.align;
+    spec.sign = format[at] == '+' || format[at] == ' ' ? format[at] : spec.sign;
+  }
+  spec.fill = spec.align == '=' ? "0" : " ";
+  spec.align = spec.align == 0 ? '>' : spec.align;
+  spec.width = read_count(format, at);
+  if (at < format.size() && format[at] == '.') {
+    spec.precision = read_count(format, ++at);
+  }
+  if (at < format.size()) {
+    spec.type = format[at++];
+  }
+  return spec;
+}
+}  // namespace
+
+Value format_percent(const MarkedText& marked, const List& values, const Dict* named,
+                     Budget& budget) {
+  const std::string& format = marked.bytes;
+  TextBuilder out(budget);
   size_t used = 0;
   for (size_t at = 0; at < format.size();) {
     if (format[at] != '%') {
-      out += format[at++];
+      const size_t end = std::min(format.find('%', at), format.size());
+      out.append(marked, at, end - at);
+      at = end;
       continue;
     }
     ++at;
     if (at < format.size() && format[at] == '%') {
-      out += format[at++];
+      out.append(marked, at++, 1);
       continue;
     }
     const Value* value = nullptr;
@@ -198,58 +245,44 @@ std::string format_percent(const std::string& format, const List& values, const 
     } else if (used < values.size()) {
       value = &values[used++];
     }
-    Spec spec;
-    for (;
-         at < format.size() && std::string_view("-+ 0#").find(format[at]) != std::string_view::npos;
-         ++at) {
-      spec.align = format[at] == '-'                      ? '<'
-                   : format[at] == '0' && spec.align == 0 ? '='
-                                                          : spec.align;
-      spec.sign = format[at] == '+' || format[at] == ' ' ? format[at] : spec.sign;
-    }
-    spec.fill = spec.align == '=' ? "0" : " ";
-    spec.align = spec.align == 0 ? '>' : spec.align;
-    spec.width = read_count(format, at);
-    if (at < format.size() && format[at] == '.') {
-      spec.precision = read_count(format, ++at);
-    }
-    if (at >= format.size() || value == nullptr) {
-      throw TemplateError{"the format '" + format + "' does not go with its " +
+    const Spec spec = parse_percent_spec(format, at);
+    if (spec.type == 0 || value == nullptr) {
+      throw TemplateError{"the format '" + shown(format) + "' does not go with its " +
                           std::to_string(values.size()) + " values"};
     }
-    spec.type = format[at++];
     if (std::string_view("srdifFeEgGxXo").find(spec.type) == std::string_view::npos) {
-      throw TemplateError{"the format '" + format + "' is not supported"};
+      throw TemplateError{"the format '" + shown(format) + "' is not supported"};
     }
-    out += format_value(*value, spec, budget);
-    budget.charge_steps(1);
+    format_value(*value, spec, out, budget);
   }
   if (used < values.size() && named == nullptr) {
-    throw TemplateError{"the format '" + format + "' does not use all of its " +
+    throw TemplateError{"the format '" + shown(format) + "' does not use all of its " +
                         std::to_string(values.size()) + " values"};
   }
-  return out;
+  return out.value();
 }
 
-std::string format_braces(const std::string& format, const List& values, const Dict& named,
-                          Budget& budget) {
-  std::string out;
+Value format_braces(const MarkedText& marked, const List& values, const Dict& named,
+                    Budget& budget) {
+  const std::string& format = marked.bytes;
+  TextBuilder out(budget);
   size_t next = 0;
   for (size_t at = 0; at < format.size();) {
     const char c = format[at];
     if ((c == '{' || c == '}') && at + 1 < format.size() && format[at + 1] == c) {
-      out += c;
+      out.append(marked, at, 1);
       at += 2;
       continue;
     }
     if (c != '{') {
-      out += c;
-      ++at;
+      const size_t end = std::min(format.find_first_of("{}", at + 1), format.size());
+      out.append(marked, at, end - at);
+      at = end;
       continue;
     }
     const size_t close = format.find('}', at);
     if (close == std::string::npos) {
-      throw TemplateError{"the format '" + format + "' has a brace that is not closed"};
+      throw TemplateError{"the format '" + shown(format) + "' has a brace that is not closed"};
     }
     std::string field = format.substr(at + 1, close - at - 1);
     at = close + 1;
@@ -265,12 +298,12 @@ std::string format_braces(const std::string& format, const List& values, const D
       value = named.find(std::string_view(field));
     }
     if (value == nullptr) {
-      throw TemplateError{"the format '" + format + "' has no value for '{" + field + "}'"};
+      throw TemplateError{"the format '" + shown(format) + "' has no value for '{" + shown(field) +
+                          "}'"};
     }
-    out += format_value(*value, spec, budget);
-    budget.charge_steps(1);
+    format_value(*value, spec, out, budget);
   }
-  return out;
+  return out.value();
 }
 
 }  // namespace tern::jinja

@@ -23,14 +23,14 @@ Value make_range(Call call) {
   if (count > kMaxRange) {
     throw TemplateError{"range() of more than " + std::to_string(kMaxRange) + " numbers"};
   }
-  List items;
+  ListBuilder items(call.budget());
   for (int64_t i = start; step > 0 ? i < stop : i > stop;) {
-    items.push_back(Value::integer(i));
+    items.push(Value::integer(i));
     if (__builtin_add_overflow(i, step, &i)) {
       break;
     }
   }
-  return call.budget().list(std::move(items));
+  return items.value();
 }
 
 // The pairs of a dict or of a list of pairs, then the keywords.
@@ -38,6 +38,8 @@ Dict dict_of(Call call) {
   Dict dict;
   for (const Value& from : call.rest.positional) {
     if (from.is_dict()) {
+      call.budget().charge_bytes(from.as_dict().size(), 4 * sizeof(Value));
+      call.budget().charge_steps(from.as_dict().size() / 4);
       dict = from.as_dict();
       continue;
     }
@@ -46,12 +48,15 @@ Dict dict_of(Call call) {
       if (!pair.is_list() || pair.items().size() != 2 || pair.items()[0].depth() > 0) {
         throw TemplateError{"dict() needs pairs of a key and a value"};
       }
-      call.budget().charge_steps(1 + dict.size());
-      dict.set(pair.items()[0], pair.items()[1]);
+      const Value& key = pair.items()[0];
+      call.budget().charge_text(key.is_string() ? key.as_string().size() : 0);
+      call.budget().charge_bytes(4 * sizeof(Value));
+      dict.set(key, pair.items()[1]);
     }
   }
   for (const auto& [name, value] : call.rest.keywords) {
-    call.budget().charge_steps(1 + dict.size());
+    call.budget().charge_steps(1);
+    call.budget().charge_bytes(4 * sizeof(Value) + sizeof(MarkedText) + name.size());
     dict.set(name, value);
   }
   return dict;
@@ -66,7 +71,9 @@ Value make_namespace(Call call) {
 }
 
 Value raise_exception(Call call) {
-  throw TemplateError{"the template refuses: " + call.interpreter.text(call.arg(0))};
+  const Value message = call.interpreter.text(call.arg(0));
+  call.budget().charge_bytes(message.as_string().size());
+  throw TemplateError{"the template refuses: " + message.as_string()};
 }
 
 Value strftime_now(Call call) {

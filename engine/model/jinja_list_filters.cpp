@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <charconv>
 #include <iterator>
+#include <optional>
 
 #include "engine/model/jinja_builtins.h"
 #include "engine/model/jinja_text.h"
@@ -11,10 +12,6 @@ namespace tern::jinja {
 namespace {
 
 using Call = const BuiltinCall&;
-
-Value text(Call call, std::string out) {
-  return call.budget().string(std::move(out));
-}
 
 Value items_of(Call call) {
   return call.interpreter.sequence_of(call.self);
@@ -35,6 +32,7 @@ Value attribute_of(Interpreter& interpreter, const Value& item, const Value& pat
   std::string_view rest = path.as_string();
   while (true) {
     const size_t dot = std::min(rest.find('.'), rest.size());
+    interpreter.budget().charge_text(4 * dot);  // copied and looked up
     const std::string part(rest.substr(0, dot));
     int64_t index = 0;
     const auto parsed = std::from_chars(part.data(), part.data() + part.size(), index);
@@ -49,18 +47,20 @@ Value attribute_of(Interpreter& interpreter, const Value& item, const Value& pat
 }
 
 Value join(Call call) {
-  const std::string separator = call.has(0) ? call.interpreter.text(call.arg(0)) : "";
-  std::string out;
+  const Value separator = call.has(0) ? call.interpreter.text(call.arg(0)) : Value::string("");
+  TextBuilder out(call.budget());
   bool first = true;
   const Value items = items_of(call);
   for (const Value& item : items.items()) {
-    call.budget().charge_bytes(separator.size());
-    out += first ? "" : separator;
+    call.budget().charge_steps(1);
+    if (!first) {
+      out.append(separator.as_text());
+    }
     first = false;
     append_str(call.has(1) ? attribute_of(call.interpreter, item, call.arg(1)) : item, out,
                call.budget());
   }
-  return text(call, std::move(out));
+  return out.value();
 }
 
 Value end_item(Call call, bool first) {
@@ -73,6 +73,9 @@ Value end_item(Call call, bool first) {
 
 // The arguments behind the filter's or test's own name.
 Arguments rest_of(Call call, size_t skipped) {
+  call.budget().charge_bytes(call.rest.positional.size() + 2 * call.rest.keywords.size(),
+                             sizeof(Value));
+  call.budget().charge_steps((call.rest.positional.size() + call.rest.keywords.size()) / 4);
   Arguments out = call.rest;
   out.positional.erase(out.positional.begin(),
                        out.positional.begin() + static_cast<std::ptrdiff_t>(skipped));
@@ -90,20 +93,20 @@ Value map(Call call) {
   if (path == nullptr && (call.rest.positional.empty() || !call.rest.positional[0].is_string())) {
     throw TemplateError{"map needs a filter's name or attribute="};
   }
-  List out;
+  ListBuilder out(call.budget());
   const Value items = items_or_nothing(call);
   for (const Value& item : items.items()) {
     call.budget().charge_iteration();
     if (path == nullptr) {
-      out.push_back(
+      out.push(
           call.interpreter.filter(call.rest.positional[0].as_string(), item, rest_of(call, 1)));
       continue;
     }
     Value value = attribute_of(call.interpreter, item, *path);
     const Value* missing = keyword("default");
-    out.push_back(value.is_undefined() && missing != nullptr ? *missing : std::move(value));
+    out.push(value.is_undefined() && missing != nullptr ? *missing : std::move(value));
   }
-  return call.budget().list(std::move(out), SequenceKind::kGenerator);
+  return out.value(SequenceKind::kGenerator);
 }
 
 // select, reject, selectattr, rejectattr: the items of which a test holds; without one, those that
@@ -114,7 +117,7 @@ Value select(Call call, bool by_attribute, bool wanted) {
   if (given.size() < skipped || (given.size() > skipped && !given[skipped].is_string())) {
     throw TemplateError{"select and reject need the name of an attribute or a test"};
   }
-  List out;
+  ListBuilder out(call.budget());
   const Value items = items_or_nothing(call);
   for (const Value& item : items.items()) {
     call.budget().charge_iteration();
@@ -124,18 +127,39 @@ Value select(Call call, bool by_attribute, bool wanted) {
             ? call.interpreter.test(given[skipped].as_string(), value, rest_of(call, skipped + 1))
             : value.truthy();
     if (holds == wanted) {
-      out.push_back(item);
+      out.push(item);
     }
   }
-  return call.budget().list(std::move(out), SequenceKind::kGenerator);
+  return out.value(SequenceKind::kGenerator);
 }
 
 // Strings compare without regard to case unless told otherwise.
 Value sort_key(Call call, const Value& value, bool case_sensitive) {
-  return value.is_string() && !case_sensitive ? text(call, to_lower(value.as_string())) : value;
+  if (!value.is_string() || case_sensitive) {
+    return value;
+  }
+  call.budget().charge_text(value.as_string().size());
+  call.budget().charge_bytes(value.as_string().size());
+  return call.budget().string(to_lower(value.as_string()));
 }
 
-void sort_by_keys(Call call, std::vector<std::pair<Value, Value>>& keyed, bool reverse) {
+using Keyed = std::vector<std::pair<Value, Value>>;
+
+// Room for so many pairs of a key and an item, and for what std::stable_sort takes.
+void charge_keyed(Call call, size_t count) {
+  call.budget().charge_bytes(count, 4 * sizeof(Value));
+}
+
+List values_of(Call call, Keyed keyed) {
+  call.budget().charge_steps(keyed.size() / 16);
+  List out;
+  for (auto& one : keyed) {
+    out.push_back(std::move(one.second));
+  }
+  return out;
+}
+
+void sort_by_keys(Call call, Keyed& keyed, bool reverse) {
   std::stable_sort(keyed.begin(), keyed.end(), [&](const auto& a, const auto& b) {
     if (a.first.is_undefined() && b.first.is_undefined()) {
       return false;  // alike, though they cannot be compared
@@ -145,8 +169,9 @@ void sort_by_keys(Call call, std::vector<std::pair<Value, Value>>& keyed, bool r
 }
 
 Value sort(Call call) {
-  std::vector<std::pair<Value, Value>> keyed;
+  Keyed keyed;
   const Value items = items_of(call);
+  charge_keyed(call, items.items().size());
   for (const Value& item : items.items()) {
     const Value key = call.has(2) && !call.arg(2).is_none()
                           ? attribute_of(call.interpreter, item, call.arg(2))
@@ -154,11 +179,7 @@ Value sort(Call call) {
     keyed.emplace_back(sort_key(call, key, call.truth(1, false)), item);
   }
   sort_by_keys(call, keyed, call.truth(0, false));
-  List out;
-  for (auto& one : keyed) {
-    out.push_back(std::move(one.second));
-  }
-  return call.budget().list(std::move(out));
+  return call.budget().list(values_of(call, std::move(keyed)));
 }
 
 const Dict& dict_of(Call call) {
@@ -175,34 +196,33 @@ Value pair_of(Call call, const Value& a, const Value& b) {
 }
 
 Value items(Call call) {
-  List out;
+  ListBuilder out(call.budget());
   if (!call.self.is_undefined()) {
     for (const auto& [key, value] : dict_of(call).entries()) {
-      out.push_back(pair_of(call, key, value));
+      call.budget().charge_steps(1);
+      out.push(pair_of(call, key, value));
     }
   }
-  return call.budget().list(std::move(out), SequenceKind::kGenerator);
+  return out.value(SequenceKind::kGenerator);
 }
 
 Value dictsort(Call call) {
   const bool by_value = call.has(1) && call.text(1) == "value";
-  std::vector<std::pair<Value, Value>> keyed;
+  Keyed keyed;
+  charge_keyed(call, dict_of(call).size());
   for (const auto& [key, value] : dict_of(call).entries()) {
     keyed.emplace_back(sort_key(call, by_value ? value : key, call.truth(0, false)),
                        pair_of(call, key, value));
   }
   sort_by_keys(call, keyed, call.truth(2, false));
-  List out;
-  for (auto& one : keyed) {
-    out.push_back(std::move(one.second));
-  }
-  return call.budget().list(std::move(out));
+  return call.budget().list(values_of(call, std::move(keyed)));
 }
 
 Value unique(Call call) {
   List seen;
-  List out;
+  ListBuilder out(call.budget());
   const Value items = items_of(call);
+  call.budget().charge_bytes(items.items().size(), sizeof(Value));  // for `seen`
   for (const Value& item : items.items()) {
     const Value plain = call.has(1) && !call.arg(1).is_none()
                             ? attribute_of(call.interpreter, item, call.arg(1))
@@ -211,10 +231,10 @@ Value unique(Call call) {
     if (std::none_of(seen.begin(), seen.end(),
                      [&](const Value& old) { return equal(old, key, call.budget()); })) {
       seen.push_back(key);
-      out.push_back(item);
+      out.push(item);
     }
   }
-  return call.budget().list(std::move(out), SequenceKind::kGenerator);
+  return out.value(SequenceKind::kGenerator);
 }
 
 Value extreme(Call call, bool largest) {
@@ -249,15 +269,18 @@ Value sum(Call call) {
 
 Value reverse(Call call) {
   const Value items = items_of(call);
-  List out(items.items().rbegin(), items.items().rend());
-  if (!call.self.is_string()) {
-    return call.budget().list(std::move(out), SequenceKind::kGenerator);
+  if (call.self.is_string()) {
+    TextBuilder reversed(call.budget());
+    for (auto one = items.items().rbegin(); one != items.items().rend(); ++one) {
+      reversed.append(one->as_text());
+    }
+    return reversed.value();
   }
-  std::string reversed;
-  for (const Value& one : out) {
-    reversed += one.as_string();
+  ListBuilder out(call.budget());
+  for (auto one = items.items().rbegin(); one != items.items().rend(); ++one) {
+    out.push(*one);
   }
-  return text(call, std::move(reversed));
+  return out.value(SequenceKind::kGenerator);
 }
 
 // Lists of `size` items, the last filled up if a value for that is given.
@@ -266,54 +289,96 @@ Value batch(Call call) {
   if (size < 1) {
     throw TemplateError{"batch needs a size of at least 1"};
   }
-  List out;
-  List one;
+  ListBuilder out(call.budget());
+  std::optional<ListBuilder> one;
   const Value items = items_of(call);
   for (const Value& item : items.items()) {
-    one.push_back(item);
-    if (static_cast<int64_t>(one.size()) == size) {
-      out.push_back(call.budget().list(std::exchange(one, {})));
+    call.budget().charge_steps(1);
+    if (!one) {
+      one.emplace(call.budget());
+    }
+    one->push(item);
+    if (static_cast<int64_t>(one->size()) == size) {
+      out.push(one->value());
+      one.reset();
     }
   }
-  if (!one.empty()) {
+  if (one) {
     if (call.has(1) && !call.arg(1).is_none()) {
-      call.budget().charge_bytes(static_cast<size_t>(size), sizeof(Value));
-      one.resize(static_cast<size_t>(size), call.arg(1));
+      const size_t missing = static_cast<size_t>(size) - one->size();
+      call.budget().charge_bytes(missing, sizeof(Value));
+      one->push_all(List(missing, call.arg(1)));
     }
-    out.push_back(call.budget().list(std::move(one)));
+    out.push(one->value());
   }
-  return call.budget().list(std::move(out), SequenceKind::kGenerator);
+  return out.value(SequenceKind::kGenerator);
+}
+
+// `slices` lists of about equal length; those that are shorter are filled up if a value is given.
+Value slice(Call call) {
+  const int64_t slices = call.integer(0);
+  if (slices < 1) {
+    throw TemplateError{"slice needs at least 1 slice"};
+  }
+  const Value items = items_of(call);
+  const size_t count = items.items().size();
+  const auto parts = static_cast<size_t>(slices);
+  ListBuilder out(call.budget());
+  size_t at = 0;
+  for (size_t i = 0; i < parts; ++i) {
+    call.budget().charge_iteration();
+    ListBuilder one(call.budget());
+    for (const size_t end = at + count / parts + (i < count % parts ? 1 : 0); at < end; ++at) {
+      call.budget().charge_steps(1);
+      one.push(items.items()[at]);
+    }
+    if (call.has(1) && !call.arg(1).is_none() && i >= count % parts) {
+      one.push(call.arg(1));
+    }
+    out.push(one.value());
+  }
+  return out.value(SequenceKind::kGenerator);
 }
 
 Value groupby(Call call) {
-  std::vector<std::pair<Value, Value>> keyed;
+  Keyed keyed;
   const Value items = items_of(call);
+  charge_keyed(call, items.items().size());
+  const bool case_sensitive = call.truth(2, false);
   for (const Value& item : items.items()) {
     Value key = attribute_of(call.interpreter, item, call.arg(0));
-    keyed.emplace_back(key.is_undefined() && call.has(1) ? call.arg(1) : key, item);
+    key = key.is_undefined() && call.has(1) ? call.arg(1) : key;
+    keyed.emplace_back(sort_key(call, key, case_sensitive), pair_of(call, key, item));
   }
   sort_by_keys(call, keyed, false);
-  List out;
+  ListBuilder out(call.budget());
   for (size_t i = 0; i < keyed.size();) {
-    const Value key = keyed[i].first;
-    List group;
+    const Value& key = keyed[i].first;
+    const Value grouper = keyed[i].second.items()[0];  // of the first, as Jinja
+    ListBuilder group(call.budget());
     for (; i < keyed.size() && equal(keyed[i].first, key, call.budget()); ++i) {
-      group.push_back(keyed[i].second);
+      group.push(keyed[i].second.items()[1]);
     }
-    out.push_back(pair_of(call, key, call.budget().list(std::move(group))));
+    call.budget().charge_bytes(4 * sizeof(Value));
+    out.push(Value::group(grouper, group.value()));
   }
-  return call.budget().list(std::move(out));
+  return out.value();
 }
 
 const Builtin kListFilters[] = {
     {"batch", "linecount fill_with?", batch},
     {"dictsort", "case_sensitive? by? reverse?", dictsort},
     {"first", "", [](Call call) { return end_item(call, true); }},
-    {"groupby", "attribute default?", groupby},
+    {"groupby", "attribute default? case_sensitive?", groupby},
     {"items", "", items},
     {"join", "d? attribute?", join},
     {"last", "", [](Call call) { return end_item(call, false); }},
-    {"list", "", [](Call call) { return call.budget().list(items_of(call).items()); }},
+    {"list", "",
+     [](Call call) {
+       ListBuilder out(call.budget());
+       out.push_all(items_of(call).items());
+       return out.value();
+     }},
     {"map", "...", map},
     {"max", "case_sensitive? attribute?", [](Call call) { return extreme(call, true); }},
     {"min", "case_sensitive? attribute?", [](Call call) { return extreme(call, false); }},
@@ -322,6 +387,7 @@ const Builtin kListFilters[] = {
     {"reverse", "", reverse},
     {"select", "...", [](Call call) { return select(call, false, true); }},
     {"selectattr", "...", [](Call call) { return select(call, true, true); }},
+    {"slice", "slices fill_with?", slice},
     {"sort", "reverse? case_sensitive? attribute?", sort},
     {"sum", "attribute? start?", sum},
     {"unique", "case_sensitive? attribute?", unique},

@@ -150,9 +150,7 @@ class Parser : public ExpressionParser {
     if (skip_name("if")) {
       stmt.condition = parse_expression();
     }
-    if (at_name("recursive")) {
-      fail("recursive loops are not supported");
-    }
+    stmt.recursive = skip_name("recursive");
     expect_tag_end();
     ++loops_;
     stmt.body = parse_block({"else", "endfor"});

@@ -3,6 +3,7 @@
 #include <iterator>
 
 #include "engine/model/jinja_builtins.h"
+#include "engine/model/jinja_text.h"
 #include "engine/model/jinja_unicode.h"
 
 namespace tern::jinja {
@@ -32,7 +33,10 @@ bool is_iterable(const Value& value) {
 // Some letter is cased, and all cased letters are as `same` makes them.
 bool is_cased(Call call, std::string (*same)(std::string_view),
               std::string (*other)(std::string_view)) {
-  const std::string text = call.interpreter.text(call.self);
+  const Value self = call.interpreter.text(call.self);
+  const std::string& text = self.as_string();
+  call.budget().charge_bytes(text.size(), 4);
+  call.budget().charge_text(text.size());
   return same(text) == text && other(text) != text;
 }
 
@@ -43,7 +47,12 @@ Value compare(Call call, bool (*accept)(const Value&, const Value&, Budget&)) {
 Value test_in(Call call) {
   const Value& where = call.arg(0);
   if (where.is_string() && call.self.is_string()) {
-    return yes(where.as_string().find(call.self.as_string()) != std::string::npos);
+    call.budget().charge_text(where.as_string().size());
+    return yes(find_text(where.as_string(), call.self.as_string()) != std::string::npos);
+  }
+  if (where.is_dict()) {
+    call.budget().charge_text(call.self.is_string() ? call.self.as_string().size() : 0);
+    return yes(where.as_dict().find(call.self) != nullptr);
   }
   const Value items = call.interpreter.sequence_of(where);
   return yes(std::any_of(items.items().begin(), items.items().end(),

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <cstring>
 
 #include "engine/model/jinja_builtins.h"
 #include "engine/model/jinja_unicode.h"
@@ -12,50 +13,50 @@ namespace {
 
 constexpr char kHex[] = "0123456789abcdef";
 
-void append_hex(std::string& out, uint32_t code, int digits) {
+std::string hex(uint32_t code, int digits) {
+  std::string out;
   for (int shift = 4 * (digits - 1); shift >= 0; shift -= 4) {
     out += kHex[(code >> shift) & 15U];
   }
+  return out;
 }
 
-void append_quoted(const std::string& text, std::string& out) {
+void append_quoted(const MarkedText& marked, TextBuilder& out) {
+  const std::string& text = marked.bytes;
   const bool doubled = text.find('\'') != std::string::npos && text.find('"') == std::string::npos;
   const char quote = doubled ? '"' : '\'';
-  out += quote;
+  out.append(quote);
   for (size_t at = 0; at < text.size();) {
     const size_t size = char_size(text, at);
     const uint32_t code = code_point(text, at);
+    const bool untrusted = marked.is_untrusted(at);
     if (code == '\\' || code == static_cast<uint32_t>(quote)) {
-      out += '\\';
-      out += text[at];
+      out.append('\\', untrusted);
+      out.append(text[at], untrusted);
     } else if (code == '\n' || code == '\r' || code == '\t') {
-      out += code == '\n' ? "\\n" : code == '\r' ? "\\r" : "\\t";
+      out.append(code == '\n' ? "\\n" : code == '\r' ? "\\r" : "\\t", untrusted);
     } else if (is_printable(code)) {
-      out.append(text, at, size);
+      out.append(marked, at, size);
     } else {
-      out += code < 0x100 ? "\\x" : code < 0x10000 ? "\\u" : "\\U";
-      append_hex(out, code, code < 0x100 ? 2 : code < 0x10000 ? 4 : 8);
+      out.append(code < 0x100 ? "\\x" : code < 0x10000 ? "\\u" : "\\U", untrusted);
+      out.append(hex(code, code < 0x100 ? 2 : code < 0x10000 ? 4 : 8), untrusted);
     }
     at += size;
   }
-  out += quote;
+  out.append(quote);
 }
 
 // Prints one level of nested values; the depth guards against a namespace that holds itself.
 class Printer {
  public:
-  Printer(std::string& out, Budget& budget) : out_(out), budget_(budget) {}
+  Printer(TextBuilder& out, Budget& budget) : out_(out), budget_(budget) {}
 
   void repr(const Value& value) {
     budget_.charge_steps(1);
     if (++depth_ > 2 * budget_.limits().value_depth) {
       throw TemplateError{"a value that contains itself cannot be printed"};
     }
-    const size_t before = out_.size();
     repr_kind(value);
-    if (!value.is_sequence() && !value.is_dict() && !value.is(Value::Kind::kNamespace)) {
-      budget_.charge_bytes(out_.size() - before);  // of nested values, the leaves pay
-    }
     --depth_;
   }
 
@@ -63,22 +64,22 @@ class Printer {
   void repr_kind(const Value& value) {
     switch (value.kind()) {
       case Value::Kind::kUndefined:
-        out_ += "Undefined";
+        out_.append("Undefined");
         break;
       case Value::Kind::kNone:
-        out_ += "None";
+        out_.append("None");
         break;
       case Value::Kind::kBool:
-        out_ += value.as_bool() ? "True" : "False";
+        out_.append(value.as_bool() ? "True" : "False");
         break;
       case Value::Kind::kInt:
-        out_ += std::to_string(value.as_int());
+        out_.append(std::to_string(value.as_int()));
         break;
       case Value::Kind::kFloat:
-        out_ += real_to_text(value.as_real());
+        out_.append(real_to_text(value.as_real()));
         break;
       case Value::Kind::kString:
-        append_quoted(value.as_string(), out_);
+        append_quoted(value.as_text(), out_);
         break;
       case Value::Kind::kSequence:
         repr_sequence(value.as_sequence());
@@ -87,73 +88,72 @@ class Printer {
         repr_dict(value.as_dict());
         break;
       case Value::Kind::kNamespace:
-        out_ += "<Namespace ";
+        out_.append("<Namespace ");
         repr_dict(value.as_namespace().attributes);
-        out_ += '>';
+        out_.append('>');
         break;
       case Value::Kind::kMacro:
-        out_ += "<Macro '" + value.as_macro()->node->name + "'>";
+        out_.append("<Macro '" + value.as_macro()->node->name + "'>");
         break;
       default:
-        out_ += '<';
-        out_ += value.type_name();
-        out_ += '>';
+        out_.append('<');
+        out_.append(value.type_name());
+        out_.append('>');
     }
   }
 
   void repr_sequence(const Sequence& sequence) {
     if (sequence.kind == SequenceKind::kGenerator) {
-      out_ += "<generator>";
+      out_.append("<generator>");
       return;
     }
     const bool tuple = sequence.kind == SequenceKind::kTuple;
-    out_ += tuple ? '(' : '[';
+    out_.append(tuple ? '(' : '[');
     for (size_t i = 0; i < sequence.items.size(); ++i) {
-      out_ += i > 0 ? ", " : "";
+      out_.append(i > 0 ? ", " : "");
       repr(sequence.items[i]);
     }
-    out_ += tuple && sequence.items.size() == 1 ? ",)" : tuple ? ")" : "]";
+    out_.append(tuple && sequence.items.size() == 1 ? ",)" : tuple ? ")" : "]");
   }
 
   void repr_dict(const Dict& dict) {
-    out_ += '{';
+    out_.append('{');
     for (size_t i = 0; i < dict.size(); ++i) {
-      out_ += i > 0 ? ", " : "";
+      out_.append(i > 0 ? ", " : "");
       repr(dict.entries()[i].first);
-      out_ += ": ";
+      out_.append(": ");
       repr(dict.entries()[i].second);
     }
-    out_ += '}';
+    out_.append('}');
   }
 
-  std::string& out_;
+  TextBuilder& out_;
   Budget& budget_;
   int depth_ = 0;
 };
 
 class JsonPrinter {
  public:
-  JsonPrinter(const JsonStyle& style, std::string& out, Budget& budget)
+  JsonPrinter(const JsonStyle& style, TextBuilder& out, Budget& budget)
       : style_(style), out_(out), budget_(budget) {}
 
   void print(const Value& value) {
     budget_.charge_steps(1);
-    const size_t before = out_.size();
     switch (value.kind()) {
       case Value::Kind::kNone:
-        out_ += "null";
+        out_.append("null");
         break;
       case Value::Kind::kBool:
-        out_ += value.as_bool() ? "true" : "false";
+        out_.append(value.as_bool() ? "true" : "false");
         break;
       case Value::Kind::kInt:
-        out_ += std::to_string(value.as_int());
+        out_.append(std::to_string(value.as_int()));
         break;
       case Value::Kind::kFloat:
-        out_ += real(value.as_real());
+        out_.append(real(value.as_real()));
         break;
       case Value::Kind::kString:
-        quote(value.as_string());
+        quote(value.as_text());
         break;
       case Value::Kind::kDict:
         print_dict(value.as_dict());
@@ -170,7 +170,6 @@ class JsonPrinter {
                                 : "a " + std::string(value.type_name()) +
                                       " cannot be written as JSON"};
     }
-    budget_.charge_bytes(out_.size() - before);
   }
 
  private:
@@ -180,80 +179,78 @@ class JsonPrinter {
                                : real_to_text(value);
   }
 
-  void quote(const std::string& text) {
+  void quote(const MarkedText& marked) {
     constexpr std::string_view kFrom = "\"\\\n\r\t\b\f";
     constexpr std::string_view kTo = "\"\\nrtbf";
-    out_ += '"';
+    const std::string& text = marked.bytes;
+    out_.append('"');
     for (size_t at = 0; at < text.size();) {
       const size_t size = char_size(text, at);
       const uint32_t code = code_point(text, at);
       if (const size_t known = kFrom.find(text[at]); known != std::string_view::npos) {
-        out_ += '\\';
-        out_ += kTo[known];
+        out_.append('\\', marked.is_untrusted(at));
+        out_.append(kTo[known], marked.is_untrusted(at));
       } else if (code < 0x20 || (style_.ensure_ascii && code > 0x7E)) {
-        escape(code);
+        escape(code, marked.is_untrusted(at));
       } else {
-        out_.append(text, at, size);
+        out_.append(marked, at, size);
       }
       at += size;
     }
-    out_ += '"';
+    out_.append('"');
   }
 
-  void escape(uint32_t code) {
+  void escape(uint32_t code, bool untrusted) {
     if (code >= 0x10000) {  // as a pair of surrogates
-      escape(0xD800 + ((code - 0x10000) >> 10U));
-      escape(0xDC00 + ((code - 0x10000) & 0x3FFU));
+      escape(0xD800 + ((code - 0x10000) >> 10U), untrusted);
+      escape(0xDC00 + ((code - 0x10000) & 0x3FFU), untrusted);
       return;
     }
-    out_ += "\\u";
-    append_hex(out_, code, 4);
+    out_.append("\\u" + hex(code, 4), untrusted);
   }
 
   void break_line() {
     if (style_.indent) {
-      budget_.charge_bytes(static_cast<size_t>(depth_), style_.indent->size());
-      out_ += '\n';
+      out_.append('\n');
       for (int i = 0; i < depth_; ++i) {
-        out_ += *style_.indent;
+        out_.append(*style_.indent);
       }
     }
   }
 
   void print_list(const List& items) {
     if (items.empty()) {
-      out_ += "[]";
+      out_.append("[]");
       return;
     }
-    out_ += '[';
+    out_.append('[');
     ++depth_;
     for (size_t i = 0; i < items.size(); ++i) {
-      out_ += i > 0 ? style_.item_separator : "";
+      out_.append(i > 0 ? std::string_view(style_.item_separator) : std::string_view());
       break_line();
       print(items[i]);
     }
     --depth_;
     break_line();
-    out_ += ']';
+    out_.append(']');
   }
 
   void print_key(const Value& key) {
-    const size_t before = out_.size();
     if (key.is_string()) {
-      quote(key.as_string());
+      quote(key.as_text());
     } else {
-      out_ += '"';
+      out_.append('"');
       print(key);
-      out_ += '"';
+      out_.append('"');
     }
-    budget_.charge_bytes(out_.size() - before);
   }
 
   void print_dict(const Dict& dict) {
     if (dict.empty()) {
-      out_ += "{}";
+      out_.append("{}");
       return;
     }
+    budget_.charge_bytes(dict.size(), 4 * sizeof(void*));
     std::vector<const Dict::Entry*> entries;
     for (const Dict::Entry& entry : dict.entries()) {
       entries.push_back(&entry);
@@ -264,22 +261,22 @@ class JsonPrinter {
                          return less(a->first, b->first, budget_);
                        });
     }
-    out_ += '{';
+    out_.append('{');
     ++depth_;
     for (size_t i = 0; i < entries.size(); ++i) {
-      out_ += i > 0 ? style_.item_separator : "";
+      out_.append(i > 0 ? std::string_view(style_.item_separator) : std::string_view());
       break_line();
       print_key(entries[i]->first);
-      out_ += style_.key_separator;
+      out_.append(style_.key_separator);
       print(entries[i]->second);
     }
     --depth_;
     break_line();
-    out_ += '}';
+    out_.append('}');
   }
 
   const JsonStyle& style_;
-  std::string& out_;
+  TextBuilder& out_;
   Budget& budget_;
   int depth_ = 0;
 };
@@ -303,21 +300,65 @@ std::string real_to_text(double value) {
   return plain && text.find('.') == std::string::npos ? text + ".0" : text;
 }
 
-void append_str(const Value& value, std::string& out, Budget& budget) {
+void append_str(const Value& value, TextBuilder& out, Budget& budget) {
   if (value.is_string()) {
-    budget.charge_bytes(value.as_string().size());
-    out += value.as_string();
+    out.append(value.as_text());
   } else if (!value.is_undefined()) {
     append_repr(value, out, budget);
   }
 }
 
-void append_repr(const Value& value, std::string& out, Budget& budget) {
+void append_repr(const Value& value, TextBuilder& out, Budget& budget) {
   Printer(out, budget).repr(value);
 }
 
-void append_json(const Value& value, const JsonStyle& style, std::string& out, Budget& budget) {
+void append_json(const Value& value, const JsonStyle& style, TextBuilder& out, Budget& budget) {
   JsonPrinter(style, out, budget).print(value);
+}
+
+size_t find_text(std::string_view text, std::string_view what, size_t from) {
+  if (from > text.size()) {
+    return std::string_view::npos;
+  }
+  if (what.empty()) {
+    return from;
+  }
+  // std::string::find may compare all of `what` at each place.
+  const void* found = memmem(text.data() + from, text.size() - from, what.data(), what.size());
+  return found == nullptr ? std::string_view::npos
+                          : static_cast<size_t>(static_cast<const char*>(found) - text.data());
+}
+
+LastFinder::LastFinder(std::string_view what, Budget& budget) : what_(what) {
+  budget.charge_bytes(what.size(), sizeof(uint32_t));
+  budget.charge_text(what.size());
+  borders_.resize(what.size());
+  uint32_t border = 0;
+  const auto reversed = [&](size_t i) { return what_[what_.size() - 1 - i]; };
+  for (size_t i = 1; i < what.size(); ++i) {
+    while (border > 0 && reversed(i) != reversed(border)) {
+      border = borders_[border - 1];
+    }
+    border += reversed(i) == reversed(border) ? 1U : 0U;
+    borders_[i] = border;
+  }
+}
+
+size_t LastFinder::find(std::string_view text) const {
+  if (what_.empty()) {
+    return text.size();
+  }
+  size_t same = 0;  // characters at the end of `what` that the place read so far begins with
+  for (size_t at = text.size(); at-- > 0;) {
+    while (same > 0 && text[at] != what_[what_.size() - 1 - same]) {
+      same = borders_[same - 1];
+    }
+    same += text[at] == what_[what_.size() - 1 - same] ? 1U : 0U;
+    if (same == what_.size()) {
+      return at;
+    }
+  }
+  return std::string_view::npos;
 }
 
 }  // namespace tern::jinja

@@ -148,12 +148,12 @@ size_t trimmed_right(std::string_view text, std::string_view chars) {
   return end;
 }
 
-std::vector<std::string_view> split_lines(std::string_view text, bool keep_ends) {
+void split_lines(std::string_view text, bool keep_ends,
+                 const std::function<void(size_t begin, size_t end)>& line) {
   const auto breaks = [](uint32_t code) {
     return (code >= 0x0A && code <= 0x0D) || (code >= 0x1C && code <= 0x1E) || code == 0x85 ||
            code == 0x2028 || code == 0x2029;
   };
-  std::vector<std::string_view> lines;
   size_t begin = 0;
   for (size_t at = 0; at < text.size();) {
     const size_t size = char_size(text, at);
@@ -163,13 +163,12 @@ std::vector<std::string_view> split_lines(std::string_view text, bool keep_ends)
     }
     const size_t end = at;
     at += text.substr(at).starts_with("\r\n") ? 2 : size;
-    lines.push_back(text.substr(begin, (keep_ends ? at : end) - begin));
+    line(begin, keep_ends ? at : end);
     begin = at;
   }
   if (begin < text.size()) {
-    lines.push_back(text.substr(begin));
+    line(begin, text.size());
   }
-  return lines;
 }
 
 // The one letter in common use whose capital form is two letters, as Python has it.

@@ -4,9 +4,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
-#include <vector>
 
 namespace tern::jinja {
 
@@ -28,8 +28,9 @@ size_t trimmed_left(std::string_view text, std::string_view chars);
 size_t trimmed_right(std::string_view text, std::string_view chars);
 
 // Lines as Python's str.splitlines() sees them: Unicode's line breaks too, and none after the last
-// one.
-std::vector<std::string_view> split_lines(std::string_view text, bool keep_ends);
+// one. `line` is told where each begins and ends.
+void split_lines(std::string_view text, bool keep_ends,
+                 const std::function<void(size_t begin, size_t end)>& line);
 
 std::string to_upper(std::string_view text);
 std::string to_lower(std::string_view text);
