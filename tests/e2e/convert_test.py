@@ -87,18 +87,21 @@ class Convert(Case):
         self.refused(out, out, "--type", "f16", "--force", expect=["of the model itself"])
 
     def test_memory_is_bounded(self):
-        # 190 MB of which the largest tensor is 27 MB.
-        model = self.path("in.gguf")
+        # The largest tensor of this model has 27 MB. Whoever held a whole model, read or written, would be above the bound
+        # in any packing: the smallest is base3, 1.6 bits a weight, which some instruction sets have and others do not.
+        bound = 100 << 20
+        model, out = self.path("in.gguf"), self.path("out.gguf")
         self.good("synth", "--shape", "bitnet-0.7b", "--type", "i2_s", "--embedding", "q4_0", "-o", model)
+        self.assertGreater(os.path.getsize(model), 1.5 * bound)
         for kind in ("iq2_bn", "tern"):
             done = subprocess.run([sys.executable, "-c", (
                 "import resource, subprocess, sys;"
                 "subprocess.run(sys.argv[1:], check=True, stderr=subprocess.DEVNULL);"
                 "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
-            ), TERN, "convert", model, self.path("out.gguf"), "--type", kind, "--force"], stdout=subprocess.PIPE, check=True)
-            self.assertGreater(os.path.getsize(self.path("out.gguf")), 180 << 20)
+            ), TERN, "convert", model, out, "--type", kind, "--force"], stdout=subprocess.PIPE, check=True)
+            self.assertGreater(os.path.getsize(out), 1.5 * bound, kind)
             if "asan" not in TERN and "tsan" not in TERN:
-                self.assertLess(int(done.stdout), 100 << 10, kind)  # kilobytes
+                self.assertLess(int(done.stdout) << 10, bound, kind)
 
     def test_python_reads_it(self):
         try:
