@@ -453,8 +453,10 @@ void unpack_keywords(const Value& value, Arguments& out, Budget& budget) {
 }
 }  // namespace
 
+// Keywords by name come before those of a dict, whose order the receiver sees.
 Arguments Interpreter::arguments(const Expr& expr) {
   Arguments out;
+  std::vector<Value> dicts;
   for (size_t i = 1; i < expr.children.size(); ++i) {
     const Expr& child = *expr.children[i];
     const bool unpacks = child.kind == Kind::kUnpackList || child.kind == Kind::kUnpackDict;
@@ -465,13 +467,16 @@ Arguments Interpreter::arguments(const Expr& expr) {
       budget_.charge_steps(items.items().size() / 16);
       out.positional.insert(out.positional.end(), items.items().begin(), items.items().end());
     } else if (child.kind == Kind::kUnpackDict) {
-      unpack_keywords(value, out, budget_);
+      dicts.push_back(value);
     } else {
       out.positional.push_back(value);
     }
   }
   for (const auto& [name, value] : expr.keywords) {
     out.keywords.emplace_back(name, evaluate(*value));
+  }
+  for (const Value& value : dicts) {
+    unpack_keywords(value, out, budget_);
   }
   return out;
 }

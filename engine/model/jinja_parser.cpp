@@ -109,6 +109,16 @@ class Parser : public ExpressionParser {
       stmt.body = parse_body("endgeneration");
       return stmt;
     }
+    if (tag == "block") {
+      return parse_named_block();
+    }
+    if (tag == "print") {
+      Stmt stmt = make(Kind::kOutput);
+      next();
+      stmt.value = parse_tuple(true);
+      expect_tag_end();
+      return stmt;
+    }
     if (tag == "break" || tag == "continue") {
       Stmt stmt = make(tag == "break" ? Kind::kBreak : Kind::kContinue);
       if (loops_ == 0) {
@@ -254,6 +264,21 @@ class Parser : public ExpressionParser {
     next();
     stmt.value = parse_filters(block_input(), true);
     stmt.body = parse_body("endfilter");
+    return stmt;
+  }
+
+  // {% block name %}: without inheritance, its body where it stands.
+  Stmt parse_named_block() {
+    Stmt stmt = make(Kind::kScope);
+    next();
+    const std::string name = expect_name("the block's name");
+    while (skip_name("scoped") || skip_name("required")) {
+    }
+    expect_tag_end();
+    stmt.body = parse_block({"endblock"});
+    next();
+    skip_name(name);
+    expect_tag_end();
     return stmt;
   }
 

@@ -104,6 +104,7 @@ const Builtin kTests[] = {
      }},
     {"iterable", "", [](Call call) { return yes(is_iterable(call.self)); }},
     {"callable", "", [](Call call) { return yes(call.self.is_callable()); }},
+    {"escaped", "", [](Call) { return yes(false); }},  // nothing is: there is no Markup here
     {"odd", "", [](Call call) { return yes(rest_of(call, 2).as_real() == 1); }},
     {"even", "", [](Call call) { return yes(rest_of(call, 2).as_real() == 0); }},
     {"divisibleby", "num", test_divisible},
