@@ -6,6 +6,7 @@
 #include "engine/base/memory.h"
 #include "remote/budget.h"
 #include "remote/plain_line.h"
+#include "tools/cli.h"
 
 namespace tern::cli {
 namespace {
@@ -78,6 +79,9 @@ void print_summary(const Completion& completion, size_t bytes_per_token) {
       usage.prompt_tokens, prompt_speed(usage), usage.completion_tokens, speed, read * 1e-9,
       reason_name(completion.reason), usage.first_token_seconds * 1000, speculation.c_str(),
       human_bytes(peak_resident_memory()).c_str());
+  for (const std::string& note : completion.notes) {
+    print_notice(note);
+  }
 }
 
 void print_remote_summary(const Completion& completion) {

@@ -67,6 +67,8 @@ void SamplingOptions::declare(CLI::App& app) {
       ->type_name("BIAS")
       ->allow_extra_args(false);
   app.add_flag("--ignore-eos", ignore_eos, "Go on after the tokens that end a text");
+  app.add_flag("--parse-special-in-prompt", parse_special_in_prompt,
+               "Read control tokens that a message spells (<|im_end|>) as such, not as text");
 }
 
 Result<void> SamplingOptions::apply(Request& request) const {
@@ -79,6 +81,7 @@ Result<void> SamplingOptions::apply(Request& request) const {
   request.max_tokens = max_tokens;
   request.stop = stop;
   request.ignore_eos = ignore_eos;
+  request.parse_special_in_messages = parse_special_in_prompt;
   return {};
 }
 

@@ -18,6 +18,7 @@ struct SamplingOptions {
   std::vector<std::string> stop;
   int max_tokens = -1;
   bool ignore_eos = false;
+  bool parse_special_in_prompt = false;
 
   void declare(CLI::App& app);
   // Fills in the request's part. Without a seed a random one is drawn. Errors: a malformed logit bias.

@@ -36,6 +36,9 @@ struct Request {
   int32_t max_tokens = -1;  // -1 = until the end of the text or of the context
   std::vector<std::string> stop;
   bool ignore_eos = false;
+  // Control tokens that messages spell ("<|im_end|>") count as such, as if the template had written
+  // them, and may end the turn. Otherwise they are plain text.
+  bool parse_special_in_messages = false;
   std::string
       model;  // which one is wanted, by the name that its server gives it; empty: the usual one
   bool local_only = false;  // nothing of this request may leave the machine, whatever else says so
@@ -90,6 +93,7 @@ struct Completion {
   std::string reasoning;  // what a reasoning model wrote before its answer
   std::vector<ToolCall> tool_calls;
   Served served;
+  std::vector<std::string> notes;  // what the caller's user should know about the request
 };
 
 }  // namespace tern

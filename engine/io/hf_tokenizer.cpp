@@ -84,14 +84,15 @@ std::string split_expressions(const Json* step) {
 struct Pattern {
   std::string_view regex;
   std::string_view pre;
+  bool nfc = false;  // whether models with these words fold to it, as the name implies
 };
 constexpr Pattern kPatterns[] = {
     {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
      "llama-bpe"},
     {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
-     "qwen2"},
+     "qwen2", true},
     {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
-     "qwen35"},
+     "qwen35", true},
     {R"(\p{N}{1,3})"
      "\n[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+\n"
      R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
@@ -115,6 +116,7 @@ class Vocabulary {
   std::vector<std::string> tokens_;
   std::vector<int64_t> types_;
   std::unordered_map<std::string, int64_t> ids_;
+  std::vector<int64_t> strips_left_, strips_right_, single_words_;
 };
 
 Result<void> Vocabulary::put(const std::string& text, const Json& id, int64_t type) {
@@ -151,9 +153,20 @@ Result<void> Vocabulary::read(const Json& tokenizer) {
     const Json& token = (*added)[i];
     const Json* id = find(token, "id");
     const Json* special = find(token, "special");
+    const auto says = [&](const char* key) {
+      const Json* value = find(token, key);
+      return value != nullptr && value->is_boolean() && value->get<bool>();
+    };
     const bool control = special != nullptr && special->is_boolean() && special->get<bool>();
     RETURN_IF_ERROR(put(text_at(token, "content"), id == nullptr ? Json() : *id,
                         control ? kControl : kUserDefined));
+    const std::pair<const char*, std::vector<int64_t>*> flags[] = {
+        {"lstrip", &strips_left_}, {"rstrip", &strips_right_}, {"single_word", &single_words_}};
+    for (const auto& [key, list] : flags) {
+      if (says(key)) {
+        list->push_back(id->get<int64_t>());
+      }
+    }
   }
   if (const int64_t unknown = id_of(text_at(*model, "unk_token")); unknown >= 0 && bytes) {
     types_[static_cast<size_t>(unknown)] = kUnknown;
@@ -169,6 +182,15 @@ void Vocabulary::write(HuggingFaceReader& out) const {
   }
   out.set("tokenizer.ggml.tokens", MetaArray(std::move(views)));
   out.set("tokenizer.ggml.token_type", MetaArray(types_));
+  const std::pair<const char*, const std::vector<int64_t>*> flags[] = {
+      {"tern.tokenizer.strips_left", &strips_left_},
+      {"tern.tokenizer.strips_right", &strips_right_},
+      {"tern.tokenizer.single_words", &single_words_}};
+  for (const auto& [key, list] : flags) {
+    if (!list->empty()) {
+      out.set(key, MetaArray(*list));
+    }
+  }
 }
 
 // Merges as "left right", best first; files write them so, or as pairs.
@@ -196,6 +218,7 @@ Result<std::vector<std::string>> read_merges(const Json& model) {
 Result<void> translate_byte_level(const Json& tokenizer, const std::vector<std::string>& merges,
                                   HuggingFaceReader& out) {
   const Json* steps = find(tokenizer, "pre_tokenizer");
+  const Json* bytes = part_of(steps, "pretokenizers", "ByteLevel");
   std::string_view pre;
   const bool nfc = part_of(find(tokenizer, "normalizer"), "normalizers", "NFC") != nullptr;
   if (part_of(steps, "pretokenizers", "Split") != nullptr) {
@@ -207,6 +230,14 @@ Result<void> translate_byte_level(const Json& tokenizer, const std::vector<std::
                    ". With a wrong one the model would read garbled words; use a GGUF file of it."};
     }
     pre = known->pre;
+    // Llama 3's words without its rule that a word which is a token is not merged.
+    const Json* whole = find(*find(tokenizer, "model"), "ignore_merges");
+    if (pre == "llama-bpe" && whole != nullptr && *whole == false) {
+      pre = "dbrx";
+    }
+    if (nfc != known->nfc) {
+      out.set("tern.tokenizer.nfc", nfc);
+    }
   } else if (part_of(steps, "pretokenizers", "Punctuation") != nullptr) {
     pre = "falcon";
   } else if (const Json* digits = part_of(steps, "pretokenizers", "Digits")) {
@@ -218,6 +249,11 @@ Result<void> translate_byte_level(const Json& tokenizer, const std::vector<std::
   } else {
     pre = nfc ? "mpt" : "gpt-2";
   }
+  // Missing, it is true, as in `tokenizers`.
+  const Json* prefix = bytes == nullptr ? nullptr : find(*bytes, "add_prefix_space");
+  if (prefix == nullptr || *prefix == true) {
+    out.set("tern.tokenizer.space_prefix", out.keep("unless-space"));
+  }
   out.set("tokenizer.ggml.model", out.keep("gpt2"));
   out.set("tokenizer.ggml.pre", out.keep(std::string(pre)));
   std::vector<std::string_view> views;
@@ -227,6 +263,24 @@ Result<void> translate_byte_level(const Json& tokenizer, const std::vector<std::
   }
   out.set("tokenizer.ggml.merges", MetaArray(std::move(views)));
   return {};
+}
+
+// Where a space is put that the text does not have, as tern.tokenizer.space_prefix says it.
+std::string_view space_prefix(const Json& tokenizer) {
+  if (part_of(find(tokenizer, "normalizer"), "normalizers", "Prepend") != nullptr) {
+    return "everywhere";
+  }
+  const Json* spaces = part_of(find(tokenizer, "pre_tokenizer"), "pretokenizers", "Metaspace");
+  if (spaces == nullptr) {
+    return "never";
+  }
+  // Older files have a switch in place of the scheme. Missing, it is on.
+  const std::string scheme = text_at(*spaces, "prepend_scheme");
+  const Json* add = find(*spaces, "add_prefix_space");
+  const bool on = add == nullptr || *add != false;
+  return scheme == "first"                              ? "first"
+         : scheme == "never" || (scheme.empty() && !on) ? "never"
+                                                        : "unless-space";
 }
 
 // SentencePiece's BPE: pieces are merged by their scores, and a piece that an earlier merge makes has the better one.
@@ -245,10 +299,16 @@ void translate_sentencepiece(const Json& tokenizer, const std::vector<std::strin
   }
   out.set("tokenizer.ggml.model", out.keep("llama"));
   out.set("tokenizer.ggml.scores", MetaArray(std::move(scores)));
-  const bool prefix =
-      part_of(find(tokenizer, "normalizer"), "normalizers", "Prepend") != nullptr ||
-      part_of(find(tokenizer, "pre_tokenizer"), "pretokenizers", "Metaspace") != nullptr;
-  out.set("tokenizer.ggml.add_space_prefix", prefix);
+  const std::string_view prefix = space_prefix(tokenizer);
+  out.set("tokenizer.ggml.add_space_prefix", prefix != "never");
+  const Json* spaces = part_of(find(tokenizer, "pre_tokenizer"), "pretokenizers", "Metaspace");
+  if (const Json* split = spaces == nullptr ? nullptr : find(*spaces, "split");
+      spaces != nullptr && (split == nullptr || *split != false)) {
+    out.set("tern.tokenizer.split_at_spaces", true);
+  }
+  if (prefix == "first" || prefix == "unless-space") {  // GGUF's own key knows the other two
+    out.set("tern.tokenizer.space_prefix", out.keep(std::string(prefix)));
+  }
 }
 
 // The tokens that the tokenizer's post-processor puts before and behind a text; empty where it puts none.
@@ -326,6 +386,74 @@ Result<Json> read_if_there(const std::filesystem::path& path) {
 
 }  // namespace
 
+namespace {
+
+// Every step in a step that may be a Sequence of them (under `list`).
+void steps_in(const Json* step, const char* list, std::vector<const Json*>& out) {
+  if (step == nullptr || !step->is_object()) {
+    return;
+  }
+  if (const Json* parts = find(*step, list); parts != nullptr && parts->is_array()) {
+    for (const Json& part : *parts) {
+      steps_in(&part, list, out);
+    }
+  } else {
+    out.push_back(step);
+  }
+}
+
+// What a step is called in messages, if Tern does not do it; empty if it does.
+std::string unknown_step(const Json& step, const std::vector<std::string_view>& known,
+                         bool byte_level) {
+  const std::string type = text_at(step, "type");
+  if (std::ranges::find(known, type) == known.end() || (type == "NFC" && !byte_level) ||
+      (type == "Prepend" && (byte_level || text_at(step, "prepend") != "\u2581"))) {
+    return type;
+  }
+  if (type == "Replace") {  // SentencePiece's spaces, and nothing else
+    const Json* pattern = find(step, "pattern");
+    const bool spaces = pattern != nullptr && text_at(*pattern, "String") == " " &&
+                        text_at(step, "content") == "\u2581";
+    return spaces && !byte_level ? std::string() : "Replace of something else than spaces";
+  }
+  return {};
+}
+
+// A step that is left out makes other tokens, in silence: what Tern does not do is refused.
+Result<void> check_steps(const Json& tokenizer) {
+  const bool byte_level =
+      part_of(find(tokenizer, "pre_tokenizer"), "pretokenizers", "ByteLevel") != nullptr;
+  const std::pair<const char*, std::pair<const char*, std::vector<std::string_view>>> kinds[] = {
+      {"normalizer", {"normalizers", {"Replace", "Prepend", "NFC"}}},
+      {"pre_tokenizer",
+       {"pretokenizers", {"ByteLevel", "Split", "Digits", "Punctuation", "Metaspace"}}}};
+  for (const auto& [key, known] : kinds) {
+    std::vector<const Json*> steps;
+    steps_in(find(tokenizer, key), known.first, steps);
+    for (const Json* step : steps) {
+      const std::string type = unknown_step(*step, known.second, byte_level);
+      if (!type.empty()) {
+        std::string names;
+        for (const std::string_view name : known.second) {
+          names += (names.empty() ? "" : ", ") + std::string(name);
+        }
+        return Error{"tokenizer.json: " + std::string(key) + ": expected steps of " + names +
+                     ", found " + printable(type) +
+                     ". Without it the model would read other tokens; use a GGUF file of it."};
+      }
+    }
+  }
+  for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
+    if (const std::string text = text_at(*find(tokenizer, "model"), key); !text.empty()) {
+      return Error{"tokenizer.json: model." + std::string(key) + ": expected none, found " +
+                   printable(text) + "."};
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
 Result<void> translate_tokenizer(const std::filesystem::path& folder, HuggingFaceReader& out) {
   ASSIGN_OR_RETURN(const Json tokenizer, read_json_file(folder / "tokenizer.json"));
   ASSIGN_OR_RETURN(const Json config, read_if_there(folder / "tokenizer_config.json"));
@@ -335,6 +463,7 @@ Result<void> translate_tokenizer(const std::filesystem::path& folder, HuggingFac
     return Error{"tokenizer.json: expected a BPE model, found " +
                  printable(model == nullptr ? "none" : text_at(*model, "type")) + "."};
   }
+  RETURN_IF_ERROR(check_steps(tokenizer));
   Vocabulary vocabulary;
   RETURN_IF_ERROR(vocabulary.read(tokenizer));
   ASSIGN_OR_RETURN(const std::vector<std::string> merges, read_merges(*model));

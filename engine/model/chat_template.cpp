@@ -21,14 +21,30 @@ struct ChatTemplate::Impl {
 
 namespace {
 
+// What a message says, which may be a page that was pasted.
+jinja::Value foreign(const std::string& text) {
+  MarkedText marked;
+  marked.append(text, true);
+  return jinja::Value::text(std::move(marked));
+}
+
+// Templates make turns of roles ("<|user|>"): a name is trusted, any other text is not.
+jinja::Value role(const std::string& name) {
+  const bool is_name = name.size() < 64 && std::all_of(name.begin(), name.end(), [](char c) {
+                         return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                                (c >= '0' && c <= '9') || c == '_' || c == '-';
+                       });
+  return is_name ? jinja::Value::string(name) : foreign(name);
+}
+
 // The variables that Hugging Face hands to every template.
 jinja::Dict variables(const std::vector<Message>& messages, bool add_generation_prompt,
                       const std::string& bos_text, const std::string& eos_text) {
   jinja::List list;
   for (const Message& message : messages) {
     jinja::Dict one;
-    one.set("role", jinja::Value::string(message.role));
-    one.set("content", jinja::Value::string(message.content));
+    one.set("role", role(message.role));
+    one.set("content", foreign(message.content));
     list.push_back(jinja::Value::dict(std::move(one)));
   }
   jinja::Dict globals;
@@ -80,6 +96,16 @@ std::vector<std::string> stop_tokens_of(const ChatFamily* family, std::string_vi
     out.emplace_back(eos_text);
   }
   return out;
+}
+
+// Ollama's Modelfiles have templates of Go's, whose braces look like Jinja's.
+bool is_go_template(std::string_view text) {
+  constexpr std::string_view kSigns[] = {".Messages", ".Prompt",     ".System",   ".Response",
+                                         ".Role }}",  ".Content }}", "{{ end }}", "{{- end }}",
+                                         "{{end}}",   "{{ range ",   "{{- range "};
+  return std::any_of(std::begin(kSigns), std::end(kSigns), [&](std::string_view sign) {
+    return text.find(sign) != std::string_view::npos;
+  });
 }
 
 // Known-broken templates, by a piece of their text, and the built-in one that serves instead.
@@ -146,6 +172,13 @@ Result<ChatTemplate> ChatTemplate::named(std::string_view name_or_source,
   const std::string name = builtin != nullptr ? std::string(builtin->name) : "file's own";
   Result<jinja::Template> text =
       jinja::Template::parse(builtin != nullptr ? builtin->source : name_or_source);
+  if (!text && is_go_template(name_or_source)) {
+    return Error{
+        "chat template: this is a template of Go's, as Ollama's Modelfiles have it, and not Jinja. "
+        "Leave --chat-template out to use the model's own, give the chat_template of its "
+        "tokenizer_config.json, or choose a built-in template: " +
+        builtin_names()};
+  }
   if (!text) {
     return text.error().in("chat template");
   }
@@ -174,9 +207,15 @@ Result<ChatTemplate> ChatTemplate::named(std::string_view name_or_source,
 
 Result<std::string> ChatTemplate::render(const std::vector<Message>& messages,
                                          bool add_generation_prompt) const {
+  ASSIGN_OR_RETURN(MarkedText text, render_marked(messages, add_generation_prompt));
+  return std::move(text.bytes);
+}
+
+Result<MarkedText> ChatTemplate::render_marked(const std::vector<Message>& messages,
+                                               bool add_generation_prompt) const {
   const jinja::Dict globals = variables(impl_->takes_system ? messages : without_system(messages),
                                         add_generation_prompt, impl_->bos_text, impl_->eos_text);
-  Result<std::string> text = impl_->text.render(globals);
+  Result<MarkedText> text = impl_->text.render_marked(globals);
   return text ? std::move(text) : text.error().in("chat template");
 }
 

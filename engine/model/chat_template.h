@@ -8,6 +8,7 @@
 
 #include "engine/api/message.h"
 #include "engine/base/result.h"
+#include "engine/model/marked_text.h"
 
 namespace tern {
 
@@ -38,6 +39,10 @@ class ChatTemplate {
   // message.
   Result<std::string> render(const std::vector<Message>& messages,
                              bool add_generation_prompt) const;
+
+  // The same, with what the messages say marked as untrusted.
+  Result<MarkedText> render_marked(const std::vector<Message>& messages,
+                                   bool add_generation_prompt) const;
 
   std::string_view name() const;  // built-in name, or "file's own"
   bool is_chat() const;           // false: `plain` chosen for lack of a template

@@ -73,14 +73,18 @@ struct Tokenizer::Impl {
   std::vector<std::string> notices;
   TokenId bos = -1, eos = -1, unknown = -1;
   bool add_bos = false, add_eos = false;
-  bool space_prefix = false;  // SPM: a space in front of the text and after every special token
+  SpacePrefix space_prefix = SpacePrefix::kNever;
+  std::vector<bool> strips_left, strips_right, single_words;  // by token; empty: none does
+  size_t longest = 0;
 
   TokenId special_id(const char* key, std::optional<int64_t> id);
   void read_specials(const TokenizerData& data);
   Result<void> make_bpe(const TokenizerData& data);
   void make_spm(const TokenizerData& data);
   Result<void> make_spm_of_merges(const TokenizerData& data);
-  void encode_plain(std::string_view text, bool after_special, std::vector<TokenId>& out) const;
+  bool wants_space(std::string_view part, size_t start) const;
+  void encode_plain(std::string_view text, size_t begin, size_t end,
+                    std::vector<TokenId>& out) const;
 };
 
 TokenId Tokenizer::Impl::special_id(const char* key, std::optional<int64_t> id) {
@@ -110,6 +114,20 @@ void Tokenizer::Impl::read_specials(const TokenizerData& data) {
     }
   }
   specials.emplace(vocabulary, family == "spm");
+  const auto flags = [&](std::span<const int64_t> ids, std::vector<bool>& out) {
+    out.assign(ids.empty() ? 0 : vocabulary.spellings.size(), false);
+    for (const int64_t id : ids) {
+      if (id >= 0 && id < vocabulary.size()) {
+        out[static_cast<size_t>(id)] = true;
+      }
+    }
+  };
+  flags(data.strips_left, strips_left);
+  flags(data.strips_right, strips_right);
+  flags(data.single_words, single_words);
+  for (const std::string_view bytes : vocabulary.bytes) {
+    longest = std::max(longest, bytes.size());
+  }
 }
 
 Result<void> Tokenizer::Impl::make_bpe(const TokenizerData& data) {
@@ -128,6 +146,10 @@ Result<void> Tokenizer::Impl::make_bpe(const TokenizerData& data) {
       },
       vocabulary);
   read_specials(data);
+  if (data.nfc) {
+    pre.set_folds_to_nfc(*data.nfc);
+  }
+  space_prefix = data.space_prefix.value_or(SpacePrefix::kNever);
   add_bos = data.add_bos.value_or(pre.adds_bos());
   ASSIGN_OR_RETURN(BpeModel model,
                    BpeModel::create(vocabulary, data.merges, std::move(pre), unknown));
@@ -144,8 +166,9 @@ void Tokenizer::Impl::make_spm(const TokenizerData& data) {
   with_defaults.eos = data.eos.value_or(2);
   read_specials(with_defaults);
   add_bos = data.add_bos.value_or(true);
-  space_prefix = data.add_space_prefix.value_or(true);
-  spm.emplace(vocabulary, data.scores, unknown);
+  space_prefix = data.space_prefix.value_or(
+      data.add_space_prefix.value_or(true) ? SpacePrefix::kEverywhere : SpacePrefix::kNever);
+  spm.emplace(vocabulary, data.scores, unknown, data.split_at_spaces.value_or(false));
 }
 
 namespace {
@@ -225,43 +248,127 @@ Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 Tokenizer::~Tokenizer() = default;
 
-void Tokenizer::Impl::encode_plain(std::string_view text, bool after_special,
+bool Tokenizer::Impl::wants_space(std::string_view part, size_t start) const {
+  switch (space_prefix) {
+    case SpacePrefix::kNever:
+      return false;
+    case SpacePrefix::kEverywhere:
+      return true;
+    case SpacePrefix::kUnlessSpace:
+      return !part.starts_with(' ');
+    case SpacePrefix::kFirst:
+      return start == 0 && !part.starts_with(' ');
+  }
+  return false;
+}
+
+// The tokens of text[begin, end), which holds no special ones.
+void Tokenizer::Impl::encode_plain(std::string_view text, size_t begin, size_t end,
                                    std::vector<TokenId>& out) const {
-  if (text.empty()) {
+  std::string_view part = text.substr(begin, end - begin);
+  if (part.empty()) {
     return;
   }
+  const bool space = wants_space(part, begin);
+  const std::string spaced = space ? " " + std::string(part) : std::string();
+  part = space ? spaced : part;
   if (bpe) {
-    bpe->encode(text, out);
-  } else if (space_prefix && after_special) {
-    spm->encode(" " + std::string(text), out);
+    bpe->encode(part, out);
   } else {
-    spm->encode(text, out);
+    spm->encode(part, out);
   }
 }
+
+namespace {
+
+// As U+2581 is a space itself in SentencePiece: the text with spaces, and the spans that are left.
+void unescape(std::string_view text, std::vector<TextSpan>& spans, std::string& out) {
+  constexpr std::string_view kSign = "\u2581";
+  constexpr size_t kShorter = kSign.size() - 1;
+  size_t done = 0;
+  size_t lost = 0;
+  size_t begins = 0;  // spans whose beginnings and ends have moved
+  size_t ends = 0;
+  const auto move = [&](size_t until) {
+    for (; begins < spans.size() && spans[begins].begin <= until; ++begins) {
+      spans[begins].begin -= lost;
+    }
+    for (; ends < spans.size() && spans[ends].end <= until; ++ends) {
+      spans[ends].end -= lost;
+    }
+  };
+  for (size_t at = text.find(kSign); at != text.npos; at = text.find(kSign, done)) {
+    move(at);
+    out.append(text.substr(done, at - done)).push_back(' ');
+    done = at + kSign.size();
+    lost += kShorter;
+  }
+  move(text.size());
+  out.append(text.substr(done));
+}
+
+bool is_word_byte(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+         (static_cast<unsigned char>(c) & 0x80U) != 0;
+}
+
+bool is_space_byte(char c) {
+  return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+bool has(const std::vector<bool>& flags, TokenId id) {
+  return !flags.empty() && flags[static_cast<size_t>(id)];
+}
+
+}  // namespace
 
 std::vector<TokenId> Tokenizer::encode(std::string_view text, const EncodeOptions& options) const {
   std::vector<TokenId> out;
   if (options.add_special && impl_->add_bos && impl_->bos >= 0) {
     out.push_back(impl_->bos);
   }
-  // The sign that spells spaces is a space itself, as in SentencePiece, where the two are one.
-  const std::string unescaped = impl_->spm && text.find("\u2581") != text.npos
-                                    ? sentencepiece_decode(text, TokenType::kNormal)
-                                    : std::string();
-  text = unescaped.empty() ? text : unescaped;
-  bool after_special = true;  // the start of the text counts as such
-  size_t done = 0;
-  while (done < text.size()) {
-    const auto found = impl_->specials->next(text, done, options.parse_special);
-    impl_->encode_plain(text.substr(done, found.start - done), after_special, out);
-    if (found.length > 0) {
-      out.push_back(found.id);
-    }
-    after_special = true;
-    done = found.start + found.length;
+  std::string unescaped;
+  std::vector<TextSpan> untrusted = options.untrusted;
+  if (impl_->spm && text.find("\u2581") != text.npos) {
+    unescape(text, untrusted, unescaped);
+    text = unescaped;
   }
+  const SpecialClass allowed =
+      options.parse_special ? SpecialClass::kAll : SpecialClass::kUserDefined;
+  size_t done = 0;
+  for (const auto& found : impl_->specials->find_all(text, allowed, untrusted)) {
+    size_t begin = found.start;
+    size_t end = found.start + found.length;
+    if (begin < done ||
+        (has(impl_->single_words, found.id) && ((begin > 0 && is_word_byte(text[begin - 1])) ||
+                                                (end < text.size() && is_word_byte(text[end]))))) {
+      continue;
+    }
+    while (has(impl_->strips_left, found.id) && begin > done && is_space_byte(text[begin - 1])) {
+      --begin;
+    }
+    while (has(impl_->strips_right, found.id) && end < text.size() && is_space_byte(text[end])) {
+      ++end;
+    }
+    impl_->encode_plain(text, done, begin, out);
+    out.push_back(found.id);
+    done = end;
+  }
+  impl_->encode_plain(text, done, text.size(), out);
   if (options.add_special && impl_->add_eos && impl_->eos >= 0) {
     out.push_back(impl_->eos);
+  }
+  return out;
+}
+
+std::vector<std::string> Tokenizer::control_tokens_in(std::string_view text) const {
+  std::vector<std::string> out;
+  for (const auto& found : impl_->specials->find_all(text, SpecialClass::kAll, {})) {
+    const std::string name(spelling(found.id));
+    if ((is_control(found.id) || looks_like_control(name)) &&
+        std::ranges::find(out, name) == out.end()) {
+      out.push_back(name);
+    }
   }
   return out;
 }
@@ -283,10 +390,11 @@ std::string Tokenizer::decode(const std::vector<TokenId>& ids, bool special) con
   for (const TokenId id : ids) {
     std::string_view bytes = bytes_of(id, special);
     const bool ordinary = !is_control(id) && impl_->vocabulary.type(id) != TokenType::kUserDefined;
-    if (impl_->space_prefix && ordinary && after_special && bytes.starts_with(' ')) {
+    if (impl_->space_prefix != SpacePrefix::kNever && ordinary && after_special &&
+        bytes.starts_with(' ')) {
       bytes.remove_prefix(1);
     }
-    after_special = !ordinary;
+    after_special = !ordinary && impl_->space_prefix != SpacePrefix::kFirst;
     out.append(bytes);
   }
   return out;
@@ -294,6 +402,9 @@ std::string Tokenizer::decode(const std::vector<TokenId>& ids, bool special) con
 
 int32_t Tokenizer::size() const {
   return impl_->vocabulary.size();
+}
+size_t Tokenizer::longest() const {
+  return impl_->longest;
 }
 TokenId Tokenizer::bos() const {
   return impl_->bos;

@@ -9,6 +9,7 @@
 
 #include "engine/base/result.h"
 #include "engine/io/tensor_file.h"
+#include "engine/model/marked_text.h"
 
 namespace tern {
 
@@ -18,8 +19,12 @@ struct TokenizerData;  // tokenizer_data.h
 
 struct EncodeOptions {
   bool add_special = true;  // add BOS (and EOS) as the model's file says
-  bool parse_special =
-      true;  // "<|eot_id|>" in the text becomes that token; false: it is plain text
+  // "<|eot_id|>" in the text becomes that token; false: it is plain text. User-defined tokens are
+  // found in either case.
+  bool parse_special = true;
+  // Where it is plain text all the same, and user-defined tokens that look like control tokens too:
+  // what a message says cannot end its turn. The rest of the tokens does not depend on it.
+  std::vector<TextSpan> untrusted = {};
 };
 
 // Immutable after creation; safe to share between threads.
@@ -48,9 +53,13 @@ class Tokenizer {
   // The text that encode() was given; for SentencePiece without the space that it puts in front.
   std::string decode(const std::vector<TokenId>& ids, bool special = false) const;
 
-  int32_t size() const;  // tokens in the vocabulary
-  TokenId bos() const;   // -1 if there is none
-  TokenId eos() const;   // -1 if there is none
+  // The control tokens that a text spells, in order, each once: what untrusted text loses.
+  std::vector<std::string> control_tokens_in(std::string_view text) const;
+
+  int32_t size() const;    // tokens in the vocabulary
+  size_t longest() const;  // bytes of the longest token
+  TokenId bos() const;     // -1 if there is none
+  TokenId eos() const;     // -1 if there is none
   bool is_control(TokenId id) const;
   TokenId find(std::string_view spelling) const;  // -1 if there is none
   std::string_view family() const;                // "bpe (llama-bpe)", "spm": for people

@@ -31,6 +31,21 @@ Result<TokenizerData> read_data(const TensorFile& file) {
   ASSIGN_OR_RETURN(data.add_bos, file.get_bool("tokenizer.ggml.add_bos_token"));
   ASSIGN_OR_RETURN(data.add_eos, file.get_bool("tokenizer.ggml.add_eos_token"));
   ASSIGN_OR_RETURN(data.add_space_prefix, file.get_bool("tokenizer.ggml.add_space_prefix"));
+  ASSIGN_OR_RETURN(data.nfc, file.get_bool("tern.tokenizer.nfc"));
+  ASSIGN_OR_RETURN(data.split_at_spaces, file.get_bool("tern.tokenizer.split_at_spaces"));
+  ASSIGN_OR_RETURN(data.strips_left, array_of<int64_t>(file, "tern.tokenizer.strips_left"));
+  ASSIGN_OR_RETURN(data.strips_right, array_of<int64_t>(file, "tern.tokenizer.strips_right"));
+  ASSIGN_OR_RETURN(data.single_words, array_of<int64_t>(file, "tern.tokenizer.single_words"));
+  ASSIGN_OR_RETURN(const auto prefix, file.get_string("tern.tokenizer.space_prefix"));
+  if (prefix) {
+    data.space_prefix = space_prefix_named(*prefix);
+    if (!data.space_prefix) {
+      return Error{
+          "tern.tokenizer.space_prefix: expected never, everywhere, unless-space or first, found "
+          "\"" +
+          printable(*prefix) + "\""};
+    }
+  }
   if (data.model == "llama") {
     ASSIGN_OR_RETURN(data.scores, array_of<double>(file, "tokenizer.ggml.scores"));
   } else {
@@ -40,6 +55,20 @@ Result<TokenizerData> read_data(const TensorFile& file) {
 }
 
 }  // namespace
+
+std::optional<SpacePrefix> space_prefix_named(std::string_view name) {
+  constexpr std::pair<std::string_view, SpacePrefix> kNames[] = {
+      {"never", SpacePrefix::kNever},
+      {"everywhere", SpacePrefix::kEverywhere},
+      {"unless-space", SpacePrefix::kUnlessSpace},
+      {"first", SpacePrefix::kFirst}};
+  for (const auto& [known, prefix] : kNames) {
+    if (name == known) {
+      return prefix;
+    }
+  }
+  return std::nullopt;
+}
 
 Result<Tokenizer> Tokenizer::from_file(const TensorFile& file) {
   const std::string where = file.path().string();

@@ -40,6 +40,7 @@ class PreTokenizer {
   }                                            // a word that is a token is not merged
   bool adds_bos() const { return adds_bos_; }  // unless the file says otherwise
   bool folds_to_nfc() const { return folds_to_nfc_; }
+  void set_folds_to_nfc(bool folds) { folds_to_nfc_ = folds; }
 
  private:
   std::string_view family_;

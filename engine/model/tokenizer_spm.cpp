@@ -22,8 +22,9 @@ size_t next_word(std::string_view text, size_t from) {
 
 }  // namespace
 
-SpmModel::SpmModel(const Vocabulary& vocabulary, std::span<const double> scores, TokenId unknown)
-    : unknown_(unknown) {
+SpmModel::SpmModel(const Vocabulary& vocabulary, std::span<const double> scores, TokenId unknown,
+                   bool split_at_spaces)
+    : split_at_spaces_(split_at_spaces), unknown_(unknown) {
   std::ranges::fill(of_byte_, -1);
   pieces_.reserve(vocabulary.spellings.size());
   for (TokenId id = 0; id < vocabulary.size(); ++id) {
@@ -118,7 +119,9 @@ void SpmModel::encode(std::string_view text, std::vector<TokenId>& out) const {
   // one give the same tokens with small queues.
   Scratch scratch;
   for (size_t from = 0; from < text.size();) {
-    const size_t to = joins_words_ ? text.size() : next_word(text, from);
+    const size_t to = split_at_spaces_ ? std::min(text.find(' ', from + 1), text.size())
+                      : joins_words_   ? text.size()
+                                       : next_word(text, from);
     encode_part(text.substr(from, to - from), scratch, out);
     from = to;
   }

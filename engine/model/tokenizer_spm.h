@@ -15,8 +15,10 @@ namespace tern {
 
 class SpmModel {
  public:
-  // `vocabulary` must outlive the model; `scores` has one entry per token.
-  SpmModel(const Vocabulary& vocabulary, std::span<const double> scores, TokenId unknown);
+  // `vocabulary` must outlive the model; `scores` has one entry per token. `split_at_spaces`: each
+  // space begins a word of its own, past which no token reaches.
+  SpmModel(const Vocabulary& vocabulary, std::span<const double> scores, TokenId unknown,
+           bool split_at_spaces);
 
   // Appends the tokens of `text`, which holds no special tokens and has spaces as spaces. No space is put in front. Time: n
   // log n.
@@ -48,8 +50,9 @@ class SpmModel {
   void emit(std::string_view piece, std::vector<TokenId>& out) const;
 
   std::unordered_map<std::string_view, Piece>
-      pieces_;                 // by bytes (spaces as spaces); views into the vocabulary
-  bool joins_words_ = false;   // some piece goes on past a space that follows something else
+      pieces_;                // by bytes (spaces as spaces); views into the vocabulary
+  bool joins_words_ = false;  // some piece goes on past a space that follows something else
+  bool split_at_spaces_ = false;
   size_t longest_ = 0;         // bytes of the longest piece
   TokenId of_byte_[256] = {};  // -1 if there is none
   TokenId unknown_ = -1;

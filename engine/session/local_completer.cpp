@@ -143,6 +143,7 @@ Result<std::vector<TokenId>> LocalCompleter::prompt_tokens(const Request& reques
   const Model& model = session_.model();
   const Tokenizer& tokenizer = model.tokenizer();
   if (request.messages.empty()) {
+    RETURN_IF_ERROR(check_size(request.prompt.size()));
     std::vector<TokenId> tokens = tokenizer.encode(request.prompt);
     if (tokens.empty() && tokenizer.eos() >= 0) {
       tokens.push_back(tokenizer.eos());  // an empty prompt begins a new document
@@ -153,11 +154,44 @@ Result<std::vector<TokenId>> LocalCompleter::prompt_tokens(const Request& reques
     }
     return tokens;
   }
-  ASSIGN_OR_RETURN(const std::string text, model.chat_template().render(request.messages, true));
+  ASSIGN_OR_RETURN(MarkedText text, model.chat_template().render_marked(request.messages, true));
+  RETURN_IF_ERROR(check_size(text.size()));
+  if (request.parse_special_in_messages) {
+    text.untrusted.clear();
+  }
   // A template that writes BOS itself must not get a second one.
   const TokenId bos = tokenizer.bos();
-  const bool has_bos = bos >= 0 && text.starts_with(tokenizer.spelling(bos));
-  return tokenizer.encode(text, EncodeOptions{.add_special = !has_bos, .parse_special = true});
+  const bool has_bos =
+      bos >= 0 && text.bytes.starts_with(tokenizer.spelling(bos)) && !text.is_untrusted(0);
+  return tokenizer.encode(text.bytes, EncodeOptions{.add_special = !has_bos,
+                                                    .parse_special = true,
+                                                    .untrusted = std::move(text.untrusted)});
+}
+
+// Of the last message: those before it had their notes in their turn.
+void LocalCompleter::note_control_tokens(const Message& message,
+                                         std::vector<std::string>& notes) const {
+  std::string names;
+  for (const std::string& name : session_.model().tokenizer().control_tokens_in(message.content)) {
+    names += (names.empty() ? "" : ", ") + printable(name);
+  }
+  if (!names.empty()) {
+    notes.push_back("the message spells control tokens, which are read as text: " + names +
+                    " (--parse-special-in-prompt reads them as tokens)");
+  }
+}
+
+// A text that cannot fit whatever its tokens are is not turned into tokens first: that may take
+// gigabytes. Folding to NFC may make a text three times shorter, no more (Unicode's report 15).
+Result<void> LocalCompleter::check_size(size_t bytes) const {
+  const size_t longest = std::max<size_t>(session_.model().tokenizer().longest(), 4);
+  const size_t least = bytes / (3 * longest);
+  if (least <= static_cast<size_t>(session_.context())) {
+    return {};
+  }
+  return Error{"The prompt has more than " + std::to_string(least) +
+               " tokens, the context has room for " + std::to_string(session_.context()) +
+               " (prompt and answer together). Shorten it or raise --ctx-size."};
 }
 
 // Reads the part of the prompt that the session does not hold yet. Empty if the sink cancelled.
@@ -219,6 +253,9 @@ Result<Completion> LocalCompleter::complete(const Request& request, const Sink& 
                  " (prompt and answer together). Shorten it or raise --ctx-size."};
   }
   Completion completion;
+  if (!request.messages.empty() && !request.parse_special_in_messages) {
+    note_control_tokens(request.messages.back(), completion.notes);
+  }
   Sampler sampler(request.sampling, session_.model().config().vocab);
   for (const TokenId token : prompt) {
     sampler.accept(token);

@@ -30,6 +30,8 @@ class LocalCompleter final : public Completer {
   const Session& session() const { return session_; }
 
  private:
+  Result<void> check_size(size_t bytes) const;
+  void note_control_tokens(const Message& message, std::vector<std::string>& notes) const;
   std::span<const float> read_prompt(const std::vector<TokenId>& prompt, const Sink& sink);
   void generate(Answer& answer, std::span<const float> logits, const Sink& sink);
 

@@ -179,5 +179,54 @@ TEST_F(PublishedChats, StopAtEveryTokenThatEndsATurn) {
   }
 }
 
+std::vector<TokenId> controls_of(const Tokenizer& tokenizer, const std::vector<TokenId>& ids) {
+  std::vector<TokenId> out;
+  std::ranges::copy_if(ids, std::back_inserter(out), [&](TokenId id) {
+    return tokenizer.is_control(id) && tokenizer.spelling(id) != "<unk>";
+  });
+  return out;
+}
+
+// A page that was pasted cannot close the user's turn and open another.
+TEST_F(PublishedChats, MessagesThatSpellControlTokensStayWithinTheirTurn) {
+  for (const Json& each : cases_) {
+    if (each.at("talk").is_null()) {
+      continue;
+    }
+    SCOPED_TRACE(each.at("keys").at("general.name"));
+    LocalCompleter completer = open(each.at("keys"));
+    const Tokenizer& tokenizer = completer.session().model().tokenizer();
+    Request request = talk();
+    request.max_tokens = 1;
+    for (TokenId id = 0; id < tokenizer.size(); ++id) {
+      if (tokenizer.is_control(id) && request.messages.back().content.size() < 100) {
+        request.messages.back().content += " " + std::string(tokenizer.spelling(id));
+      }
+    }
+    const auto talk_ids = each.at("talk").get<std::vector<TokenId>>();
+    const auto ids = completer.prompt_tokens(request).value();
+    EXPECT_EQ(controls_of(tokenizer, ids), controls_of(tokenizer, talk_ids));
+    const auto quiet = [](std::string_view) { return true; };
+    const Completion completion = completer.complete(request, quiet).value();
+    ASSERT_EQ(completion.notes.size(), 1U);
+    EXPECT_NE(completion.notes[0].find("--parse-special-in-prompt"), std::string::npos);
+    request.parse_special_in_messages = true;
+    EXPECT_GT(controls_of(tokenizer, completer.prompt_tokens(request).value()).size(),
+              controls_of(tokenizer, talk_ids).size());
+    EXPECT_TRUE(completer.complete(request, quiet).value().notes.empty());
+    EXPECT_TRUE(completer.complete(talk(), quiet).value().notes.empty());
+  }
+}
+
+TEST_F(PublishedChats, APromptThatCannotFitIsRefusedBeforeItIsTokenized) {
+  const LocalCompleter completer = open(cases_.at(0).at("keys"));
+  Request request = talk();
+  request.messages.back().content = std::string(size_t{32} << 20, 'a');
+  const auto tokens = completer.prompt_tokens(request);
+  ASSERT_FALSE(tokens);
+  EXPECT_NE(tokens.error().message.find("The prompt has more than"), std::string::npos)
+      << tokens.error().message;
+}
+
 }  // namespace
 }  // namespace tern

@@ -4,6 +4,21 @@
 #include <nlohmann/json.hpp>
 
 namespace tern::testing {
+
+std::string byte_spelling(unsigned byte) {
+  const bool prints = (byte > 32 && byte < 127) || (byte > 160 && byte != 173);
+  unsigned codepoint = byte;
+  if (!prints) {
+    codepoint = 256;
+    for (unsigned other = 0; other < byte; ++other) {
+      codepoint += !((other > 32 && other < 127) || (other > 160 && other != 173));
+    }
+  }
+  return codepoint < 128 ? std::string(1, static_cast<char>(codepoint))
+                         : std::string{static_cast<char>(0xC0 | (codepoint >> 6)),
+                                       static_cast<char>(0x80 | (codepoint & 0x3F))};
+}
+
 namespace {
 
 nlohmann::json read_json(const std::filesystem::path& path) {

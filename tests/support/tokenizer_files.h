@@ -27,6 +27,9 @@ struct OwnedTokenizerData {
   void add_merge(std::string_view text);
 };
 
+// How byte-level BPE spells a byte; written from its description, not from the engine's table.
+std::string byte_spelling(unsigned byte);
+
 // All of these throw on a file that is not what they expect: a test's input is the test's business.
 
 // A Hugging Face tokenizer.json with byte-level BPE. Special added tokens become control tokens,
