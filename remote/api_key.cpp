@@ -1,11 +1,11 @@
 #include "remote/api_key.h"
 
 #include <algorithm>
-#include <fstream>
 #include <iterator>
 
 #include "engine/base/ascii.h"
 #include "engine/base/environment.h"
+#include "engine/base/file.h"
 #include "remote/url.h"
 
 namespace tern {
@@ -74,14 +74,7 @@ Result<ApiKey> cleaned(std::string text, const std::string& source) {
 
 Result<std::string> file_text(const std::string& name) {
   const std::string path = name.starts_with("~/") ? environment("HOME") + name.substr(1) : name;
-  std::ifstream file(path, std::ios::binary);
-  if (!file) {
-    return Error{path + ": expected a file with an API key; it cannot be read."};
-  }
-  std::string text(kMostKeyBytes + 1, '\0');
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  text.resize(static_cast<size_t>(file.gcount()));
-  return text;
+  return read_text_file(path, size_t{1} << 16);
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 #include "remote/download.h"
 
-#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,6 +11,7 @@
 
 #include "engine/base/file.h"
 #include "engine/base/memory.h"
+#include "engine/base/output_file.h"
 #include "remote/digest.h"
 #include "remote/retry_wait.h"
 
@@ -75,11 +76,6 @@ class Download {
   }
   Download(const Download&) = delete;
   Download& operator=(const Download&) = delete;
-  ~Download() {
-    if (fd_ >= 0) {
-      ::close(fd_);
-    }
-  }
 
   Result<std::string> run() {
     RETURN_IF_ERROR(open_part());
@@ -133,10 +129,15 @@ class Download {
 
   // Opens the part; what is in it counts if its note says that it is of this very content.
   Result<void> open_part() {
-    fd_ = ::open(part_path(target_).c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    if (fd_ < 0) {
-      return disk_error("cannot write here");
+    const std::filesystem::path part = part_path(target_);
+    Result<Descriptor> opened = open_own_file(part);
+    if (!opened && ::unlink(part.c_str()) == 0) {
+      opened = open_own_file(part);  // what lay there was not ours, and is not written to
     }
+    if (!opened) {
+      return opened.error();
+    }
+    part_ = std::move(*opened);
     const Result<std::string> text = read_text_file(part_note_path(target_), size_t{1} << 16);
     const Json note = text ? Json::parse(*text, nullptr, false) : Json();
     if (!note.is_object() || note.value("content", Json()) != identity() ||
@@ -153,7 +154,8 @@ class Download {
   Result<void> digest_part() {
     std::string block(size_t{1} << 20, '\0');
     ssize_t count = 0;
-    while ((count = ::pread(fd_, block.data(), block.size(), static_cast<off_t>(offset_))) > 0) {
+    while ((count = ::pread(part_.get(), block.data(), block.size(), static_cast<off_t>(offset_))) >
+           0) {
       digest(std::string_view(block.data(), static_cast<size_t>(count)));
       offset_ += static_cast<uint64_t>(count);
       if (options_.cancelled && options_.cancelled()) {
@@ -173,7 +175,7 @@ class Download {
 
   Result<void> restart() {
     offset_ = 0;
-    if (::ftruncate(fd_, 0) != 0) {
+    if (::ftruncate(part_.get(), 0) != 0) {
       return disk_error("cannot write");
     }
     validator_.clear();
@@ -182,9 +184,9 @@ class Download {
   }
 
   Result<void> write_note() const {
-    return write_file_atomically(
-        part_note_path(target_),
-        Json{{"content", identity()}, {"validator", validator_}}.dump() + "\n");
+    return write_output(part_note_path(target_),
+                        Json{{"content", identity()}, {"validator", validator_}}.dump() + "\n",
+                        {.replace = true, .follow_links = false});
   }
 
   // One exchange. Errors end the download; otherwise it is complete_, or cut_ says what happened.
@@ -264,7 +266,8 @@ class Download {
     }
     digest(bytes);
     while (!bytes.empty()) {
-      const ssize_t count = ::pwrite(fd_, bytes.data(), bytes.size(), static_cast<off_t>(offset_));
+      const ssize_t count =
+          ::pwrite(part_.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset_));
       if (count < 0 && errno == EINTR) {
         continue;
       }
@@ -334,6 +337,13 @@ class Download {
                                  std::to_string(head.status) + "."};
   }
 
+  bool is_part(const std::filesystem::path& path) const {
+    struct stat named {};
+    struct stat open {};
+    return ::lstat(path.c_str(), &named) == 0 && ::fstat(part_.get(), &open) == 0 &&
+           named.st_dev == open.st_dev && named.st_ino == open.st_ino;
+  }
+
   // All bytes are there: are they the right ones?
   Result<std::string> finish() {
     const std::string found = sha256_.finish();
@@ -348,11 +358,14 @@ class Download {
           ". What was downloaded is wrong and has been removed; try again, over another network or "
           "without a proxy if it stays so."};
     }
-    if (::fsync(fd_) != 0) {
+    if (::fsync(part_.get()) != 0) {
       return disk_error("cannot finish writing");
     }
-    if (::rename(part_path(target_).c_str(), target_.c_str()) != 0) {
-      return disk_error("cannot rename");
+    // What was hashed is what the names stand for, before and after: another process may have put something else there.
+    if (!is_part(part_path(target_)) ||
+        ::rename(part_path(target_).c_str(), target_.c_str()) != 0 || !is_part(target_)) {
+      return Error{target_.string() + ": cannot be renamed from " + part_path(target_).string() +
+                   ", or was changed meanwhile by another program. Try again."};
     }
     ::unlink(part_note_path(target_).c_str());
     return found;
@@ -366,7 +379,7 @@ class Download {
   std::string validator_;
   Digest sha256_ = Digest::sha256();
   Digest git_blob_ = Digest::git_blob(0);
-  int fd_ = -1;
+  Descriptor part_;
   uint64_t offset_ = 0;    // bytes in the part
   uint64_t furthest_ = 0;  // the most it ever was: going beyond is progress
   bool receiving_ = false;

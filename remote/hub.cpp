@@ -4,7 +4,9 @@
 #include <charconv>
 #include <nlohmann/json.hpp>
 
+#include "engine/base/ascii.h"
 #include "engine/base/json_text.h"
+#include "remote/plain_line.h"
 #include "remote/retry_wait.h"
 
 namespace tern {
@@ -107,6 +109,19 @@ std::string escape_path(const std::string& path) {
     }
   }
   return text;
+}
+
+bool is_repo_id(std::string_view text) {
+  const auto is_name = [](std::string_view part) {
+    return !part.empty() && part.size() <= 96 && part.front() != '.' && part.front() != '-' &&
+           std::ranges::all_of(part, [](char c) {
+             return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                    c == '.' || c == '-' || c == '_';
+           });
+  };
+  const size_t slash = text.find('/');
+  return slash != std::string_view::npos && is_name(text.substr(0, slash)) &&
+         is_name(text.substr(slash + 1));
 }
 
 bool is_safe_path(const std::string& path) {
@@ -235,6 +250,13 @@ Result<HubRepo> Hub::describe(const std::string& repo, const std::string& revisi
                  ": the hub's answer is not as expected: no commit in it. Is HF_ENDPOINT right?"};
   }
   described.id = text_at(info, "id").empty() ? repo : text_at(info, "id");
+  if (!is_repo_id(described.id)) {
+    return Error{repo + ": expected the hub to call it OWNER/NAME, found " +
+                 plain_line(described.id, 100) + ". Is HF_ENDPOINT right?"};
+  }
+  if (lower(described.id) != lower(repo) && options_.notice) {
+    options_.notice(repo + " is called " + described.id + " by the hub, and is stored as that.");
+  }
   described.licence = licence_of(info);
   const auto gated = info.find("gated");
   described.gated = gated != info.end() && *gated != false && !gated->is_null();

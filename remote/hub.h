@@ -59,6 +59,10 @@ class Hub {
 // "a b/c" as "a%20b/c".
 std::string escape_path(const std::string& path);
 
+// Whether a text can be a repository's name: OWNER/NAME, of letters, digits, dots, dashes and underscores, neither of which begins
+// with a dot or a dash.
+bool is_repo_id(std::string_view text);
+
 // Whether a repository's file path stays within its folder and has no surprises: no "..", no empty part, no leading slash or
 // dot, no backslash or control character.
 bool is_safe_path(const std::string& path);

@@ -5,6 +5,8 @@
 #include <mutex>
 #include <sstream>
 
+#include "engine/base/output_file.h"
+
 namespace tern {
 namespace {
 
@@ -165,10 +167,7 @@ Ledger::Ledger(Ledger&&) noexcept = default;
 Ledger::~Ledger() = default;
 
 Result<Ledger> Ledger::open(const std::filesystem::path& path) {
-  std::error_code failed;
-  if (path.has_parent_path()) {
-    std::filesystem::create_directories(path.parent_path(), failed);
-  }
+  RETURN_IF_ERROR(make_private_folders(path.parent_path()));
   sqlite3* handle = nullptr;
   const int opened =
       sqlite3_open_v2(path.c_str(), &handle,

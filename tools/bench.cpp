@@ -219,8 +219,7 @@ class StatusLine {
   ~StatusLine() { show({}); }
   void show(const std::string& text) {
     if (stderr_is_terminal()) {
-      std::fprintf(stderr, "\r\033[K%s", text.c_str());
-      std::fflush(stderr);
+      show_status(text);
     }
   }
 };
@@ -266,7 +265,12 @@ Result<void> bench(Options options) {
     notes.emplace_back("Interrupted: some repetitions are missing.");
   }
   const BenchHeading heading{kVersion, cpu_name(), now_utc()};
-  std::fputs(format_rows(rows, notes, heading, format).c_str(), stdout);
+  const std::string formatted = format_rows(rows, notes, heading, format);
+  if (format == BenchFormat::kMarkdown) {
+    print_report(formatted);
+  } else {
+    print_json_text(formatted);
+  }
   for (const std::string& note : notes) {
     if (format != BenchFormat::kMarkdown) {
       print_notice(note);

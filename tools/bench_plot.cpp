@@ -45,7 +45,7 @@ Result<void> Plotter::draw(const std::string& json) const {
   if (!fed || status != 0) {
     return Error{"--plot: drawing " + file_ + " failed; what Python said about it stands above."};
   }
-  std::fprintf(stderr, "drawn: %s\n", file_.c_str());
+  print_message_f("drawn: %s\n", file_.c_str());
   return {};
 }
 

@@ -60,18 +60,18 @@ class Chat {
       return false;
     }
     if (command == "/help") {
-      std::fputs(kHelp, stderr);
+      print_message_f("%s", kHelp);
     } else if (command == "/reset") {
       reset();
-      std::fputs("The conversation starts anew.\n", stderr);
+      print_message_f("The conversation starts anew.\n");
     } else if (command == "/system") {
       system_ = rest;
       reset();
-      std::fputs("The conversation starts anew with this system message.\n", stderr);
+      print_message_f("The conversation starts anew with this system message.\n");
     } else if (command == "/save") {
       report(save(rest));
     } else if (command.starts_with("/")) {
-      std::fprintf(stderr, "There is no command %s; /help lists them.\n", command.c_str());
+      print_message_f("There is no command %s; /help lists them.\n", command.c_str());
     } else if (!line.empty()) {
       report(answer(line));
     }
@@ -88,7 +88,7 @@ class Chat {
 
   static void report(const Result<void>& done) {
     if (!done) {
-      std::fprintf(stderr, "error: %s\n", done.error().message.c_str());
+      print_error(done.error().message);
     }
   }
 
@@ -101,24 +101,30 @@ class Chat {
     request.local_only = options_.remote.local_only;
     clear_interrupt();
     const Result<Completion> completion = answerer_.complete(request, [](std::string_view piece) {
-      std::fwrite(piece.data(), 1, piece.size(), stdout);
+      print_text(piece);
       std::fflush(stdout);
       return !interrupted();
     });
     if (!completion) {
+      end_text();
       messages_.pop_back();  // what could not be answered is not part of the conversation
       return completion.error();
     }
-    std::fputs("\n", stdout);
+    end_text();
+    print_data("\n");
     messages_.push_back({"assistant", completion->text, ""});
     if (completion->reason == StopReason::kContextFull) {
-      std::fputs("The context is full: /reset starts anew.\n", stderr);
+      print_message_f("The context is full: /reset starts anew.\n");
     }
     answerer_.summarize(*completion);
     return {};
   }
 
-  Result<void> save(const std::string& path) const {
+  // `/save FILE`, or `/save --force FILE`.
+  Result<void> save(std::string path) const {
+    constexpr std::string_view kForce = "--force ";
+    const bool replace = path.starts_with(kForce);
+    path.erase(0, replace ? kForce.size() : 0);
     if (path.empty()) {
       return Error{"/save: expected a file name."};
     }
@@ -127,9 +133,10 @@ class Chat {
       json.push_back({{"role", message.role}, {"content", message.content}});
     }
     using Json = nlohmann::ordered_json;
-    RETURN_IF_ERROR(write_file_atomically(
-        path, json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"));
-    std::fprintf(stderr, "%zu messages written to %s\n", messages_.size(), path.c_str());
+    RETURN_IF_ERROR(write_output(path,
+                                 json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n",
+                                 {.replace = replace, .is_private = true}));
+    print_message_f("%zu messages written to %s\n", messages_.size(), path.c_str());
     return {};
   }
 
@@ -157,7 +164,7 @@ Result<void> converse(Answerer answerer, const ChatOptions& options) {
   LineEditor editor(history_path());
   Chat conversation(std::move(answerer), options);
   if (stdin_is_terminal()) {
-    std::fputs("/help lists the commands, Ctrl-D leaves.\n", stderr);
+    print_message_f("/help lists the commands, Ctrl-D leaves.\n");
   }
   catch_interrupts();
   while (const std::optional<std::string> message = read_message(editor)) {
@@ -193,8 +200,7 @@ Result<void> chat(const ChatOptions& options) {
                    options.speculation.draft_memory(options.model, options.context));
   ASSIGN_OR_RETURN(Session session, create_session(loaded, options.context, draft));
   if (!loaded.model->chat_template().is_chat()) {
-    std::fputs("note: this model was not made for conversation; it will go on with your text.\n",
-               stderr);
+    print_notice("this model was not made for conversation; it will go on with your text.");
   }
   ASSIGN_OR_RETURN(Speculation speculation,
                    options.speculation.create(loaded, options.model, session.context()));
@@ -221,6 +227,7 @@ Action declare_chat(CLI::App& app) {
   options->remote.declare(app);
   app.add_option("--system", options->system, "System message")->type_name("TEXT");
   declare_chat_template(app, options->model);
+  declare_raw_output(app);
   return [options] { return chat(*options); };
 }
 

@@ -32,10 +32,6 @@ Result<std::string> template_text(const std::string& name) {
 
 }  // namespace
 
-void print_notice(const std::string& text) {
-  std::fprintf(stderr, "note: %s\n", text.c_str());
-}
-
 void ModelOptions::declare(CLI::App& app) {
   app.add_option("-m,--model", path,
                  "Model file (GGUF), or the name of one that `tern pull` has downloaded; default: "
@@ -78,6 +74,10 @@ void ModelOptions::declare(CLI::App& app) {
   app.add_flag("-v,--verbose", verbose, "Say more on stderr");
 }
 
+void declare_force(CLI::App& app, bool& force) {
+  app.add_flag("--force", force, "Replace an existing file");
+}
+
 void declare_lora(CLI::App& app, std::vector<std::string>& lora) {
   app.add_option("--lora", lora,
                  "LoRA adapter to add (GGUF file or PEFT folder), times SCALE if given; may be "
@@ -96,6 +96,13 @@ void declare_chat_template(CLI::App& app, ModelOptions& options) {
   app.add_option("--chat-template", options.chat_template,
                  "A built-in template's name or a Jinja file")
       ->type_name("NAME|FILE");
+}
+
+void declare_raw_output(CLI::App& app) {
+  app.add_flag_callback(
+      "--raw-output", [] { print_raw_output(true); },
+      "Let the text's own control characters (colours, but also what changes or reads the "
+      "terminal) reach the terminal");
 }
 
 Result<const KernelTable*> choose_table(const std::string& isa) {
@@ -314,12 +321,12 @@ Result<LoadedModel> load_model(const ModelOptions& options) {
   if (options.verbose) {
     const TernaryKind kind =
         choose_ternary_kind(*setup.kernels, setup.packing, ternary_weights(loaded.model->file()));
-    std::fprintf(stderr, "%s: %s, %s kernels, %s, %s activations, %d threads%s, %s template\n",
-                 path.c_str(), loaded.model->config().architecture.c_str(), setup.kernels->name,
-                 kTernaryKindNames[static_cast<int>(kind)],
-                 kActivationsNames[static_cast<int>(loaded.model->config().activations)],
-                 setup.threads, setup.tuned ? " (tuned)" : "",
-                 std::string(loaded.model->chat_template().name()).c_str());
+    print_message_f("%s: %s, %s kernels, %s, %s activations, %d threads%s, %s template\n",
+                    path.c_str(), loaded.model->config().architecture.c_str(), setup.kernels->name,
+                    kTernaryKindNames[static_cast<int>(kind)],
+                    kActivationsNames[static_cast<int>(loaded.model->config().activations)],
+                    setup.threads, setup.tuned ? " (tuned)" : "",
+                    std::string(loaded.model->chat_template().name()).c_str());
   }
   return loaded;
 }
@@ -333,23 +340,6 @@ Result<Session> create_session(const LoadedModel& loaded, int context, uint64_t 
     print_notice(session.plan().notice);
   }
   return session;
-}
-
-std::string read_stdin() {
-  std::string text;
-  char block[1 << 16];
-  size_t count = 0;
-  while ((count = std::fread(block, 1, sizeof block, stdin)) > 0) {
-    text.append(block, count);
-  }
-  return text;
-}
-
-bool stdin_is_terminal() {
-  return ::isatty(STDIN_FILENO) == 1;
-}
-bool stderr_is_terminal() {
-  return ::isatty(STDERR_FILENO) == 1;
 }
 
 namespace {
@@ -388,7 +378,7 @@ ProgressBar::ProgressBar(std::string label)
 
 ProgressBar::~ProgressBar() {
   if (visible_) {
-    std::fprintf(stderr, "\r\033[K");
+    clear_status();
   }
 }
 
@@ -403,10 +393,10 @@ void ProgressBar::update(double done) {
   drawn_ = time;
   const int filled = static_cast<int>(done * kWidth);
   const double left = done > 0 ? (time - started_) / done * (1 - done) : 0;
-  std::fprintf(stderr, "\r\033[K%s [%s%s] %3.0f %%, %.0f s left", label_.c_str(),
-               std::string(static_cast<size_t>(filled), '#').c_str(),
-               std::string(static_cast<size_t>(kWidth - filled), ' ').c_str(), done * 100, left);
-  std::fflush(stderr);
+  char numbers[48];
+  std::snprintf(numbers, sizeof numbers, "%3.0f %%, %.0f s left", done * 100, left);
+  show_status(label_ + " [" + std::string(static_cast<size_t>(filled), '#') +
+              std::string(static_cast<size_t>(kWidth - filled), ' ') + "] " + numbers);
 }
 
 }  // namespace tern::cli

@@ -10,6 +10,7 @@
 #include "engine/arch/model.h"
 #include "engine/base/result.h"
 #include "engine/session/session.h"
+#include "tools/console.h"
 
 namespace tern::cli {
 
@@ -43,9 +44,6 @@ Action declare_synth(CLI::App& app);
 Action declare_tokenize(CLI::App& app);
 Action declare_tune(CLI::App& app);
 
-// "note: ..." on stderr.
-void print_notice(const std::string& text);
-
 // Options of every command that runs a model.
 struct ModelOptions {
   std::string path;       // empty: the default model
@@ -70,10 +68,13 @@ CLI::Validator in_range(T low, T high) {
   return CLI::Range(low, high).description("");
 }
 
+// Of every command that writes a file where the user says: without it a file with content is not replaced.
+void declare_force(CLI::App& app, bool& force);
 void declare_lora(CLI::App& app, std::vector<std::string>& lora);
 // Options of commands that generate text.
 void declare_context(CLI::App& app, int& context);
 void declare_chat_template(CLI::App& app, ModelOptions& options);
+void declare_raw_output(CLI::App& app);
 
 // A model and how to compute with it.
 struct LoadedModel {
@@ -117,11 +118,6 @@ Result<std::optional<Activations>> parse_activations(const std::string& name);
 Result<std::string> find_shared_file(const std::string& in_tree, const std::string& installed);
 // Where the default model lies: TERN_MODEL, or models/tern-tiny.gguf near the executable.
 Result<std::string> default_model_path();
-
-// Reads all of standard input.
-std::string read_stdin();
-bool stdin_is_terminal();
-bool stderr_is_terminal();
 
 // From here on Ctrl-C sets interrupted() instead of ending the program; a second one ends it. `also`: another signal that does
 // (SIGTERM).

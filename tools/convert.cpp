@@ -100,17 +100,11 @@ Result<void> convert(const Options& options) {
   if (!layout) {  // finding it takes running the model
     return Error{"--i2s-layout: expected 128, arm64 or 1x4, found auto."};
   }
-  std::error_code ignored;
-  if (std::filesystem::is_directory(options.out, ignored)) {
-    return Error{options.out + ": expected the name of a file to write, found a directory."};
-  }
-  if (!options.force && std::filesystem::exists(options.out, ignored)) {
-    return Error{options.out + ": this file exists. Give another name, or --force to replace it."};
-  }
   ASSIGN_OR_RETURN(const TensorFile in, TensorFile::open(options.in, {.i2s_layout = *layout}));
   for (const std::string& notice : in.notices()) {
     print_notice(notice);
   }
+  convert.replace = options.force;
   convert.allow_lossy = options.allow_lossy;
   convert.threads = options.threads > 0 ? options.threads : default_thread_count();
   catch_interrupts(SIGTERM);
@@ -124,13 +118,13 @@ Result<void> convert(const Options& options) {
     ASSIGN_OR_RETURN(report, convert_model(in, options.out, convert));
   }
   if (!report.losses.empty()) {
-    std::fprintf(stderr, "note: %zu tensors lost something, as --allow-lossy lets them; %s\n",
-                 report.losses.size(), report.losses.front().c_str());
+    print_message_f("note: %zu tensors lost something, as --allow-lossy lets them; %s\n",
+                    report.losses.size(), report.losses.front().c_str());
   }
-  std::fprintf(stderr, "%s: %s (was %s), %lld matrices converted, %lld tensors kept\n",
-               options.out.c_str(), human_bytes(report.bytes_out).c_str(),
-               human_bytes(report.bytes_in).c_str(), static_cast<long long>(report.matrices),
-               static_cast<long long>(report.kept));
+  print_message_f("%s: %s (was %s), %lld matrices converted, %lld tensors kept\n",
+                  options.out.c_str(), human_bytes(report.bytes_out).c_str(),
+                  human_bytes(report.bytes_in).c_str(), static_cast<long long>(report.matrices),
+                  static_cast<long long>(report.kept));
   return {};
 }
 
@@ -142,7 +136,9 @@ Action declare_convert(CLI::App& app) {
                  "GGUF file (or the first part of a split one), or Hugging Face folder")
       ->required()
       ->type_name("IN");
-  app.add_option("out", options->out, "File to write (GGUF)")->required()->type_name("OUT");
+  app.add_option("out", options->out, "File to write (GGUF); -: standard output")
+      ->required()
+      ->type_name("OUT");
   app.add_option("--type", options->type,
                  "Type of the layers' matrices: " + names_of(is_layer_target) +
                      ", or tern: as the kernels of this machine read them, for Tern alone")
@@ -155,7 +151,7 @@ Action declare_convert(CLI::App& app) {
   app.add_flag(
       "--allow-lossy", options->allow_lossy,
       "Round scales and weights that the type cannot hold exactly; without it they are an error");
-  app.add_flag("--force", options->force, "Replace an existing file");
+  declare_force(app, options->force);
   app.add_option("--packing", options->packing,
                  "With --type tern: ternary kernel whose order is written; default: the one that "
                  "`tern run` would use")

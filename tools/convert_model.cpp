@@ -467,6 +467,7 @@ bool is_embedding_target(const WeightFormat& format) {
 Result<ConvertReport> convert_model(const TensorFile& in, const std::filesystem::path& out,
                                     const ConvertOptions& options) {
   RETURN_IF_ERROR(refuse_own_files(in, out));
+  ASSIGN_OR_RETURN(OutputFile target, OutputFile::create(out, {.replace = options.replace}));
   const auto written = [&]() -> Result<ConvertReport> {
     ASSIGN_OR_RETURN(const std::vector<Planned> plan, Plan(in, options).make());
     GgufHead head;
@@ -475,7 +476,7 @@ Result<ConvertReport> convert_model(const TensorFile& in, const std::filesystem:
       add_packed_keys(in, plan, head);
     }
     RETURN_IF_ERROR(add_tensors(plan, head));
-    ASSIGN_OR_RETURN(GgufWriter writer, GgufWriter::create(out, std::move(head)));
+    ASSIGN_OR_RETURN(GgufWriter writer, GgufWriter::create(std::move(target), std::move(head)));
     Stream stream(in, options, writer);
     for (const Planned& planned : plan) {
       RETURN_IF_ERROR(stream.write(planned));

@@ -25,6 +25,7 @@ struct ConvertOptions {
   const WeightFormat* type = nullptr;  // of the layers' matrices; null: `packed`
   std::optional<PackedTarget> packed = {};
   const WeightFormat* embedding = nullptr;  // of token embedding and head; null: as they are
+  bool replace = true;                      // a file that exists
   bool allow_lossy = false;                 // let the layers' matrices lose something
   int threads = 1;
   std::function<bool(double done)> keep_going = {};  // 0 to 1; false stops

@@ -120,21 +120,22 @@ Result<void> show_spent(const CostCommand& command) {
     return {};
   }
   if (sums.empty()) {
-    std::printf("No calls in %s.\n", ledger_path().c_str());
+    print_report_f("No calls in %s.\n", ledger_path().c_str());
     return {};
   }
   print_table(rows);
   if (unsettled > 0) {
-    std::printf(
+    print_report_f(
         "%lld calls have not ended, or their process was killed: counted at the most they can "
         "cost.\n",
         static_cast<long long>(unsettled));
   }
   if (unpriced > 0) {
-    std::printf("%lld calls have no known price: not counted.\n", static_cast<long long>(unpriced));
+    print_report_f("%lld calls have no known price: not counted.\n",
+                   static_cast<long long>(unpriced));
   }
   if (estimated > 0) {
-    std::printf("The tokens of %lld calls are estimates.\n", static_cast<long long>(estimated));
+    print_report_f("The tokens of %lld calls are estimates.\n", static_cast<long long>(estimated));
   }
   return {};
 }
@@ -234,24 +235,24 @@ void print_plan(const CostPlan& plan, const CostTable& table) {
     }
     rows.push_back(std::move(row));
   }
-  std::printf("%.6g million tokens, %s\n", plan.tokens * 1e-6,
-              plan.in_share ? format("%.1f %% of them prompts", *plan.in_share * 100).c_str()
-                            : "all at the price of answers");
+  print_report_f("%.6g million tokens, %s\n", plan.tokens * 1e-6,
+                 plan.in_share ? format("%.1f %% of them prompts", *plan.in_share * 100).c_str()
+                               : "all at the price of answers");
   print_table(rows);
   if (table.local) {
-    std::printf(
+    print_report_f(
         "local: %.1f hours at %.1f tokens/s (prompts %.1f), %.0f W, %.2f kWh at $%.2f; at most "
         "%.1fM "
         "tokens in 30 days\n",
         table.local->hours, plan.generation_speed, plan.prompt_speed, plan.watts, table.local->kwh,
         plan.price_per_kwh, table.local->most_tokens * 1e-6);
   } else {
-    std::printf(
+    print_report_f(
         "local: its speed is not known. Give --speed TOKENS_PER_SECOND (tern bench measures it), "
         "or "
         "run once with --route auto.\n");
   }
-  std::printf("Prices are entries of providers.json, as old as their dates; check them.\n");
+  print_report_f("Prices are entries of providers.json, as old as their dates; check them.\n");
 }
 
 Result<void> show_plan(const CostCommand& command) {

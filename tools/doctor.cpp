@@ -65,38 +65,40 @@ Result<void> doctor(const std::string& isa) {
   ASSIGN_OR_RETURN(const Setup setup, choose_setup(options));
   const KernelTable* chosen = setup.kernels;
   const int threads = default_thread_count();
-  std::printf("CPU        %s\n", cpu_name().c_str());
-  std::printf("features   %s\n", cpu_feature_names(cpu_features()).c_str());
-  std::printf("threads    %d (physical cores this process may use)\n", threads);
-  std::printf("memory     %s available\n", human_bytes(available_memory()).c_str());
-  std::printf("bandwidth  %.1f GB/s read, %d threads\n", read_bandwidth(threads) * 1e-9, threads);
+  print_report_f("CPU        %s\n", cpu_name().c_str());
+  print_report_f("features   %s\n", cpu_feature_names(cpu_features()).c_str());
+  print_report_f("threads    %d (physical cores this process may use)\n", threads);
+  print_report_f("memory     %s available\n", human_bytes(available_memory()).c_str());
+  print_report_f("bandwidth  %.1f GB/s read, %d threads\n", read_bandwidth(threads) * 1e-9,
+                 threads);
   const Result<std::string> model = default_model_path();
-  std::printf("model      %s\n", model ? model->c_str() : model.error().message.c_str());
+  print_report_f("model      %s\n", model ? model->c_str() : model.error().message.c_str());
   if (model) {
-    std::printf("           %s\n", needs_of(*model, options).c_str());
+    print_report_f("           %s\n", needs_of(*model, options).c_str());
   }
 
-  std::printf("\nkernels\n");
+  print_report_f("\nkernels\n");
   for (const KernelTable* table : all_tables()) {
     const char* mark = table == chosen ? "*" : " ";
     const std::string missing = cpu_feature_names(table->needs & ~cpu_features());
-    std::printf("  %s %-12s %s\n", mark, table->name,
-                missing.empty() ? "runs here" : ("needs " + missing).c_str());
+    print_report_f("  %s %-12s %s\n", mark, table->name,
+                   missing.empty() ? "runs here" : ("needs " + missing).c_str());
   }
-  std::printf("  * in use: %s\n", setup.tuned               ? "measured by `tern tune`"
-                                  : chosen != &best_table() ? "asked for by --isa or TERN_ISA"
-                                                            : "the best that this CPU runs");
+  print_report_f("  * in use: %s\n", setup.tuned               ? "measured by `tern tune`"
+                                     : chosen != &best_table() ? "asked for by --isa or TERN_ISA"
+                                                               : "the best that this CPU runs");
   const StoredTuning stored = load_tuning(tuning_path(), this_machine());
-  std::printf("\ntuning     %s\n", stored.tuning ? describe(*stored.tuning).c_str()
-                                                 : "none (`tern tune` measures what is fastest)");
+  print_report_f("\ntuning     %s\n", stored.tuning
+                                          ? describe(*stored.tuning).c_str()
+                                          : "none (`tern tune` measures what is fastest)");
 
-  std::printf("\nself-test against the reference\n");
+  print_report_f("\nself-test against the reference\n");
   int failures = 0;
   for (const SelfTestResult& result : run_self_test()) {
     failures += result.passed ? 0 : 1;
-    std::printf("    %-12s %s\n", result.table.c_str(),
-                result.passed ? (std::to_string(result.checks) + " values equal").c_str()
-                              : result.failure.c_str());
+    print_report_f("    %-12s %s\n", result.table.c_str(),
+                   result.passed ? (std::to_string(result.checks) + " values equal").c_str()
+                                 : result.failure.c_str());
   }
   if (failures > 0) {
     return Error{std::to_string(failures) +

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "engine/base/input_file.h"
 #include "engine/session/embedder.h"
 #include "tools/cli.h"
 
@@ -42,15 +43,13 @@ Result<std::vector<std::string>> texts_of(const EmbedOptions& options) {
     if (!options.texts.empty()) {
       return Error{"Expected texts or -f FILE, found both."};
     }
-    if (options.file == "-") {
-      return lines_of(read_stdin());
-    }
-    ASSIGN_OR_RETURN(const std::string text, read_text_file(options.file));
+    ASSIGN_OR_RETURN(const std::string text, read_stream_or_file(options.file));
     return lines_of(text);
   }
   const bool from_pipe = options.texts.empty() && !stdin_is_terminal();
   if (from_pipe || (options.texts.size() == 1 && options.texts[0] == "-")) {
-    return lines_of(read_stdin());
+    ASSIGN_OR_RETURN(const std::string text, read_stream_or_file("-"));
+    return lines_of(text);
   }
   return options.texts;
 }
@@ -64,14 +63,14 @@ Result<Pooling> choose_pooling(const EmbedOptions& options, const Model& model) 
   }
   ASSIGN_OR_RETURN(const std::optional<Pooling> pooling, pooling_of(model));
   if (!pooling) {
-    std::fprintf(stderr,
-                 "note: the model's file names no pooling, so it may not be made for embeddings; "
-                 "taking the last token's output (--pooling)\n");
+    print_message_f(
+        "note: the model's file names no pooling, so it may not be made for embeddings; "
+        "taking the last token's output (--pooling)\n");
   } else if (model.config().input_norms && *pooling == Pooling::kMean) {
-    std::fprintf(stderr,
-                 "note: the model's file says mean pooling, which gives the vector that the "
-                 "publisher of bitnet-embedding prints, though its guide speaks of the last "
-                 "token's: --pooling last\n");
+    print_message_f(
+        "note: the model's file says mean pooling, which gives the vector that the "
+        "publisher of bitnet-embedding prints, though its guide speaks of the last "
+        "token's: --pooling last\n");
   }
   return pooling.value_or(Pooling::kLast);
 }
@@ -93,7 +92,7 @@ void print_json(const Model& model, nlohmann::ordered_json entries, size_t token
       {"usage", {{"prompt_tokens", tokens}, {"total_tokens", tokens}}}};
   const std::string text =
       json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
-  std::printf("%s\n", text.c_str());
+  print_json_text(text + "\n");
 }
 
 Result<void> embed_texts(const EmbedOptions& options) {
@@ -129,8 +128,8 @@ Result<void> embed_texts(const EmbedOptions& options) {
   if (options.output == "json") {
     print_json(model, std::move(entries), tokens);
   } else {
-    std::fwrite(raw.data(), sizeof(float), raw.size(), stdout);
-    std::fprintf(stderr, "%zu x %d float32\n", texts.size(), model.config().width);
+    print_data({reinterpret_cast<const char*>(raw.data()), raw.size() * sizeof(float)});
+    print_message_f("%zu x %d float32\n", texts.size(), model.config().width);
   }
   return {};
 }

@@ -4,8 +4,10 @@
 #include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "engine/base/file.h"
+#include "engine/base/input_file.h"
 #include "tools/cli.h"
 #include "tools/eval_score.h"
 #include "tools/likelihood.h"
@@ -23,6 +25,7 @@ struct EvalOptions {
   int context = 0;
   std::string format = "text";
   std::string samples;
+  bool force = false;
 };
 
 struct EvalFile {
@@ -36,7 +39,7 @@ struct EvalResult {
 };
 
 Result<EvalFile> read_items(const EvalTask& task, const std::string& path, int limit) {
-  ASSIGN_OR_RETURN(const std::string text, read_text_file(path, size_t{1} << 30));
+  ASSIGN_OR_RETURN(const std::string text, read_stream_or_file(path, size_t{1} << 30));
   EvalFile file{path, {}};
   std::string_view rest = text;
   for (int line = 1; !rest.empty() && (limit == 0 || static_cast<int>(file.items.size()) < limit);
@@ -125,10 +128,10 @@ Json json_of(const EvalTask& task, const std::string& file, const EvalResult& re
 }
 
 void print(const EvalTask& task, const std::string& file, const EvalResult& result) {
-  std::printf("%s, %lld items of %s\n", task.name, static_cast<long long>(result.acc.count()),
-              file.c_str());
+  print_report_f("%s, %lld items of %s\n", task.name, static_cast<long long>(result.acc.count()),
+                 file.c_str());
   for (const Figure& figure : figures_of(task, result)) {
-    std::printf("  %-10s %.4f +/- %.4f\n", figure.name, figure.value, figure.error);
+    print_report_f("  %-10s %.4f +/- %.4f\n", figure.name, figure.value, figure.error);
   }
 }
 
@@ -185,6 +188,11 @@ Result<void> eval(const EvalOptions& options) {
     ASSIGN_OR_RETURN(EvalFile file, read_items(task, path, options.limit));
     files.push_back(std::move(file));
   }
+  std::optional<OutputFile> output;
+  if (!options.samples.empty()) {
+    ASSIGN_OR_RETURN(OutputFile file, open_output(options.samples, options.force));
+    output.emplace(std::move(file));
+  }
   ASSIGN_OR_RETURN(const LoadedModel loaded, load_model(options.model));
   ASSIGN_OR_RETURN(Session session, create_session(loaded, options.context));
   catch_interrupts();
@@ -211,8 +219,9 @@ Result<void> eval(const EvalOptions& options) {
     }
     samples = evaluation.samples();
   }
-  if (!options.samples.empty()) {
-    RETURN_IF_ERROR(write_file_atomically(options.samples, samples));
+  if (output) {
+    RETURN_IF_ERROR(output->write(std::as_bytes(std::span(samples))));
+    RETURN_IF_ERROR(output->commit());
   }
   for (const auto& [name, result] : results) {
     if (options.format == "json") {
@@ -222,10 +231,10 @@ Result<void> eval(const EvalOptions& options) {
     }
   }
   if (options.format == "json") {
-    std::printf("%s\n", rows.dump(1).c_str());
+    print_json_text(rows.dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
   }
   if (interrupted()) {
-    std::fprintf(stderr, "note: interrupted; the figures are of the items reached\n");
+    print_message_f("note: interrupted; the figures are of the items reached\n");
   }
   return {};
 }
@@ -251,9 +260,12 @@ Action declare_eval(CLI::App& app) {
   app.add_option("-o,--output", options->format, "text or json")
       ->type_name("FORMAT")
       ->capture_default_str();
-  app.add_option("--log-samples", options->samples,
-                 "Write the log-likelihoods of every item to this file, a JSON object a line")
+  app.add_option(
+         "--log-samples", options->samples,
+         "Write the log-likelihoods of every item to this file, a JSON object a line; -: to "
+         "standard output")
       ->type_name("FILE");
+  declare_force(app, options->force);
   return [options] { return eval(*options); };
 }
 

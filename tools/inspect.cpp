@@ -33,7 +33,11 @@ Result<void> inspect(const InspectCommand& command) {
                                                    .context = command.context,
                                                    .kv_type = kv_type,
                                                    .available = available_memory()});
-  std::fwrite(report.data(), 1, report.size(), stdout);
+  if (command.json) {
+    print_json_text(report);
+  } else {
+    print_report(report);
+  }
   return {};
 }
 

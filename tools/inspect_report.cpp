@@ -8,6 +8,7 @@
 
 #include "engine/arch/arch.h"
 #include "engine/base/memory.h"
+#include "engine/base/printable.h"
 #include "engine/io/hugging_face.h"
 #include "engine/session/session.h"
 
@@ -422,7 +423,8 @@ std::string report_json(const TensorFile& file, const Inspection& inspection) {
 
 std::string inspect_report(const TensorFile& file, const InspectOptions& options) {
   const Inspection inspection = inspect(file, options);
-  return options.json ? report_json(file, inspection) : report_text(file, inspection, options);
+  return options.json ? report_json(file, inspection)
+                      : printable_lines(report_text(file, inspection, options));
 }
 
 }  // namespace tern::cli

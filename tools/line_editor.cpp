@@ -7,6 +7,9 @@
 #include <cstdio>
 #include <iostream>
 
+#include "engine/base/input_file.h"
+#include "engine/base/output_file.h"
+
 namespace tern::cli {
 namespace {
 
@@ -46,13 +49,20 @@ LineEditor::LineEditor(const std::filesystem::path& history) {
   terminal_ = std::make_unique<Terminal>();
   Terminal& t = *terminal_;
   t.history_path = history.string();
-  std::error_code ignored;  // a history that cannot be kept is no reason not to chat
-  std::filesystem::create_directories(history.parent_path(), ignored);
+  // A history that cannot be kept is no reason not to chat.
+  (void)make_private_folders(history.parent_path()).has_value();
   t.editor = el_init("tern", stdin, stdout, stderr);
   t.history = history_init();
   ::history(t.history, &t.event, H_SETSIZE, kHistoryLines);
   ::history(t.history, &t.event, H_SETUNIQUE, 1);
-  ::history(t.history, &t.event, H_LOAD, t.history_path.c_str());
+  std::error_code ignored;
+  if (!std::filesystem::exists(history, ignored)) {
+    // the first conversation
+  } else if (!open_regular_file(history)) {
+    t.history_path.clear();  // a pipe would be waited for, and anything else is no history
+  } else {
+    ::history(t.history, &t.event, H_LOAD, t.history_path.c_str());
+  }
   el_set(t.editor, EL_CLIENTDATA, &t.prompt);
   el_set(t.editor, EL_PROMPT, current_prompt);
   el_set(t.editor, EL_EDITOR, "emacs");
@@ -67,7 +77,9 @@ LineEditor::~LineEditor() {
   if (terminal_ == nullptr) {
     return;
   }
-  ::history(terminal_->history, &terminal_->event, H_SAVE, terminal_->history_path.c_str());
+  if (!terminal_->history_path.empty()) {
+    ::history(terminal_->history, &terminal_->event, H_SAVE, terminal_->history_path.c_str());
+  }
   history_end(terminal_->history);
   el_end(terminal_->editor);
 }

@@ -118,8 +118,8 @@ void LocalEngine::measure(Session& session) {
   const Result<std::string> file = path();
   const Speed speed{kPrompt / std::max(read - began, 1e-9), kTokens / std::max(done - read, 1e-9)};
   if (file && ledger_.note_speed(*file, speed) && options_.verbose) {
-    std::fprintf(stderr, "measured: %.0f tokens/s of prompt, %.1f tokens/s of answer\n",
-                 speed.prompt, speed.generation);
+    print_message_f("measured: %.0f tokens/s of prompt, %.1f tokens/s of answer\n", speed.prompt,
+                    speed.generation);
   }
 }
 

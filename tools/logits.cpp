@@ -2,6 +2,7 @@
 
 #include <cstdio>
 
+#include "engine/base/output_file.h"
 #include "tools/cli.h"
 
 namespace tern::cli {
@@ -11,6 +12,7 @@ struct LogitsOptions {
   ModelOptions model;
   std::vector<int32_t> tokens;
   std::string output;
+  bool force = false;
 };
 
 Result<void> check_tokens(const std::vector<int32_t>& tokens, int32_t vocab) {
@@ -24,6 +26,7 @@ Result<void> check_tokens(const std::vector<int32_t>& tokens, int32_t vocab) {
 }
 
 Result<void> write_logits(const LogitsOptions& options) {
+  ASSIGN_OR_RETURN(OutputFile file, open_output(options.output, options.force));
   ASSIGN_OR_RETURN(const LoadedModel loaded, load_model(options.model));
   RETURN_IF_ERROR(check_tokens(options.tokens, loaded.model->config().vocab));
   ASSIGN_OR_RETURN(Session session,
@@ -32,7 +35,6 @@ Result<void> write_logits(const LogitsOptions& options) {
     return Error{"--tokens: expected at most " + std::to_string(session.room()) +
                  " tokens, found " + std::to_string(options.tokens.size()) + "."};
   }
-  ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::create(options.output));
   Result<void> written;
   session.append_each(
       options.tokens,
@@ -45,8 +47,8 @@ Result<void> write_logits(const LogitsOptions& options) {
       [&] { return written.has_value(); });
   RETURN_IF_ERROR(written);
   RETURN_IF_ERROR(file.commit());
-  std::fprintf(stderr, "%s: %zu x %d float32\n", options.output.c_str(), options.tokens.size(),
-               loaded.model->config().vocab);
+  print_message_f("%s: %zu x %d float32\n", options.output.c_str(), options.tokens.size(),
+                  loaded.model->config().vocab);
   return {};
 }
 
@@ -59,10 +61,12 @@ Action declare_logits(CLI::App& app) {
       ->required()
       ->delimiter(',')
       ->type_name("ID,ID,...");
-  app.add_option("-o,--output", options->output,
-                 "File for tokens x vocabulary float32, little-endian, row-major")
+  app.add_option(
+         "-o,--output", options->output,
+         "File for tokens x vocabulary float32, little-endian, row-major; -: standard output")
       ->required()
       ->type_name("FILE");
+  declare_force(app, options->force);
   return [options] { return write_logits(*options); };
 }
 

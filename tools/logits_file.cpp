@@ -73,7 +73,7 @@ Result<LogitsHead> read_logits_head(std::span<const std::byte> file) {
   return head;
 }
 
-Result<LogitsWriter> LogitsWriter::create(const std::string& path, const LogitsHead& head) {
+Result<LogitsWriter> LogitsWriter::create(OutputFile file, const LogitsHead& head) {
   RawHead raw{.magic = kMagic,
               .version = kVersion,
               .vocab = static_cast<uint32_t>(head.vocab),
@@ -83,7 +83,6 @@ Result<LogitsWriter> LogitsWriter::create(const std::string& path, const LogitsH
               .digest = {}};
   TERN_CHECK(head.digest.size() == raw.digest.size(), "a digest of another length");
   std::memcpy(raw.digest.data(), head.digest.data(), raw.digest.size());
-  ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::create(path));
   RETURN_IF_ERROR(file.write(std::as_bytes(std::span(&raw, 1))));
   return LogitsWriter(std::move(file), head.rows());
 }

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "engine/base/file.h"
+#include "engine/base/output_file.h"
 #include "engine/model/tokenizer.h"
 
 namespace tern::cli {
@@ -33,16 +34,16 @@ Result<LogitsHead> read_logits_head(std::span<const std::byte> file);
 
 class LogitsWriter {
  public:
-  static Result<LogitsWriter> create(const std::string& path, const LogitsHead& head);
+  static Result<LogitsWriter> create(OutputFile file, const LogitsHead& head);
 
   Result<void> add(std::span<const float> row);
   // To be called once all rows of the head are there.
   Result<void> commit();
 
  private:
-  LogitsWriter(AtomicFile file, int64_t rows) : file_(std::move(file)), missing_(rows) {}
+  LogitsWriter(OutputFile file, int64_t rows) : file_(std::move(file)), missing_(rows) {}
 
-  AtomicFile file_;
+  OutputFile file_;
   int64_t missing_;
 };
 

@@ -1,8 +1,8 @@
 // tern: the command line. Each command is a file of its own; this one lists them and turns errors into exit codes.
 
-#include <cstdio>
 #include <exception>
 #include <new>
+#include <sstream>
 
 #include "tools/cli.h"
 #include "tools/version.h"
@@ -46,34 +46,38 @@ int run_tern(int argc, char** argv) {
     CLI::App* sub = app.add_subcommand(command.name, command.summary);
     sub->callback([&chosen, action = command.declare(*sub)] { chosen = action; });
   }
+  bool good = true;
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : kBadInput;
+    std::ostringstream help;
+    std::ostringstream messages;
+    good = app.exit(error, help, messages) == 0;
+    print_data(help.str());
+    print_message_f("%s", messages.str().c_str());
+    chosen = [] { return Result<void>(); };
   }
-  const Result<void> done = chosen();
+  Result<void> done = chosen();
+  if (done) {
+    done = flush_stdout();
+  }
   if (!done) {
-    std::fprintf(stderr, "error: %s\n", done.error().message.c_str());
-    return kBadInput;
+    print_error(done.error().message);
   }
-  // What was printed may still sit in a buffer: a full disk shows only now.
-  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
-    std::fprintf(stderr, "error: cannot write the output; is the disk full?\n");
-    return kBadInput;
-  }
-  return 0;
+  return good && done ? 0 : kBadInput;
 }
 
 }  // namespace
 }  // namespace tern::cli
 
 int main(int argc, char** argv) {
+  tern::cli::claim_standard_streams();
   try {
     return tern::cli::run_tern(argc, argv);
   } catch (const std::bad_alloc&) {
-    std::fprintf(stderr, "error: out of memory. Use a smaller model or a shorter context (-c).\n");
+    tern::cli::print_error("out of memory. Use a smaller model or a shorter context (-c).");
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "error: %s\n", error.what());
+    tern::cli::print_error(error.what());
   }
   return 1;
 }

@@ -1,7 +1,7 @@
 #include "tools/model_store.h"
 
-#include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,6 +13,8 @@
 #include "engine/base/ascii.h"
 #include "engine/base/environment.h"
 #include "engine/base/file.h"
+#include "engine/base/output_file.h"
+#include "remote/digest.h"
 #include "remote/hub.h"
 #include "remote/retry_wait.h"
 
@@ -23,14 +25,6 @@ using Json = nlohmann::ordered_json;
 
 constexpr char kNote[] = "tern.json";
 
-bool is_name(std::string_view text) {
-  return !text.empty() && text.size() <= 96 && text.front() != '.' && text.front() != '-' &&
-         std::ranges::all_of(text, [](char c) {
-           return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-                  c == '.' || c == '-' || c == '_';
-         });
-}
-
 // owner/name, then /resolve/REV/FILE or /blob/REV/FILE or /tree/REV, or [@REV][:FILE].
 std::optional<ModelReference> parse_hub_path(std::string text) {
   text = text.substr(0, text.find('?'));
@@ -38,8 +32,7 @@ std::optional<ModelReference> parse_hub_path(std::string text) {
   const size_t end = owner == std::string::npos ? owner : text.find_first_of("/@:", owner + 1);
   ModelReference reference;
   reference.repo = text.substr(0, end);
-  if (owner == std::string::npos || !is_name(reference.repo.substr(0, owner)) ||
-      !is_name(reference.repo.substr(owner + 1))) {
+  if (owner == std::string::npos || !is_repo_id(reference.repo)) {
     return {};
   }
   std::string rest = end == std::string::npos ? "" : text.substr(end);
@@ -141,13 +134,6 @@ uint64_t StoredModel::size() const {
   return sum;
 }
 
-StoreLock::StoreLock(StoreLock&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-StoreLock::~StoreLock() {
-  if (fd_ >= 0) {
-    ::close(fd_);
-  }
-}
-
 ModelStore::ModelStore() : root_(environment("TERN_MODELS")) {
   if (root_.empty()) {
     root_ = xdg_folder("XDG_CACHE_HOME", ".cache") / "models";
@@ -199,8 +185,9 @@ Result<void> ModelStore::write(const StoredModel& model) const {
                      {"architecture", model.architecture},
                      {"complete", model.complete},
                      {"files", files}};
-  return write_file_atomically(folder(model.key) / kNote,
-                               json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+  return write_output(folder(model.key) / kNote,
+                      json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n",
+                      {.replace = true, .follow_links = false});
 }
 
 Result<void> ModelStore::remove(const std::string& key) const {
@@ -222,19 +209,32 @@ uint64_t ModelStore::bytes_on_disk(const std::string& key) const {
   return sum;
 }
 
+Result<void> ModelStore::check_folders(const std::string& key) const {
+  RETURN_IF_ERROR(check_own_folder(root_, true));
+  RETURN_IF_ERROR(check_own_folder(root_ / ".locks", false));
+  struct stat status {};
+  const bool there = ::lstat(folder(key).c_str(), &status) == 0;
+  return there ? check_own_folder(folder(key), false) : Result<void>();
+}
+
 Result<StoreLock> ModelStore::lock(const std::string& key, const std::function<void()>& on_wait,
                                    const std::function<bool()>& cancelled) const {
   // Beside the models' folders and never removed: a lock file that is removed can be held twice.
   const std::filesystem::path file = root_ / ".locks" / key;
-  std::error_code error;
-  std::filesystem::create_directories(file.parent_path(), error);
-  const int fd = error ? -1 : ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-  if (fd < 0) {
-    return Error{file.string() +
-                 ": cannot write here: " + (error ? error.message() : std::strerror(errno)) +
-                 ". TERN_MODELS names another folder."};
+  RETURN_IF_ERROR(make_private_folders(file.parent_path()));
+  if (!shared_) {
+    if (const Result<void> own = check_folders(key); !own) {
+      return Error{own.error().message +
+                   " Others could put their files in the model's place: name another folder in "
+                   "TERN_MODELS, or use --shared-folder if you trust them."};
+    }
   }
-  StoreLock held(fd);
+  Result<Descriptor> opened = open_own_file(file);
+  if (!opened) {
+    return Error{opened.error().message + " TERN_MODELS names another folder."};
+  }
+  const int fd = opened->get();
+  StoreLock held(std::move(*opened));
   for (bool told = false; ::flock(fd, LOCK_EX | LOCK_NB) != 0;) {
     if (errno != EWOULDBLOCK && errno != EINTR) {
       return Error{file.string() + ": cannot lock this file: " + std::strerror(errno) + "."};
@@ -256,13 +256,37 @@ std::string store_key(const ModelReference& reference) {
   std::string key = reference.text();
   const size_t scheme = key.find("://");
   key = scheme == std::string::npos ? key : key.substr(scheme + 3);
+  constexpr std::string_view kPlain =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_@";
+  constexpr size_t kLongest = 200;
   std::string plain;
   for (const char c : key) {
-    plain += c == '/' || c == ':'                        ? "--"
-             : is_name(std::string("x") + c) || c == '@' ? std::string(1, c)
-                                                         : "_";
+    const bool kept = kPlain.find(c) != std::string_view::npos;
+    plain += c == '/' || c == ':' ? "--" : kept ? std::string(1, c) : "_";
   }
-  return plain.substr(0, 200);
+  // No folder of the store's own, and no "..", begins so.
+  if (plain.starts_with('.')) {
+    plain[0] = '_';
+  }
+  // Only OWNER/NAME[@REVISION][:FILE] without more slashes can be told from all others by this; the rest is named apart by a hash.
+  const bool told_apart = scheme == std::string::npos && std::ranges::count(key, '/') == 1 &&
+                          std::ranges::count(key, ':') <= 1 &&
+                          key.find_first_not_of(std::string(kPlain) + "/:") == std::string::npos &&
+                          key.find("--") == std::string::npos && !key.starts_with('.') &&
+                          plain.size() <= kLongest;
+  if (told_apart) {
+    return plain;
+  }
+  Digest digest = Digest::sha256();
+  digest.add(key);
+  return plain.substr(0, kLongest) + "-" + digest.finish().substr(0, 12);
+}
+
+std::string ModelStore::key_of(const ModelReference& reference) const {
+  const std::vector<StoredModel> here = models();
+  const auto found = std::ranges::find_if(
+      here, [&](const StoredModel& model) { return model.from.text() == reference.text(); });
+  return found == here.end() ? store_key(reference) : found->key;
 }
 
 std::vector<StoredModel> find_stored(const ModelStore& store, const std::string& text,

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/base/descriptor.h"
 #include "engine/base/result.h"
 #include "tools/catalog.h"
 
@@ -57,13 +58,10 @@ struct StoredModel {
 // Held while a model's folder is changed; the lock goes with the object.
 class StoreLock {
  public:
-  explicit StoreLock(int fd) : fd_(fd) {}
-  StoreLock(StoreLock&& other) noexcept;
-  StoreLock& operator=(StoreLock&&) = delete;
-  ~StoreLock();
+  explicit StoreLock(Descriptor file) : file_(std::move(file)) {}
 
  private:
-  int fd_;
+  Descriptor file_;
 };
 
 class ModelStore {
@@ -81,18 +79,25 @@ class ModelStore {
   // All models, unfinished ones too, by name. A folder without a readable note is left out.
   std::vector<StoredModel> models() const;
   std::optional<StoredModel> read(const std::string& key) const;
+  // The folder where a model lies already, whatever earlier versions called it, else store_key().
+  std::string key_of(const ModelReference& reference) const;
   Result<void> write(const StoredModel& model) const;
   Result<void> remove(const std::string& key) const;
   // Bytes that lie in a model's folder, unfinished files included.
   uint64_t bytes_on_disk(const std::string& key) const;
 
+  // Folders that other users can write to are used from here on.
+  void trust_others() { shared_ = true; }
   // Waits until no other process changes this model, after `on_wait`; gives up when `cancelled`. An empty `on_wait` does not
-  // wait: the error then says that another process is busy.
+  // wait: the error then says that another process is busy. Folders that others can write to are an error.
   Result<StoreLock> lock(const std::string& key, const std::function<void()>& on_wait,
                          const std::function<bool()>& cancelled) const;
 
  private:
+  Result<void> check_folders(const std::string& key) const;
+
   std::filesystem::path root_;
+  bool shared_ = false;
 };
 
 // The folder name for a model: nothing in it is special to a file system.

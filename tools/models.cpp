@@ -38,8 +38,8 @@ Result<void> list_stored(bool json) {
   if (json) {
     print_json(list);
   } else if (list.empty()) {
-    std::fprintf(stderr, "No models in %s. `tern list --all` shows names for `tern pull`.\n",
-                 store.root().c_str());
+    print_message_f("No models in %s. `tern list --all` shows names for `tern pull`.\n",
+                    store.root().c_str());
   } else {
     print_table(rows);
   }
@@ -76,7 +76,7 @@ Result<void> list_catalog(bool json) {
 
 Result<void> remove_model(const std::string& name) {
   const Result<std::vector<CatalogModel>> catalog = load_catalog();
-  const ModelStore store;
+  ModelStore store;
   const std::vector<StoredModel> models =
       find_stored(store, name, catalog ? catalog.value() : std::vector<CatalogModel>());
   if (models.size() != 1) {
@@ -88,13 +88,14 @@ Result<void> remove_model(const std::string& name) {
                  (models.empty() ? "none" : "several") + names + "."};
   }
   const StoredModel& model = models.front();
+  store.trust_others();  // whatever they put there goes
   const auto lock = store.lock(model.key, {}, {});
   if (!lock) {
     return lock.error().in(name);
   }
   const uint64_t bytes = store.bytes_on_disk(model.key);
   RETURN_IF_ERROR(store.remove(model.key));
-  std::printf("removed %s, %s\n", model.called().c_str(), human_bytes(bytes).c_str());
+  print_report_f("removed %s, %s\n", model.called().c_str(), human_bytes(bytes).c_str());
   return {};
 }
 

@@ -8,8 +8,8 @@ namespace tern::cli {
 namespace {
 
 void show_route(const Route& route) {
-  std::fprintf(stderr, "route: %s (%s), because %s\n", route.steps.front().provider.c_str(),
-               route.steps.front().model.c_str(), route.reason.c_str());
+  print_message_f("route: %s (%s), because %s\n", route.steps.front().provider.c_str(),
+                  route.steps.front().model.c_str(), route.reason.c_str());
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <functional>
 #include <optional>
 
+#include "engine/base/input_file.h"
 #include "tools/cli.h"
 #include "tools/likelihood.h"
 #include "tools/logits_file.h"
@@ -21,6 +22,7 @@ struct PerplexityOptions {
   std::string file;
   int context = 0;  // 0: that of the run to compare with, else the default
   int chunks = -1;
+  bool force = false;
   std::string save;     // where to keep the logits
   std::string compare;  // logits of another run
 };
@@ -147,7 +149,7 @@ Result<void> match(const PerplexityOptions& options, const LogitsHead& base, int
 
 void print(const Average& losses, int context) {
   const double value = std::exp(losses.mean());
-  std::printf(
+  print_report_f(
       "perplexity %.4f +/- %.4f (%.4f nats/token; %lld predictions in windows of %d tokens%s)\n",
       value, value * losses.standard_error(), losses.mean(), static_cast<long long>(losses.count()),
       context, interrupted() ? "; interrupted" : "");
@@ -158,16 +160,16 @@ void print(Comparison& found) {
   const double ratio = std::exp(found.loss_difference.mean());
   std::vector<double>& all = found.divergences;
   std::ranges::sort(all);
-  std::printf("base perplexity %.4f +/- %.4f (ratio %.6f +/- %.6f)\n", base,
-              base * found.base_loss.standard_error(), ratio,
-              ratio * found.loss_difference.standard_error());
-  std::printf(
+  print_report_f("base perplexity %.4f +/- %.4f (ratio %.6f +/- %.6f)\n", base,
+                 base * found.base_loss.standard_error(), ratio,
+                 ratio * found.loss_difference.standard_error());
+  print_report_f(
       "KL divergence %.6g +/- %.6g nats/token (median %.6g, 90 %% %.6g, 99 %% %.6g, maximum "
       "%.6g)\n",
       found.divergence.mean(), found.divergence.standard_error(), quantile(all, 0.5),
       quantile(all, 0.9), quantile(all, 0.99), all.back());
-  std::printf("same top token %.4f %% +/- %.4f %%\n", 100 * found.same_top.mean(),
-              100 * found.same_top.standard_error());
+  print_report_f("same top token %.4f %% +/- %.4f %%\n", 100 * found.same_top.mean(),
+                 100 * found.same_top.standard_error());
 }
 
 // Of llama.cpp's spelling, --kl-divergence names no file: it means that of --kl-divergence-base, which is read then, not written.
@@ -184,18 +186,18 @@ Result<void> settle_files(PerplexityOptions& options, bool comparing) {
   return {};
 }
 
-Result<std::optional<LogitsWriter>> start_saving(const std::string& path, int32_t vocab,
+Result<std::optional<LogitsWriter>> start_saving(std::optional<OutputFile> file, int32_t vocab,
                                                  const Windows& windows) {
-  if (path.empty()) {
+  if (!file) {
     return std::optional<LogitsWriter>();
   }
-  ASSIGN_OR_RETURN(
-      LogitsWriter writer,
-      LogitsWriter::create(path, {.vocab = vocab,
-                                  .context = windows.context,
-                                  .first = windows.first(),
-                                  .chunks = windows.chunks,
-                                  .digest = digest_of(windows.leading(windows.chunks))}));
+  ASSIGN_OR_RETURN(LogitsWriter writer,
+                   LogitsWriter::create(std::move(*file),
+                                        {.vocab = vocab,
+                                         .context = windows.context,
+                                         .first = windows.first(),
+                                         .chunks = windows.chunks,
+                                         .digest = digest_of(windows.leading(windows.chunks))}));
   return std::optional<LogitsWriter>(std::move(writer));
 }
 
@@ -204,9 +206,14 @@ Result<void> perplexity(const PerplexityOptions& options) {
   if (!options.compare.empty()) {
     ASSIGN_OR_RETURN(base, LogitsFile::open(options.compare));
   }
+  std::optional<OutputFile> saved;
+  if (!options.save.empty()) {
+    ASSIGN_OR_RETURN(OutputFile file, open_output(options.save, options.force));
+    saved.emplace(std::move(file));
+  }
   const int standard = base ? base->head().context : kDefaultContext;
   const int asked = options.context > 0 ? options.context : standard;
-  ASSIGN_OR_RETURN(const std::string text, read_text_file(options.file, size_t{4} << 30));
+  ASSIGN_OR_RETURN(const std::string text, read_stream_or_file(options.file, size_t{4} << 30));
   ASSIGN_OR_RETURN(const LoadedModel loaded, load_model(options.model));
   const int32_t vocab = loaded.model->config().vocab;
   const Tokenizer& tokenizer = loaded.model->tokenizer();
@@ -216,7 +223,8 @@ Result<void> perplexity(const PerplexityOptions& options) {
   if (base) {
     RETURN_IF_ERROR(match(options, base->head(), vocab, windows));
   }
-  ASSIGN_OR_RETURN(std::optional<LogitsWriter> writer, start_saving(options.save, vocab, windows));
+  ASSIGN_OR_RETURN(std::optional<LogitsWriter> writer,
+                   start_saving(std::move(saved), vocab, windows));
   catch_interrupts();
   Average losses;
   Comparison comparison;
@@ -253,8 +261,9 @@ Action declare_perplexity(CLI::App& app) {
   app.add_option("--chunks", options->chunks, "Windows to measure; default: all")->type_name("N");
   app.add_option("--save-logits,--save-all-logits,--kl-divergence-base", options->save,
                  "Keep the logits, to compare other runs with: 4 bytes a vocabulary entry and "
-                 "prediction")
+                 "prediction; -: to standard output")
       ->type_name("FILE");
+  declare_force(app, options->force);
   const CLI::Option* compare =
       app.add_option("--kl,--kl-divergence", options->compare,
                      "Compare with a run's logits; without FILE with those of "

@@ -7,6 +7,7 @@
 #include "engine/base/ascii.h"
 #include "engine/base/environment.h"
 #include "engine/base/memory.h"
+#include "engine/base/output_file.h"
 #include "engine/io/tensor_file.h"
 #include "remote/curl_transport.h"
 #include "remote/hub.h"
@@ -24,6 +25,7 @@ struct Options {
   std::string name;
   std::string sha256;
   bool offline = false;
+  bool shared = false;
   int retries = 5;
   int silence = 60;
 };
@@ -34,7 +36,7 @@ bool is_set(const char* name) {
 }
 
 void say(const std::string& text) {
-  std::fprintf(stderr, "%s\n", text.c_str());
+  print_message(text);
 }
 
 // HF_TOKEN, without the line break that `export HF_TOKEN=$(cat file)` does not leave but some editors do.
@@ -87,7 +89,11 @@ Result<void> check_space(const std::filesystem::path& folder, uint64_t needed) {
 class Puller {
  public:
   explicit Puller(const Options& options)
-      : options_(options), transport_(std::string("tern/") + kVersion) {}
+      : options_(options), transport_(std::string("tern/") + kVersion) {
+    if (options.shared) {
+      store_.trust_others();
+    }
+  }
 
   Result<void> run() {
     const Result<std::vector<CatalogModel>> catalog = load_catalog();
@@ -116,7 +122,7 @@ class Puller {
     for (const StoredModel& model : find_stored(store_, options_.name, known)) {
       if (model.complete) {
         say("Offline; this model is here already.");
-        std::printf("%s\n", store_.path(model).c_str());
+        print_name(store_.path(model).string());
         return {};
       }
     }
@@ -191,7 +197,7 @@ class Puller {
 
   // Downloads what is not there yet, under the model's lock.
   Result<void> store(StoredModel model, const std::vector<Wanted>& files) {
-    model.key = store_key(model.from);
+    model.key = store_.key_of(model.from);
     model.name = name_;
     const auto on_wait = [] {
       say("Another process is downloading this model; waiting for it ...");
@@ -201,11 +207,7 @@ class Puller {
       return lock.error().in(options_.name);
     }
     const std::filesystem::path folder = store_.folder(model.key);
-    std::error_code error;
-    std::filesystem::create_directories(folder, error);
-    if (error) {
-      return Error{folder.string() + ": cannot make this folder: " + error.message() + "."};
-    }
+    RETURN_IF_ERROR(make_private_folders(folder));
     const StoredModel before = store_.read(model.key).value_or(StoredModel());
     uint64_t needed = 0;
     for (const Wanted& file : files) {
@@ -231,7 +233,7 @@ class Puller {
     RETURN_IF_ERROR(store_.write(model));
     say(news ? "Verified and stored. Use it with -m " + model.called()
              : "Already here, and up to date.");
-    std::printf("%s\n", store_.path(model).c_str());
+    print_name(store_.path(model).string());
     return {};
   }
 
@@ -247,11 +249,23 @@ class Puller {
     return &*found;
   }
 
+  // The folders that a file's path names within the model's folder; none may be a link out of it.
+  static Result<void> make_folders_within(const std::filesystem::path& folder,
+                                          const std::filesystem::path& file) {
+    std::filesystem::path place = folder;
+    for (const std::filesystem::path& part : file.parent_path()) {
+      place /= part;
+      RETURN_IF_ERROR(make_private_folders(place));
+      RETURN_IF_ERROR(check_own_folder(place, false));
+    }
+    return {};
+  }
+
   Result<StoredFile> fetch(const std::filesystem::path& folder, const Wanted& file) {
     ASSIGN_OR_RETURN(const RemoteFile remote, file.locate());
     const std::filesystem::path target = folder / file.path;
+    RETURN_IF_ERROR(make_folders_within(folder, file.path));
     std::error_code error;
-    std::filesystem::create_directories(target.parent_path(), error);
     TransferMeter meter(file.path);
     DownloadOptions options;
     options.cancelled = interrupted;
@@ -299,6 +313,8 @@ Action declare_pull(CLI::App& app) {
       ->type_name("HEX");
   app.add_flag("--offline", options->offline,
                "Open no connection: only say whether the model is here");
+  app.add_flag("--shared-folder", options->shared,
+               "Use a models folder that other users can write to");
   app.add_option("--retries", options->retries, "Attempts that bring nothing new before giving up")
       ->check(in_range(0, 1000))
       ->type_name("N");

@@ -137,6 +137,11 @@ Result<PullPlan> plan_pull(const HubRepo& repo, const std::string& wanted) {
   PullPlan plan;
   plan.file = fitting.front()->path;
   ASSIGN_OR_RETURN(plan.files, with_parts(repo, *fitting.front()));
+  if (lower(plan.file.substr(0, plan.file.find('/'))) == "tern.json") {
+    return Error{repo.id + ": " + printable(plan.file) +
+                 ": the folder has the name of Tern's own note (tern.json); this model cannot be "
+                 "stored."};
+  }
   return plan;
 }
 

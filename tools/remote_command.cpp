@@ -101,9 +101,9 @@ Result<void> show_providers(const RemoteCommand& command, const RemoteSettings& 
   }
   print_table(rows);
   for (const std::string& file : settings.files) {
-    std::printf("read: %s\n", file.c_str());
+    print_report_f("read: %s\n", file.c_str());
   }
-  std::printf("Prices are entries of these files, as old as their dates; check them.\n");
+  print_report_f("Prices are entries of these files, as old as their dates; check them.\n");
   return {};
 }
 
@@ -149,18 +149,18 @@ Result<void> show_status(const RemoteCommand& command, const RemoteSettings& set
                 {"ledger", ledger_path().string()}});
     return {};
   }
-  std::printf("route: %s; prompts may leave this machine: %s\n", settings.config.route.c_str(),
-              settings.config.allow_remote ? "yes" : "no (--allow-remote)");
+  print_report_f("route: %s; prompts may leave this machine: %s\n", settings.config.route.c_str(),
+                 settings.config.allow_remote ? "yes" : "no (--allow-remote)");
   if (breakers.empty()) {
-    std::printf("No calls so far.\n");
+    print_report_f("No calls so far.\n");
   } else {
     print_table(rows);
   }
   for (const auto& [name, until] : exhausted.items()) {
-    std::printf("%s: its quota is exhausted until %s\n", name.c_str(),
-                until.get<std::string>().c_str());
+    print_report_f("%s: its quota is exhausted until %s\n", name.c_str(),
+                   until.get<std::string>().c_str());
   }
-  std::printf("ledger: %s\n", ledger_path().c_str());
+  print_report_f("ledger: %s\n", ledger_path().c_str());
   return {};
 }
 
@@ -188,7 +188,7 @@ Result<void> check_keys(const RemoteCommand& command, const RemoteSettings& sett
   std::string wrong;
   for (const Provider& provider : providers) {
     const auto refuse = [&](const std::string& message) {
-      std::printf("%s: %s\n", provider.name.c_str(), message.c_str());
+      print_report_f("%s: %s\n", provider.name.c_str(), message.c_str());
       wrong += (wrong.empty() ? "" : ", ") + provider.name;
     };
     const Result<ApiKey> key = load_api_key(provider);
@@ -202,8 +202,8 @@ Result<void> check_keys(const RemoteCommand& command, const RemoteSettings& sett
       refuse(outcome.error->message);
       continue;
     }
-    std::printf("%s: accepted (%s), %zu models\n", provider.name.c_str(),
-                key_text(provider).c_str(), outcome.models.size());
+    print_report_f("%s: accepted (%s), %zu models\n", provider.name.c_str(),
+                   key_text(provider).c_str(), outcome.models.size());
   }
   if (!wrong.empty()) {
     return Error{"no access to " + wrong + "."};
@@ -279,9 +279,9 @@ Result<void> show_balance(const RemoteCommand& command, const RemoteSettings& se
       print_json({{"provider", provider.name}, {"balance", Json::parse(outcome.body)}});
       continue;
     }
-    std::printf("%s: balance %s, today %s, this month %s, %s calls\n", provider.name.c_str(),
-                field_text(body, "balance").c_str(), field_text(body, "todayCost").c_str(),
-                field_text(body, "monthCost").c_str(), field_text(body, "totalCalls").c_str());
+    print_report_f("%s: balance %s, today %s, this month %s, %s calls\n", provider.name.c_str(),
+                   field_text(body, "balance").c_str(), field_text(body, "todayCost").c_str(),
+                   field_text(body, "monthCost").c_str(), field_text(body, "totalCalls").c_str());
   }
   return {};
 }

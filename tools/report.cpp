@@ -72,8 +72,7 @@ void print_summary(const Completion& completion, size_t bytes_per_token) {
   const double read = speed * (1 - static_cast<double>(usage.accepted_tokens) / passes) *
                       static_cast<double>(bytes_per_token);
   const std::string speculation = speculation_report(usage);
-  std::fprintf(
-      stderr,
+  print_message_f(
       "\nprompt %d tokens, %.1f tokens/s; generated %d tokens, %.1f tokens/s, %.1f GB/s of "
       "weights (%s); first token after %.0f ms%s; memory %s\n",
       usage.prompt_tokens, prompt_speed(usage), usage.completion_tokens, speed, read * 1e-9,
@@ -89,21 +88,19 @@ void print_remote_summary(const Completion& completion) {
   const Served& served = completion.served;
   const std::string cost = served.cost_known ? dollars_text(nano_dollars(served.cost_usd))
                                              : std::string("cost unknown (no price)");
-  std::fprintf(stderr,
-               "\nprompt %d tokens; generated %d tokens%s, %.1f tokens/s (%s); first token after "
-               "%.0f ms; %s %s, %s\n",
-               usage.prompt_tokens, usage.completion_tokens, usage.estimated ? " (estimated)" : "",
-               generation_speed(usage), reason_name(completion.reason),
-               usage.first_token_seconds * 1000, served.provider.c_str(),
-               plain_line(served.model, 100).c_str(), cost.c_str());
+  print_message_f(
+      "\nprompt %d tokens; generated %d tokens%s, %.1f tokens/s (%s); first token after "
+      "%.0f ms; %s %s, %s\n",
+      usage.prompt_tokens, usage.completion_tokens, usage.estimated ? " (estimated)" : "",
+      generation_speed(usage), reason_name(completion.reason), usage.first_token_seconds * 1000,
+      served.provider.c_str(), plain_line(served.model, 100).c_str(), cost.c_str());
 }
 
 void print_head_stats(const HeadStats& stats) {
   if (stats.screened == 0) {
     return;
   }
-  std::fprintf(
-      stderr,
+  print_message_f(
       "output head: screened at %lld of %lld positions, multiplying %.1f %% of its rows in "
       "full\n",
       static_cast<long long>(stats.screened), static_cast<long long>(stats.positions),

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "engine/base/input_file.h"
 #include "tools/cli.h"
 #include "tools/offload.h"
 #include "tools/table.h"
@@ -28,14 +29,14 @@ std::string window_text(const RouteStep& step) {
 }
 
 void print_route(const Route& route) {
-  std::printf("because %s\n", route.reason.c_str());
+  print_report_f("because %s\n", route.reason.c_str());
   int number = 0;
   for (const RouteStep& step : route.steps) {
-    std::printf("%d. %s: %s%s%s\n", ++number, step.provider.c_str(), step.model.c_str(),
-                window_text(step).c_str(), step.stand_in ? ", in place of what was named" : "");
+    print_report_f("%d. %s: %s%s%s\n", ++number, step.provider.c_str(), step.model.c_str(),
+                   window_text(step).c_str(), step.stand_in ? ", in place of what was named" : "");
   }
   for (const std::string& each : route.left_out) {
-    std::printf("not asked: %s\n", each.c_str());
+    print_report_f("not asked: %s\n", each.c_str());
   }
 }
 
@@ -54,7 +55,11 @@ Json json_of(const Route& route) {
 Result<void> explain(const RouteCommand& command) {
   ASSIGN_OR_RETURN(const RemoteSettings settings, command.remote.settings());
   Request request;
-  request.messages.push_back({"user", command.prompt == "-" ? read_stdin() : command.prompt, ""});
+  std::string prompt = command.prompt;
+  if (prompt == "-") {
+    ASSIGN_OR_RETURN(prompt, read_stream_or_file(prompt));
+  }
+  request.messages.push_back({"user", std::move(prompt), ""});
   request.model = command.model.path;
   request.max_tokens = command.max_tokens;
   request.local_only = command.remote.local_only;

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "engine/base/input_file.h"
 #include "engine/base/memory.h"
 #include "engine/session/local_completer.h"
 #include "tools/cli.h"
@@ -44,11 +45,12 @@ Result<std::string> read_prompt(const RunOptions& options) {
     return Error{"Expected a prompt or -f FILE, found both."};
   }
   if (!options.file.empty()) {
-    ASSIGN_OR_RETURN(std::string text, read_text_file(options.file));
+    ASSIGN_OR_RETURN(std::string text, read_stream_or_file(options.file));
     return without_last_newline(std::move(text));
   }
   if (options.prompt == "-" || (options.prompt.empty() && !stdin_is_terminal())) {
-    return without_last_newline(read_stdin());
+    ASSIGN_OR_RETURN(std::string text, read_stream_or_file("-"));
+    return without_last_newline(std::move(text));
   }
   if (options.prompt.empty()) {
     return Error{
@@ -84,12 +86,12 @@ class Show {
   // `repeat_prompt`: a text completion reads as one text with its prompt; an answer stands alone.
   bool operator()(std::string_view piece, bool repeat_prompt) {
     if (!begun_ && repeat_prompt && !options_.json && !options_.hide_prompt) {
-      std::fwrite(prompt_.data(), 1, prompt_.size(), stdout);
+      print_text(prompt_);
       begun_ = true;
     }
     if (!options_.json && !piece.empty()) {
       begun_ = true;
-      std::fwrite(piece.data(), 1, piece.size(), stdout);
+      print_text(piece);
       std::fflush(stdout);
     }
     return !interrupted() && std::ferror(stdout) == 0;
@@ -103,9 +105,10 @@ class Show {
   bool begun_ = false;
 };
 
-void end_text(bool json) {
+void end_answer(bool json) {
   if (!json) {
-    std::printf("\n");
+    end_text();
+    print_data("\n");
     std::fflush(stdout);
   }
 }
@@ -135,7 +138,7 @@ Result<void> run_routed(const RunOptions& options, const RemoteSettings& setting
   });
   if (!answered) {
     if (show.begun()) {
-      end_text(options.json);
+      end_answer(options.json);
     }
     return answered.error();
   }
@@ -157,7 +160,7 @@ Result<void> run_routed(const RunOptions& options, const RemoteSettings& setting
     }
     print_json(json);
   }
-  end_text(options.json);
+  end_answer(options.json);
   if (const LocalCompleter* local = offload->local().completer();
       local != nullptr && served.provider == kLocalName) {
     print_summary(completion, local->session().model().bytes_per_token());
@@ -200,7 +203,7 @@ Result<void> run(const RunOptions& options) {
   if (options.json) {
     print_json(json_of(completion, loaded.model->file().path().string()));
   }
-  end_text(options.json);
+  end_answer(options.json);
   print_summary(completion, loaded.model->bytes_per_token());
   if (options.model.verbose) {
     print_head_stats(completer.session().head_stats());
@@ -221,6 +224,7 @@ Action declare_run(CLI::App& app) {
   options->remote.declare(app);
   app.add_option("--system", options->system, "System message")->type_name("TEXT");
   declare_chat_template(app, options->model);
+  declare_raw_output(app);
   app.add_flag("--raw", options->raw, "Use the prompt as it is, without the chat template");
   app.add_flag("--json", options->json, "Print one JSON object instead of streaming text");
   app.add_flag("--no-display-prompt", options->hide_prompt,

@@ -81,25 +81,19 @@ Result<SynthOptions> resolve(const Options& options) {
 
 Result<void> synth(const Options& options) {
   ASSIGN_OR_RETURN(SynthOptions resolved, resolve(options));
-  std::error_code ignored;
-  if (std::filesystem::is_directory(options.output, ignored)) {
-    return Error{options.output + ": expected the name of a file to write, found a directory."};
-  }
-  if (!options.force && std::filesystem::exists(options.output, ignored)) {
-    return Error{options.output +
-                 ": this file exists. Give another name, or --force to replace it."};
-  }
+  resolved.replace = options.force;
   catch_interrupts();
+  uint64_t bytes = 0;
   {
     ProgressBar bar("writing");
     resolved.keep_going = [&](double done) {
       bar.update(done);
       return !interrupted();
     };
-    RETURN_IF_ERROR(write_synth_model(options.output, resolved));
+    ASSIGN_OR_RETURN(bytes, write_synth_model(options.output, resolved));
   }
-  std::fprintf(stderr, "%s: %s, %s\n", options.output.c_str(), options.shape.c_str(),
-               human_bytes(std::filesystem::file_size(options.output, ignored)).c_str());
+  print_message_f("%s: %s, %s\n", options.output.c_str(), options.shape.c_str(),
+                  human_bytes(bytes).c_str());
   return {};
 }
 
@@ -126,10 +120,10 @@ Action declare_synth(CLI::App& app) {
   app.add_option("--seed", options->seed, "The same seed writes the same file")
       ->type_name("N")
       ->capture_default_str();
-  app.add_option("-o,--output", options->output, "File to write (GGUF)")
+  app.add_option("-o,--output", options->output, "File to write (GGUF); -: standard output")
       ->required()
       ->type_name("FILE");
-  app.add_flag("--force", options->force, "Replace an existing file");
+  declare_force(app, options->force);
   return [options] { return synth(*options); };
 }
 

@@ -306,17 +306,19 @@ bool synth_writes(const WeightFormat& format) {
   return format.encode != nullptr || has_own_scales(format) || any_codes_do(format);
 }
 
-Result<void> write_synth_model(const std::filesystem::path& path, const SynthOptions& options) {
+Result<uint64_t> write_synth_model(const std::filesystem::path& path, const SynthOptions& options) {
+  ASSIGN_OR_RETURN(OutputFile file, OutputFile::create(path, {.replace = options.replace}));
   GgufHead head;
   ASSIGN_OR_RETURN(const std::vector<SynthFill> fills, add_decoder(head, options));
   RETURN_IF_ERROR(add_tokenizer(head, options.shape.vocab));
-  ASSIGN_OR_RETURN(GgufWriter writer, GgufWriter::create(path, std::move(head)));
+  ASSIGN_OR_RETURN(GgufWriter writer, GgufWriter::create(std::move(file), std::move(head)));
   WeightStream stream(options, writer, writer.head().data_bytes());
   const std::span<const GgufHead::Tensor> tensors = writer.head().tensors();
   for (size_t i = 0; i < tensors.size(); ++i) {
     RETURN_IF_ERROR(stream.write(tensors[i], i, fills[i]));
   }
-  return writer.finish();
+  RETURN_IF_ERROR(writer.finish());
+  return writer.head().bytes().size() + writer.head().data_bytes();
 }
 
 }  // namespace tern::cli

@@ -69,6 +69,7 @@ struct SynthOptions {
   const WeightFormat* head = nullptr;       // of the head, where it is not tied
   uint64_t seed = 1;  // the same seed gives the same file, whatever the threads
   int threads = 1;
+  bool replace = true;                          // a file that exists
   std::function<bool(double done)> keep_going;  // 0 to 1; false stops
 };
 
@@ -79,7 +80,7 @@ bool synth_writes(const WeightFormat& format);
 // encodes any text. Weights are scaled so that activations keep their size and that logits have a standard deviation of 1/4:
 // perplexity is about the size of the vocabulary. Takes a few MB of memory, whatever the size of the file.
 // Errors: a type whose blocks do not divide the rows, a vocabulary too small for the bytes, a full disk, keep_going said no;
-// then there is no file.
-Result<void> write_synth_model(const std::filesystem::path& path, const SynthOptions& options);
+// then there is no file. Returns the size of the file.
+Result<uint64_t> write_synth_model(const std::filesystem::path& path, const SynthOptions& options);
 
 }  // namespace tern::cli

@@ -1,8 +1,9 @@
 #include "tools/table.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <nlohmann/json.hpp>
+
+#include "tools/console.h"
 
 namespace tern::cli {
 
@@ -19,13 +20,13 @@ void print_table(const std::vector<std::vector<std::string>>& rows) {
       line += row[i];
       line += i + 1 < row.size() ? std::string(widths[i] - row[i].size() + 2, ' ') : "";
     }
-    std::printf("%s\n", line.c_str());
+    print_report_f("%s\n", line.c_str());
   }
 }
 
 void print_json(const nlohmann::ordered_json& json) {
   using Json = nlohmann::ordered_json;
-  std::printf("%s\n", json.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
+  print_json_text(json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
 }
 
 }  // namespace tern::cli

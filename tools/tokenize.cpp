@@ -2,6 +2,7 @@
 
 #include <cstdio>
 
+#include "engine/base/input_file.h"
 #include "engine/io/tensor_file.h"
 #include "tools/cli.h"
 #include "tools/model_store.h"
@@ -22,10 +23,10 @@ Result<std::string> text_of(const TokenizeOptions& options, bool given) {
     if (given) {
       return Error{"Expected a text or -f FILE, found both."};
     }
-    return options.file == "-" ? read_stdin() : read_text_file(options.file);
+    return read_stream_or_file(options.file);
   }
   if (options.text == "-" || (!given && !stdin_is_terminal())) {
-    return read_stdin();
+    return read_stream_or_file("-");
   }
   if (!given) {
     return Error{"Expected a text: give one as an argument, with -f FILE or through a pipe."};
@@ -50,7 +51,11 @@ Result<void> print_tokens(const TokenizeOptions& options, bool given) {
                            : options.ids ? TokenStyle::kIds
                                          : TokenStyle::kPieces;
   const std::string report = tokenize_report(tokenizer, ids, style);
-  std::fwrite(report.data(), 1, report.size(), stdout);
+  if (options.json) {
+    print_json_text(report);
+  } else {
+    print_report(report);
+  }
   return {};
 }
 

@@ -4,6 +4,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/memory.h"
+#include "engine/base/printable.h"
 #include "tools/cli.h"
 
 namespace tern::cli {
@@ -47,7 +48,7 @@ TransferMeter::~TransferMeter() {
 
 void TransferMeter::clear() {
   if (visible_) {
-    std::fprintf(stderr, "\r\033[K");
+    clear_status();
     visible_ = false;
   }
 }
@@ -66,9 +67,13 @@ void TransferMeter::update(uint64_t done, std::optional<uint64_t> size) {
   visible_ = terminal;
   const double passed = time - started_;
   const double speed = passed > 0.5 ? static_cast<double>(done - *first_) / passed : 0;
-  std::fprintf(stderr, "%s%s  %s%s", terminal ? "\r\033[K" : "", label_.c_str(),
-               describe_transfer(done, size, speed).c_str(), terminal ? "" : "\n");
-  std::fflush(stderr);
+  const std::string text =
+      printable_line(label_, 200) + "  " + describe_transfer(done, size, speed);
+  if (terminal) {
+    show_status(text);
+  } else {
+    print_message(text);
+  }
 }
 
 }  // namespace tern::cli

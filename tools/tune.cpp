@@ -84,19 +84,19 @@ double billions(double count, double seconds) {
 
 void print_kernels(const char* title, const TuneShape& shape,
                    const std::vector<TuneCandidate>& candidates, const TuneCandidate& chosen) {
-  std::printf("\n%s, %d threads\n", title, chosen.threads);
-  std::printf("    %-13s %-17s %12s %8s %14s\n", "kernels", "packing", "generating", "GB/s",
-              "prompt");
+  print_report_f("\n%s, %d threads\n", title, chosen.threads);
+  print_report_f("    %-13s %-17s %12s %8s %14s\n", "kernels", "packing", "generating", "GB/s",
+                 "prompt");
   const auto weights = static_cast<double>(shape.weights());
   for (const TuneCandidate& c : candidates) {
     const auto bytes = static_cast<double>(shape.bytes(c.kernels->kernel(c.kind).layout));
-    std::printf("  %s %-13s %-17s %12.1f %8.1f", &c == &chosen ? "*" : " ", c.kernels->name,
-                kTernaryKindNames[static_cast<int>(c.kind)], billions(weights, c.token_seconds),
-                billions(bytes, c.token_seconds));
+    print_report_f("  %s %-13s %-17s %12.1f %8.1f", &c == &chosen ? "*" : " ", c.kernels->name,
+                   kTernaryKindNames[static_cast<int>(c.kind)], billions(weights, c.token_seconds),
+                   billions(bytes, c.token_seconds));
     if (std::isinf(c.prompt_seconds)) {
-      std::printf(" %14s\n", "-");
+      print_report_f(" %14s\n", "-");
     } else {
-      std::printf(" %14.1f\n", billions(weights, c.prompt_seconds));
+      print_report_f(" %14.1f\n", billions(weights, c.prompt_seconds));
     }
   }
 }
@@ -104,11 +104,11 @@ void print_kernels(const char* title, const TuneShape& shape,
 void print_threads(const TuneShape& shape, const std::vector<TuneCandidate>& candidates,
                    const Tuning& tuning) {
   const auto weights = static_cast<double>(shape.weights());
-  std::printf("\n    %-31s %12s %8s %14s\n", "threads", "generating", "", "prompt");
+  print_report_f("\n    %-31s %12s %8s %14s\n", "threads", "generating", "", "prompt");
   for (const TuneCandidate& c : candidates) {
-    std::printf("    %-31d %12.1f%s %22.1f%s\n", c.threads, billions(weights, c.token_seconds),
-                c.threads == tuning.threads ? "*" : " ", billions(weights, c.prompt_seconds),
-                c.threads == tuning.batch_threads ? "*" : " ");
+    print_report_f("    %-31d %12.1f%s %22.1f%s\n", c.threads, billions(weights, c.token_seconds),
+                   c.threads == tuning.threads ? "*" : " ", billions(weights, c.prompt_seconds),
+                   c.threads == tuning.batch_threads ? "*" : " ");
   }
 }
 
@@ -172,7 +172,7 @@ Result<Tuning> find_tuning(const TuneShape& cached, const TuneShape& streamed) {
   tuning.batch_threads =
       fewest_threads(by_threads, [](const TuneCandidate& c) { return c.prompt_seconds; });
 
-  std::printf("Billion weights a second (a token reads each weight once).\n");
+  print_report_f("Billion weights a second (a token reads each weight once).\n");
   print_kernels("Weights that stream from memory", streamed, in_memory, best_in_memory);
   print_kernels("Weights that stay in the caches", cached, in_cache, best_in_cache);
   print_threads(streamed, by_threads, tuning);
@@ -185,7 +185,7 @@ Result<void> reset(const std::filesystem::path& path) {
   if (error) {
     return Error{path.string() + ": cannot be removed: " + error.message() + "."};
   }
-  std::printf("%s %s\n", path.c_str(), removed ? "removed" : "is not there");
+  print_report_f("%s %s\n", path.c_str(), removed ? "removed" : "is not there");
   return {};
 }
 
@@ -210,7 +210,7 @@ Result<void> tune(const TuneOptions& options) {
   }
   ASSIGN_OR_RETURN(const Tuning tuning, find_tuning(cached, streamed));
   RETURN_IF_ERROR(save_tuning(path, this_machine(), tuning));
-  std::printf("\n%s\nwritten to %s\n", describe(tuning).c_str(), path.c_str());
+  print_report_f("\n%s\nwritten to %s\n", describe(tuning).c_str(), path.c_str());
   return {};
 }
 

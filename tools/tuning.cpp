@@ -5,6 +5,7 @@
 
 #include "engine/base/environment.h"
 #include "engine/base/file.h"
+#include "engine/base/output_file.h"
 #include "engine/base/parallel.h"
 #include "kernels/cpu.h"
 #include "kernels/select.h"
@@ -102,12 +103,7 @@ StoredTuning load_tuning(const std::filesystem::path& path, const TuningKey& key
 
 Result<void> save_tuning(const std::filesystem::path& path, const TuningKey& key,
                          const Tuning& tuning) {
-  std::error_code error;
-  std::filesystem::create_directories(path.parent_path(), error);
-  if (error) {
-    return Error{path.parent_path().string() + ": cannot make this folder: " + error.message() +
-                 "."};
-  }
+  RETURN_IF_ERROR(make_private_folders(path.parent_path()));
   const Json json = {{"cpu", key.cpu},
                      {"cores", key.cores},
                      {"version", key.version},

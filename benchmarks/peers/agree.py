@@ -43,7 +43,7 @@ def convert(tern, source, kind, embedding, path):
 
 
 def likeliest(tern, model, tokens, scratch):
-    run([tern, "logits", "-m", model, "--tokens", ",".join(map(str, tokens)), "-o", scratch])
+    run([tern, "logits", "-m", model, "--tokens", ",".join(map(str, tokens)), "-o", scratch, "--force"])
     return int(np.fromfile(scratch, "<f4").reshape(len(tokens), -1)[-1].argmax())
 
 

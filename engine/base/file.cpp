@@ -12,50 +12,23 @@
 #include <string>
 #include <utility>
 
+#include "engine/base/input_file.h"
+
 namespace tern {
 namespace {
-
-Error system_error(const std::filesystem::path& path, const std::string& what) {
-  return Error{path.string() + ": " + what + ": " + std::strerror(errno) + "."};
-}
 
 // Where the system shows an open file that may have no other name.
 std::string link_of(int fd) {
   return "/proc/self/fd/" + std::to_string(fd);
 }
 
-// A file descriptor that closes itself.
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() {
-    if (fd_ >= 0) {
-      ::close(fd_);
-    }
-  }
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
-
 }  // namespace
 
 Result<MappedFile> MappedFile::open(const std::filesystem::path& path) {
-  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (file.get() < 0) {
-    return system_error(path, "cannot open this file");
-  }
+  ASSIGN_OR_RETURN(const Descriptor file, open_regular_file(path));
   struct stat status {};
   if (::fstat(file.get(), &status) != 0) {
     return system_error(path, "cannot read this file's size");
-  }
-  if (!S_ISREG(status.st_mode)) {
-    return Error{
-        path.string() + ": expected a file, found " +
-        (S_ISDIR(status.st_mode) ? "a directory." : "something that is not a regular file.")};
   }
   MappedFile mapped;
   mapped.path_ = path;
@@ -109,15 +82,6 @@ void MappedFile::advise(std::span<const std::byte> range, int advice) const noex
   if (begin < end) {
     ::madvise(reinterpret_cast<void*>(begin), end - begin, advice);
   }
-}
-
-Result<std::string> read_text_file(const std::filesystem::path& path, size_t limit) {
-  ASSIGN_OR_RETURN(const MappedFile file, MappedFile::open(path));
-  if (file.bytes().size() > limit) {
-    return Error{path.string() + ": expected at most " + std::to_string(limit) + " bytes, found " +
-                 std::to_string(file.bytes().size()) + "."};
-  }
-  return std::string(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
 }
 
 Result<AtomicFile> AtomicFile::create(const std::filesystem::path& path) {
@@ -198,12 +162,6 @@ Result<void> AtomicFile::commit() {
   }
   temporary_.clear();
   return {};
-}
-
-Result<void> write_file_atomically(const std::filesystem::path& path, std::string_view content) {
-  ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::create(path));
-  RETURN_IF_ERROR(file.write(std::as_bytes(std::span(content))));
-  return file.commit();
 }
 
 }  // namespace tern

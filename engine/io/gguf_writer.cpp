@@ -120,14 +120,14 @@ std::string GgufHead::bytes() const {
   return out;
 }
 
-Result<GgufWriter> GgufWriter::create(const std::filesystem::path& path, GgufHead head) {
+Result<GgufWriter> GgufWriter::create(OutputFile file, GgufHead head) {
   const std::string start = head.bytes();
-  const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
-  if (const Result<void> room = require_disk_space(folder, start.size() + head.data_bytes());
-      !room) {
-    return room.error().in(path.string());
+  if (const std::filesystem::path folder = file.folder(); !folder.empty()) {
+    const Result<void> room = require_disk_space(folder, start.size() + head.data_bytes());
+    if (!room) {
+      return room.error().in(file.path().string());
+    }
   }
-  ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::create(path));
   RETURN_IF_ERROR(file.write(std::as_bytes(std::span(start))));
   return GgufWriter(std::move(head), std::move(file));
 }

@@ -12,7 +12,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "engine/base/file.h"
+#include "engine/base/output_file.h"
 #include "engine/base/result.h"
 #include "engine/io/weight_format.h"
 
@@ -130,8 +130,8 @@ class GgufHead {
 // A file in the making: appears under its name when finish() succeeds, and not before.
 class GgufWriter {
  public:
-  // Errors: the folder does not exist or cannot be written to, or its disk has too little room for the whole file.
-  static Result<GgufWriter> create(const std::filesystem::path& path, GgufHead head);
+  // Errors: the disk has too little room for the whole file, or cannot be written.
+  static Result<GgufWriter> create(OutputFile file, GgufHead head);
 
   // The next bytes of the tensor that is due; one call may not span two tensors. The tensor after it is due when its last
   // byte is written.
@@ -142,10 +142,10 @@ class GgufWriter {
   const GgufHead& head() const { return head_; }
 
  private:
-  GgufWriter(GgufHead head, AtomicFile file) : head_(std::move(head)), file_(std::move(file)) {}
+  GgufWriter(GgufHead head, OutputFile file) : head_(std::move(head)), file_(std::move(file)) {}
 
   GgufHead head_;
-  AtomicFile file_;
+  OutputFile file_;
   size_t due_ = 0;        // index of the tensor being written
   uint64_t written_ = 0;  // bytes of it so far
 };

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/base/input_file.h"
 #include "engine/base/json_text.h"
 #include "engine/io/compressed_layers.h"
 #include "engine/io/formats.h"
@@ -294,7 +295,8 @@ Result<std::vector<std::string>> shard_names(const std::filesystem::path& folder
   std::vector<std::string> names;
   for (const auto& [tensor, file] : map->items()) {
     const std::string name = file.is_string() ? file.get<std::string>() : std::string();
-    if (name.empty() || name.find('/') != std::string::npos || name.starts_with("..")) {
+    if (name.empty() || name.find('/') != std::string::npos || name.starts_with("..") ||
+        !check_path(name)) {
       return Error{index.string() + ": tensor " + printable(tensor) +
                    ": expected the name of a file in the same folder, found " + printable(name) +
                    "."};

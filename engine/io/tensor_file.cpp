@@ -3,6 +3,8 @@
 #include <array>
 #include <functional>
 
+#include "engine/base/printable.h"
+
 namespace tern {
 namespace {
 
@@ -32,33 +34,6 @@ Error wrong_kind(const std::filesystem::path& path, std::string_view key, std::s
                ", found " + kind_of(found) + "."};
 }
 
-// The length of the well-formed UTF-8 character at the front of `text`, or 0.
-size_t utf8_length(std::string_view text) {
-  const auto byte = [&](size_t i) { return static_cast<uint8_t>(text[i]); };
-  const size_t length = byte(0) < 0x80   ? 1
-                        : byte(0) < 0xC2 ? 0
-                        : byte(0) < 0xE0 ? 2
-                        : byte(0) < 0xF0 ? 3
-                        : byte(0) < 0xF5 ? 4
-                                         : 0;
-  if (length > text.size()) {
-    return 0;
-  }
-  for (size_t i = 1; i < length; ++i) {
-    if ((byte(i) & 0xC0U) != 0x80) {
-      return 0;
-    }
-  }
-  // U+0080 to U+009F are control characters too.
-  return length == 2 && byte(0) == 0xC2 && byte(1) < 0xA0 ? 0 : length;
-}
-
-std::string hex(char byte) {
-  constexpr std::string_view kDigits = "0123456789ABCDEF";
-  const auto value = static_cast<uint8_t>(byte);
-  return {'\\', 'x', kDigits[value >> 4U], kDigits[value & 15U]};
-}
-
 }  // namespace
 
 int64_t Tensor::count() const {
@@ -83,21 +58,7 @@ bool unpack_rows(const Tensor& tensor, const WeightFormat& format, int64_t first
 }
 
 std::string printable(std::string_view text, size_t limit) {
-  std::string out;
-  while (!text.empty()) {
-    const size_t length = utf8_length(text);
-    const bool plain = length > 1 || (length == 1 && text[0] >= ' ' && text[0] != '\x7F');
-    std::string piece = plain             ? std::string(text.substr(0, length))
-                        : text[0] == '\n' ? "\\n"
-                        : text[0] == '\t' ? "\\t"
-                                          : hex(text[0]);
-    if (out.size() + piece.size() > limit) {
-      return out + "...";
-    }
-    out += piece;
-    text.remove_prefix(plain ? length : 1);
-  }
-  return out;
+  return printable_line(text, limit);
 }
 
 const Tensor* TensorFile::find(std::string_view name) const {

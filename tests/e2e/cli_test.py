@@ -342,7 +342,7 @@ class Logits(Case):
             tokens = ids[chunk * window:(chunk + 1) * window]
             tokens[0] = ids[0]  # BOS
             out = self.path("logits")
-            done = tern("logits", "-m", MODEL, "--tokens", ",".join(map(str, tokens)), "-o", out)
+            done = tern("logits", "-m", MODEL, "--tokens", ",".join(map(str, tokens)), "-o", out, "--force")
             self.assertEqual(done.returncode, 0, done.stderr)
             with open(out, "rb") as file:
                 data = file.read()
@@ -387,7 +387,7 @@ class Divergence(Case):
 
     def log_probabilities(self, tokens, *more):
         out = self.path("logits")
-        done = tern("logits", "-m", MODEL, "--tokens", ",".join(map(str, tokens)), "-t", "1", "-o", out, *more)
+        done = tern("logits", "-m", MODEL, "--tokens", ",".join(map(str, tokens)), "-t", "1", "-o", out, "--force", *more)
         self.assertEqual(done.returncode, 0, done.stderr)
         with open(out, "rb") as file:
             data = file.read()

@@ -34,7 +34,7 @@ class Eval(unittest.TestCase):
 
     def run_task(self, task, *more):
         samples = self.path("samples.jsonl")
-        done = tern("eval", "-m", self.model, "--task", task, "-c", "256", "-o", "json", "--log-samples", samples, *more)
+        done = tern("eval", "-m", self.model, "--task", task, "-c", "256", "-o", "json", "--log-samples", samples, "--force", *more)
         self.assertEqual(done.returncode, 0, done.stderr)
         with open(samples) as file:
             return json.loads(done.stdout), [json.loads(line) for line in file]

@@ -213,6 +213,86 @@ class Pulling(Case):
         self.assert_whole(self.pull("me/tiny"))
 
 
+class Neighbours(Case):
+    """Other users of the machine, and hubs that name things to do harm."""
+
+    def prepare(self, name, folder="me--tiny--tiny.gguf"):
+        victim = os.path.join(self.folder.name, "victim")
+        with open(victim, "wb") as file:
+            file.write(b"precious")
+        os.makedirs(os.path.join(self.folder.name, folder), mode=0o700)
+        return victim, os.path.join(self.folder.name, folder, name)
+
+    def assert_precious(self, victim):
+        with open(victim, "rb") as file:
+            self.assertEqual(file.read(), b"precious")
+
+    def test_links_are_not_followed(self):
+        for name in ("tiny.gguf.part", "tiny.gguf.part.json", "tiny.gguf", "tern.json"):
+            for make in (os.symlink, os.link):
+                with self.subTest(name=name, make=make):
+                    victim, planted = self.prepare(name)
+                    make(victim, planted)
+                    path = self.pull("me/tiny")
+                    self.assert_precious(victim)
+                    self.assert_whole(path)
+                    self.assertFalse(os.path.islink(path))
+                    self.tern("rm", "me/tiny")
+        victim, _ = self.prepare("x", folder="other")
+        os.remove(os.path.join(self.folder.name, ".locks/me--tiny--tiny.gguf"))
+        os.symlink(victim, os.path.join(self.folder.name, ".locks/me--tiny--tiny.gguf"))
+        self.pull("me/tiny", code=2, says=["link"])
+        self.assert_precious(victim)
+
+    def test_a_pipe_in_its_place(self):
+        _, planted = self.prepare("tiny.gguf.part")
+        os.mkfifo(planted)
+        self.assert_whole(self.pull("me/tiny"))
+
+    def test_folders_that_others_can_write(self):
+        os.chmod(self.folder.name, 0o777)
+        self.pull("me/tiny", code=2, says=["--shared-folder", self.folder.name])
+        self.pull("me/tiny", "--shared-folder")
+        os.chmod(self.folder.name, 0o1777)  # as /tmp: others cannot touch what is ours
+        self.pull("me/tiny")
+        os.chmod(self.folder.name, 0o700)
+        os.chmod(os.path.join(self.folder.name, "me--tiny--tiny.gguf"), 0o777)
+        self.pull("me/tiny", code=2, says=["--shared-folder"])
+        if os.geteuid() == 0:
+            os.chmod(os.path.join(self.folder.name, "me--tiny--tiny.gguf"), 0o700)
+            os.chown(os.path.join(self.folder.name, "me--tiny--tiny.gguf"), 65534, 65534)
+            self.pull("me/tiny", code=2, says=["another user"])
+
+    def test_a_folder_that_leads_elsewhere(self):
+        target = os.path.join(self.folder.name, "elsewhere")
+        os.mkdir(target)
+        os.symlink(target, os.path.join(self.folder.name, "me--tiny--tiny.gguf"))
+        self.pull("me/tiny", code=2, says=["link"])
+        self.assertEqual(os.listdir(target), [])
+
+    def test_what_the_hub_calls_it(self):
+        for name in (".locks", "..", "a/../b", ".a/b", "a", "o/n\x1b]0;PWNED\x07", "a/b/c", "-a/b"):
+            with self.subTest(name):
+                self.hub.info["me/tiny"] = {"id": name}
+                _, err = self.tern("pull", "me/tiny", code=2)
+                self.assertIn("OWNER/NAME", err)
+                self.assertNotIn("\x1b", err)
+        self.hub.repos["you/small"] = self.hub.repos["me/tiny"]
+        self.hub.info["me/tiny"] = {"id": "you/small"}
+        self.pull("me/tiny", says=["me/tiny is called you/small"])
+
+    def test_a_folder_named_as_the_note(self):
+        self.hub.repos["me/tiny"] = {"tern.json/tiny.gguf": self.data}
+        self.pull("me/tiny", code=2, says=["tern.json"])
+        self.hub.repos["me/tiny"] = {"sub/tiny.gguf": self.data}
+        self.assert_whole(self.pull("me/tiny"))
+
+    def test_names_that_could_be_each_others(self):
+        self.hub.repos["a--b/c"] = {"x.gguf": self.data}
+        self.hub.repos["a/b--c"] = {"x.gguf": self.data}
+        self.assertNotEqual(self.pull("a--b/c"), self.pull("a/b--c"))
+
+
 class Access(Case):
     def test_token_stays_with_the_hub(self):
         self.hub.token = TOKEN

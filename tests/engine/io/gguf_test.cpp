@@ -269,8 +269,7 @@ TEST_F(SplitTest, APartNumberBeyondTheCountIsRefused) {
 
 TEST(Printable, EscapesWhatATerminalMustNotSee) {
   EXPECT_EQ(printable("blk.0 \xC3\xA9"), "blk.0 \xC3\xA9");
-  EXPECT_EQ(printable("a\n\t\x1B[2J\xFF\xC2\x9B\xE2\x82"),
-            "a\\n\\t\\x1B[2J\\xFF\\xC2\\x9B\\xE2\\x82");
+  EXPECT_EQ(printable("a\n\t\x1B[2J\xFF\xC2\x9B\xE2\x82"), "a\\n\\t\\x1B[2J\\xFF\\u009B\\xE2\\x82");
   EXPECT_EQ(printable("abcdef", 4), "abcd...");
   EXPECT_EQ(printable("abc\xC3\xA9", 4), "abc...");  // never half a character
 }

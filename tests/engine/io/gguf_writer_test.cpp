@@ -39,6 +39,11 @@ const WeightFormat& format_named(std::string_view name) {
 }
 
 // Every type of value, and tensors whose sizes do and do not fill the alignment.
+Result<GgufWriter> create(const std::filesystem::path& path, const GgufHead& head) {
+  ASSIGN_OR_RETURN(OutputFile file, OutputFile::create(path));
+  return GgufWriter::create(std::move(file), head);
+}
+
 TEST(GgufWriter, WritesTheBytesOfTheFormatsDescription) {
   GgufHead head;
   testing::GgufWriter expected;
@@ -83,7 +88,7 @@ TEST(GgufWriter, WritesTheBytesOfTheFormatsDescription) {
 
   const TempFolder folder;
   const std::filesystem::path path = folder / "out.gguf";
-  Result<GgufWriter> writer = GgufWriter::create(path, head);
+  Result<GgufWriter> writer = create(path, head);
   ASSERT_TRUE(writer.has_value()) << writer.error().message;
   for (const ByteVector& bytes : data) {
     const size_t half = bytes.size() / 2;
@@ -100,7 +105,7 @@ TEST(GgufWriter, LeavesNothingBehindWithoutFinish) {
   {
     GgufHead head;
     ASSERT_TRUE(head.add_tensor("a", format_named("F32"), {64}).has_value());
-    ASSERT_TRUE(GgufWriter::create(folder / "out.gguf", head).has_value());
+    ASSERT_TRUE(create(folder / "out.gguf", head).has_value());
   }
   EXPECT_TRUE(std::filesystem::is_empty(folder / ""));
 }
@@ -117,11 +122,11 @@ TEST(GgufWriter, RefusesAFullDiskAndAMissingFolder) {
   const TempFolder folder;
   GgufHead head;
   ASSERT_TRUE(head.add_tensor("a", format_named("F32"), {int64_t{1} << 50}).has_value());
-  const Result<GgufWriter> writer = GgufWriter::create(folder / "out.gguf", head);
+  const Result<GgufWriter> writer = create(folder / "out.gguf", head);
   ASSERT_FALSE(writer.has_value());
   EXPECT_NE(writer.error().message.find("room"), std::string::npos) << writer.error().message;
   EXPECT_TRUE(std::filesystem::is_empty(folder / ""));
-  EXPECT_FALSE(GgufWriter::create(folder / "no/such/out.gguf", GgufHead()).has_value());
+  EXPECT_FALSE(create(folder / "no/such/out.gguf", GgufHead()).has_value());
 }
 
 TEST(GgufWriter, TheReaderFindsWhatWasWritten) {
@@ -132,7 +137,7 @@ TEST(GgufWriter, TheReaderFindsWhatWasWritten) {
   head.set("llama.rope.freq_base", 10000.0F);
   ASSERT_TRUE(head.add_tensor("x", format_named("F32"), {4, 2}).has_value());
   const std::vector<float> values = {1, 2, 3, 4, 5, 6, 7, 8};
-  Result<GgufWriter> writer = GgufWriter::create(folder / "out.gguf", head);
+  Result<GgufWriter> writer = create(folder / "out.gguf", head);
   ASSERT_TRUE(writer.has_value());
   ASSERT_TRUE(writer->write(std::as_bytes(std::span(values))).has_value());
   ASSERT_TRUE(writer->finish().has_value());
