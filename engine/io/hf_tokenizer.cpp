@@ -316,6 +316,16 @@ struct Ends {
   std::string before, behind;
 };
 Ends ends_of(const Json& tokenizer) {
+  for (const char* type : {"BertProcessing", "RobertaProcessing"}) {  // ["</s>", 2] each
+    const Json* both = part_of(find(tokenizer, "post_processor"), "processors", type);
+    const Json* before = both == nullptr ? nullptr : find(*both, "cls");
+    const Json* behind = both == nullptr ? nullptr : find(*both, "sep");
+    if (before != nullptr && before->is_array() && !before->empty() &&
+        before->front().is_string() && behind != nullptr && behind->is_array() &&
+        !behind->empty() && behind->front().is_string()) {
+      return {before->front(), behind->front()};
+    }
+  }
   const Json* processing =
       part_of(find(tokenizer, "post_processor"), "processors", "TemplateProcessing");
   const Json* single = processing == nullptr ? nullptr : find(*processing, "single");
@@ -441,6 +451,18 @@ Result<void> check_steps(const Json& tokenizer) {
                      ", found " + printable(type) +
                      ". Without it the model would read other tokens; use a GGUF file of it."};
       }
+    }
+  }
+  const Json* processing =
+      part_of(find(tokenizer, "post_processor"), "processors", "TemplateProcessing");
+  const Json* single = processing == nullptr ? nullptr : find(*processing, "single");
+  size_t behind = 0;  // tokens in a row
+  for (size_t i = 0; single != nullptr && single->is_array() && i < single->size(); ++i) {
+    behind = find((*single)[i], "SpecialToken") != nullptr ? behind + 1 : 0;
+    if (behind > 1) {
+      return Error{
+          "tokenizer.json: post_processor: expected at most one token before a text and one behind "
+          "it, found more. Tern has no place for them yet; use a GGUF file of it."};
     }
   }
   for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {

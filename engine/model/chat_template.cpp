@@ -17,6 +17,7 @@ struct ChatTemplate::Impl {
   std::string eos_text;
   std::vector<std::string> stop_tokens;
   std::vector<std::string> notices;
+  std::optional<Error> refused;  // of the file's own text, which renders no conversation
 };
 
 namespace {
@@ -145,10 +146,9 @@ Result<ChatTemplate> ChatTemplate::choose(const TemplateContext& context) {
   }
   // The file's own text is the truth about its model, as long as it can be rendered.
   Result<ChatTemplate> own = named(context.source, context);
-  const Result<std::string> trial =
-      own ? own->render({{"user", "Hello"}}, true) : Result<std::string>(own.error());
+  const std::optional<Error> trial = own ? own->impl_->refused : std::optional(own.error());
   const ChatFamily* family = recognise_family(context.source);
-  if (trial) {
+  if (!trial) {
     return own;
   }
   if (family == nullptr || family->source.empty()) {
@@ -157,8 +157,7 @@ Result<ChatTemplate> ChatTemplate::choose(const TemplateContext& context) {
   }
   ASSIGN_OR_RETURN(const ChatTemplate chosen, named(family->name, context));
   auto impl = std::make_shared<Impl>(*chosen.impl_);
-  impl->notices.push_back(trial.error().message + "; using the built-in '" + impl->name +
-                          "' template");
+  impl->notices.push_back(trial->message + "; using the built-in '" + impl->name + "' template");
   return ChatTemplate(std::move(impl));
 }
 
@@ -190,17 +189,22 @@ Result<ChatTemplate> ChatTemplate::named(std::string_view name_or_source,
                                           std::string(context.bos_text),
                                           std::string(context.eos_text),
                                           stop_tokens_of(family, context.eos_text),
+                                          {},
                                           {}});
   ChatTemplate made(impl);
-  if (builtin == nullptr && made.render({{"user", "Hello"}}, true)) {
-    const Result<std::string> with_system =
-        made.render({{"system", "Mark of the system"}, {"user", "Hello"}}, true);
-    impl->takes_system =
-        with_system && with_system->find("Mark of the system") != std::string::npos;
-    if (!impl->takes_system) {
-      impl->notices.emplace_back(
-          "the chat template has no place for a system prompt: it is put before the first message");
-    }
+  if (builtin != nullptr) {
+    return made;
+  }
+  if (const Result<std::string> trial = made.render({{"user", "Hello"}}, true); !trial) {
+    impl->refused = trial.error();
+    return made;
+  }
+  const Result<std::string> with_system =
+      made.render({{"system", "Mark of the system"}, {"user", "Hello"}}, true);
+  impl->takes_system = with_system && with_system->find("Mark of the system") != std::string::npos;
+  if (!impl->takes_system) {
+    impl->notices.emplace_back(
+        "the chat template has no place for a system prompt: it is put before the first message");
   }
   return made;
 }

@@ -1,5 +1,5 @@
 // Any bytes as a chat template, upon one fixed conversation: a text or a message comes back, within
-// the limits.
+// the limits, and the marks of what the messages say are in order.
 
 #include <cstdint>
 #include <cstdlib>
@@ -18,7 +18,9 @@ Value text(std::string_view what) {
 Value message(std::string_view role, std::string_view content) {
   Dict one;
   one.set("role", text(role));
-  one.set("content", text(content));
+  MarkedText marked;
+  marked.append(content, true);
+  one.set("content", Value::text(std::move(marked)));
   return Value::dict(std::move(one));
 }
 
@@ -66,12 +68,21 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (!parsed) {
     return 0;
   }
-  const auto first = parsed->render(globals, 0);
+  const auto marked = parsed->render_marked(globals, 0);
+  const auto first =
+      marked ? tern::Result<std::string>(marked->bytes) : tern::Result<std::string>(marked.error());
   const auto second = parsed->render(globals, 0);
   // The same again; a rendering leaves nothing behind in the template.
   if (first.has_value() != second.has_value() || (first && *first != *second) ||
       (first && first->size() > limits().output_bytes)) {
     std::abort();
+  }
+  size_t done = 0;
+  for (const tern::TextSpan& span : marked ? marked->untrusted : std::vector<tern::TextSpan>()) {
+    if (span.begin >= span.end || span.end > marked->size() || (done > 0 && span.begin <= done)) {
+      std::abort();
+    }
+    done = span.end;
   }
   return 0;
 }

@@ -82,6 +82,24 @@ TEST(TokenizerJson, FoldersAndConvertedFilesHaveTheIdsOfTokenizers) {
   }
 }
 
+// What RoBERTa's post-processor puts around a text.
+TEST(TokenizerJson, TokensAroundATextComeFromThePostProcessor) {
+  const Json changes = {{"post_processor",
+                         {{"type", "RobertaProcessing"},
+                          {"sep", Json::array({"</s>", 2})},
+                          {"cls", Json::array({"<s>", 1})}}}};
+  const JsonFolder folder(Json{{"base", "bytes"}, {"changes", changes}});
+  std::ofstream(folder.path() / "tokenizer_config.json") << R"({"bos_token": "<s>"})";
+  const auto file = TensorFile::open(folder.path());
+  ASSERT_TRUE(file) << file.error().message;
+  const auto tokenizer = Tokenizer::from_file(*file);
+  ASSERT_TRUE(tokenizer) << tokenizer.error().message;
+  const auto ids = tokenizer->encode("the");
+  ASSERT_GE(ids.size(), 3U);
+  EXPECT_EQ(tokenizer->spelling(ids.front()), "<s>");
+  EXPECT_EQ(tokenizer->spelling(ids.back()), "</s>");
+}
+
 // A step that is left out would make other tokens in silence.
 TEST(TokenizerJson, StepsThatAreNotDoneAreRefused) {
   const std::pair<Json, const char*> cases[] = {
@@ -95,6 +113,13 @@ TEST(TokenizerJson, StepsThatAreNotDoneAreRefused) {
       {{{"pre_tokenizer", {{"type", "BertPreTokenizer"}}}}, "BertPreTokenizer"},
       {{{"pre_tokenizer", {{"type", "WhitespaceSplit"}}}}, "WhitespaceSplit"},
       {{{"model", {{"end_of_word_suffix", "</w>"}}}}, "end_of_word_suffix"},
+      {{{"post_processor",
+         {{"type", "TemplateProcessing"},
+          {"single",
+           {{{"SpecialToken", {{"id", "<s>"}}}},
+            {{"SpecialToken", {{"id", "</s>"}}}},
+            {{"Sequence", {{"id", "A"}}}}}}}}},
+       "at most one token before"},
   };
   for (const auto& [changes, word] : cases) {
     const JsonFolder folder(Json{{"base", "spm"}, {"changes", changes}});
