@@ -106,7 +106,9 @@ Result<void> convert(const Options& options) {
   }
   convert.replace = options.force;
   convert.allow_lossy = options.allow_lossy;
-  convert.threads = options.threads > 0 ? options.threads : default_thread_count();
+  // More than the system runs at once would only take turns.
+  convert.threads =
+      std::min(options.threads > 0 ? options.threads : default_thread_count(), usable_cpu_count());
   catch_interrupts(SIGTERM);
   ConvertReport report;
   {

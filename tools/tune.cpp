@@ -8,6 +8,7 @@
 #include "engine/base/parallel.h"
 #include "kernels/select.h"
 #include "tools/cli.h"
+#include "tools/system_load.h"
 #include "tools/tune_measure.h"
 #include "tools/tuning.h"
 
@@ -19,9 +20,6 @@ struct TuneOptions {
   std::string i2s_layout = "auto";
   bool reset = false;
 };
-
-// What differs from the default, and more threads, must be faster by this much: less is lost in the noise of measurement.
-constexpr double kClearGain = 1.03;
 
 // Every kernel that runs here, once: a table that inherits one from a table below it does not make it another.
 std::vector<TuneCandidate> kernel_candidates(int threads) {
@@ -126,18 +124,6 @@ std::vector<int> thread_counts() {
   return counts;
 }
 
-// The smallest number of threads that no larger one clearly beats.
-template <class Seconds>
-int fewest_threads(const std::vector<TuneCandidate>& candidates, Seconds seconds) {
-  const TuneCandidate* best = &candidates.front();
-  for (const TuneCandidate& candidate : candidates) {
-    if (seconds(candidate) * kClearGain < seconds(*best)) {
-      best = &candidate;
-    }
-  }
-  return best->threads;
-}
-
 Result<Tuning> find_tuning(const TuneShape& cached, const TuneShape& streamed) {
   ProgressBar bar("measuring");
   double done = 0;
@@ -166,16 +152,23 @@ Result<Tuning> find_tuning(const TuneShape& cached, const TuneShape& streamed) {
   for (const int count : thread_counts()) {
     by_threads.push_back({tuning.kernels, tuning.streamed, count, count});
   }
+  const CpuTimes before = cpu_times();
   measure(streamed, by_threads, share(0.2));
-  tuning.threads =
-      fewest_threads(by_threads, [](const TuneCandidate& c) { return c.token_seconds; });
-  tuning.batch_threads =
-      fewest_threads(by_threads, [](const TuneCandidate& c) { return c.prompt_seconds; });
+  const double others = other_load(before, cpu_times());
+  choose_threads(by_threads, threads, others, tuning);
 
   print_report_f("Billion weights a second (a token reads each weight once).\n");
   print_kernels("Weights that stream from memory", streamed, in_memory, best_in_memory);
   print_kernels("Weights that stay in the caches", cached, in_cache, best_in_cache);
   print_threads(streamed, by_threads, tuning);
+  if (others > kMostOthers) {
+    char busy[32];
+    std::snprintf(busy, sizeof busy, "%.1f", others);
+    print_notice("other programs kept " + std::string(busy) +
+                 " CPUs busy meanwhile. That says nothing about how many threads are best, so the "
+                 "usual number is kept. Run "
+                 "`tern tune` again when the machine is quiet.");
+  }
   return tuning;
 }
 

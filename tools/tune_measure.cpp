@@ -231,4 +231,25 @@ void measure(const TuneShape& shape, std::vector<TuneCandidate>& candidates,
   }
 }
 
+void choose_threads(const std::vector<TuneCandidate>& candidates, int by_default, double others,
+                    Tuning& tuning) {
+  tuning.threads = by_default;
+  tuning.batch_threads = by_default;
+  if (others > kMostOthers) {
+    return;
+  }
+  const TuneCandidate* token = &candidates.front();
+  const TuneCandidate* prompt = token;
+  for (const TuneCandidate& candidate : candidates) {
+    if (candidate.token_seconds * kClearGain < token->token_seconds) {
+      token = &candidate;
+    }
+    if (candidate.prompt_seconds * kClearGain < prompt->prompt_seconds) {
+      prompt = &candidate;
+    }
+  }
+  tuning.threads = token->threads;
+  tuning.batch_threads = prompt->batch_threads;
+}
+
 }  // namespace tern::cli

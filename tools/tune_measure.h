@@ -8,6 +8,7 @@
 
 #include "engine/model/config.h"
 #include "kernels/kernels.h"
+#include "tools/tuning.h"
 
 namespace tern::cli {
 
@@ -47,9 +48,19 @@ struct TuneCandidate {
   double job_seconds() const { return kJobPrompt * prompt_seconds + kJobTokens * token_seconds; }
 };
 
+// What differs from the default, and more threads, must be faster by this much: less is lost in the noise of measurement.
+constexpr double kClearGain = 1.03;
+// CPUs that others may have kept busy for measured numbers of threads to count.
+constexpr double kMostOthers = 0.15;
+
 // Fills in the seconds of all candidates: medians over turns, which they take one after another, so that a machine that grows
 // slower or faster meanwhile treats all alike. `progress` is called with the share done.
 void measure(const TuneShape& shape, std::vector<TuneCandidate>& candidates,
              const std::function<void(double)>& progress);
+
+// The smallest numbers of threads that no larger one clearly beats, for generating and for prompts. What is stored is the most
+// that sessions use from then on, so where other programs kept more than kMostOthers CPUs busy it is `by_default`.
+void choose_threads(const std::vector<TuneCandidate>& candidates, int by_default, double others,
+                    Tuning& tuning);
 
 }  // namespace tern::cli

@@ -40,20 +40,28 @@ uint64_t number_in(const std::filesystem::path& path) {
 
 uint64_t available_memory() {
   uint64_t available = proc_value("/proc/meminfo", "MemAvailable:");
-  for (const std::filesystem::path& group : cgroup_folders()) {
+  for (const std::filesystem::path& group : cgroup_folders("memory")) {
     available = std::min(available, memory_left(group).value_or(available));
   }
   return available;
 }
 
 std::optional<uint64_t> memory_left(const std::filesystem::path& cgroup) {
-  const uint64_t limit = number_in(cgroup / "memory.max");
-  if (limit == 0) {
+  // Version 2, or else 1, which says a number near 2^63 where there is no limit and counts children in other lines.
+  constexpr uint64_t kNoLimit = uint64_t{1} << 62;
+  uint64_t limit = number_in(cgroup / "memory.max");
+  const bool old = limit == 0;
+  if (old) {
+    limit = number_in(cgroup / "memory.limit_in_bytes");
+  }
+  if (limit == 0 || limit >= kNoLimit) {
     return std::nullopt;
   }
+  const std::string prefix = old ? "total_" : "";
   const std::filesystem::path stat = cgroup / "memory.stat";
-  const uint64_t files = value_in(stat, "active_file") + value_in(stat, "inactive_file");
-  const uint64_t current = number_in(cgroup / "memory.current");
+  const uint64_t files =
+      value_in(stat, prefix + "active_file") + value_in(stat, prefix + "inactive_file");
+  const uint64_t current = number_in(cgroup / (old ? "memory.usage_in_bytes" : "memory.current"));
   return limit - std::min(current - std::min(files, current), limit);
 }
 

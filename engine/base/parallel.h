@@ -31,7 +31,7 @@ class FunctionRef<R(Args...)> {
 };
 
 // Runs `body` on the calling thread while up to `threads` - 1 others stand by for the parallel_for calls in it, which then cost
-// a fraction of a microsecond instead of a wake-up each. Workers that find nothing to do spin, then yield, then sleep. Inside
+// a fraction of a microsecond instead of a wake-up each. Workers that find nothing to do spin, and then sleep. Inside
 // another region it is that region that serves. The body must not throw.
 void parallel_region(int threads, FunctionRef<void()> body);
 

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <thread>
 #include <vector>
 
@@ -118,24 +119,6 @@ TEST(ParallelRegion, StepsSeeWhatStepsBeforeThemWrote) {
   EXPECT_EQ(values, std::vector<int64_t>(kCount, 5000));
 }
 
-// A thread that is stuck in one tile leaves the others of its run to the rest.
-TEST(ParallelTiles, OthersTakeTheTilesOfASlowThread) {
-  std::atomic<int> others = 0;
-  std::atomic<int> first = -1;
-  parallel_tiles(2, 8, 16, 1, [&](int64_t begin, int64_t, int thread) {
-    if (begin == 0) {
-      first = thread;
-      while (others < 15) {
-        std::this_thread::yield();
-      }
-      return;
-    }
-    EXPECT_NE(thread, first.load());
-    ++others;
-  });
-  EXPECT_EQ(others, 15);
-}
-
 TEST(ParallelRegion, NestedRegionsShareTheOuterThreads) {
   std::atomic<int64_t> sum = 0;
   parallel_region(2, [&] {
@@ -209,13 +192,48 @@ TEST_F(FileTest, WritesAtomicallyAndReadsBack) {
 }
 
 TEST_F(FileTest, FindsControlGroupsAroundAProcess) {
-  std::ofstream(directory_ / "self") << "12:cpu:/old\n0::/user.slice/app.scope\n";
+  std::ofstream(directory_ / "self") << "12:pids:/old\n0::/user.slice/app.scope\n";
   const std::filesystem::path root = "/sys/fs/cgroup";
-  EXPECT_EQ(cgroup_folders(directory_ / "self", root),
+  EXPECT_EQ(cgroup_folders("cpu", directory_ / "self", root),
             (std::vector{root / "user.slice/app.scope", root / "user.slice", root}));
   std::ofstream(directory_ / "top") << "0::/\n";
-  EXPECT_EQ(cgroup_folders(directory_ / "top", root), std::vector{root});
-  EXPECT_EQ(cgroup_folders(directory_ / "none", root), std::vector{root});
+  EXPECT_EQ(cgroup_folders("cpu", directory_ / "top", root), std::vector{root});
+  EXPECT_EQ(cgroup_folders("cpu", directory_ / "none", root), std::vector{root});
+}
+
+TEST_F(FileTest, FindsControlGroupsOfTheOldHierarchies) {
+  std::ofstream(directory_ / "self")
+      << "6:cpuset:/no\n4:cpu,cpuacct:/docker/a\n3:memory:/\n1:name=systemd:/no\n0::/\n";
+  const std::filesystem::path root = "/groups";
+  const std::filesystem::path mount = root / "cpu,cpuacct";
+  EXPECT_EQ(cgroup_folders("cpu", directory_ / "self", root),
+            (std::vector{mount / "docker/a", mount / "docker", root, mount}));
+  EXPECT_EQ(cgroup_folders("memory", directory_ / "self", root),
+            (std::vector{root, root / "memory"}));
+}
+
+TEST_F(FileTest, KnowsHowManyCpusAControlGroupGrants) {
+  const double no_limit = std::numeric_limits<double>::infinity();
+  EXPECT_EQ(cgroup_cpus(directory_), no_limit);
+  std::ofstream(directory_ / "cpu.cfs_quota_us") << "-1\n";
+  std::ofstream(directory_ / "cpu.cfs_period_us") << "100000\n";
+  EXPECT_EQ(cgroup_cpus(directory_), no_limit);
+  std::ofstream(directory_ / "cpu.cfs_quota_us") << "50000\n";
+  EXPECT_EQ(cgroup_cpus(directory_), 0.5);
+  std::ofstream(directory_ / "cpu.max") << "max 100000\n";
+  EXPECT_EQ(cgroup_cpus(directory_), 0.5);
+  std::ofstream(directory_ / "cpu.max") << "150000 100000\n";
+  EXPECT_EQ(cgroup_cpus(directory_), 1.5);
+}
+
+TEST_F(FileTest, KnowsWhatAnOldControlGroupLeaves) {
+  std::ofstream(directory_ / "memory.limit_in_bytes") << "9223372036854771712\n";
+  EXPECT_EQ(memory_left(directory_), std::nullopt);
+  std::ofstream(directory_ / "memory.limit_in_bytes") << "1000\n";
+  std::ofstream(directory_ / "memory.usage_in_bytes") << "700\n";
+  std::ofstream(directory_ / "memory.stat")
+      << "active_file 1\ntotal_active_file 100\ntotal_inactive_file 340\n";
+  EXPECT_EQ(memory_left(directory_), 740U);
 }
 
 // Pages of files are not in use in earnest.

@@ -10,6 +10,7 @@
 #include "engine/base/file.h"
 #include "kernels/select.h"
 #include "tests/support/temp_folder.h"
+#include "tools/tune_measure.h"
 
 namespace tern::cli {
 namespace {
@@ -129,6 +130,23 @@ TEST_F(TuningFile, ErrorsNameTheFolder) {
   const Result<void> saved = save_tuning(path_ / "tern/tune.json", kHere, some_tuning());
   ASSERT_FALSE(saved);
   EXPECT_NE(saved.error().message.find(path_.string()), std::string::npos);
+}
+
+// On a quiet machine the fewest threads that none clearly beats; what was measured beside other programs decides nothing.
+TEST(ChooseThreads, BelievesOnlyAQuietMachine) {
+  const KernelTable* table = find_table("portable");
+  const auto candidate = [&](int threads, double token, double prompt) {
+    return TuneCandidate{table, TernaryKind::kTwoBit, threads, threads, token, prompt};
+  };
+  const std::vector<TuneCandidate> measured = {
+      candidate(1, 0.050, 0.0100), candidate(2, 0.030, 0.0052), candidate(4, 0.0295, 0.0030)};
+  Tuning tuning;
+  choose_threads(measured, 3, 0.02, tuning);
+  EXPECT_EQ(tuning.threads, 2);
+  EXPECT_EQ(tuning.batch_threads, 4);
+  choose_threads(measured, 3, 1.0, tuning);
+  EXPECT_EQ(tuning.threads, 3);
+  EXPECT_EQ(tuning.batch_threads, 3);
 }
 
 }  // namespace
