@@ -117,7 +117,7 @@ def bench(prefix, tern, model, threads, options):
         out, _ = process.communicate()
         if process.returncode != 0:
             sys.exit(f"busy.py: {' '.join(command)} failed.")
-        for row in json.loads(out):
+        for row in json.loads(out)["results"]:
             speeds.setdefault(row["test"], []).append(row["tokens_per_second"])
     return {test: statistics.mean(values) for test, values in speeds.items()}
 
