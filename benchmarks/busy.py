@@ -17,6 +17,7 @@ import contextlib
 import json
 import os
 import resource
+import signal
 import statistics
 import subprocess
 import sys
@@ -113,12 +114,16 @@ def bench(prefix, tern, model, threads, options):
                "-r", "1", "-o", "json"]
     others = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) for _ in range(2 if options.beside else 1)]
     speeds = {}
-    for process in others:
-        out, _ = process.communicate()
-        if process.returncode != 0:
-            sys.exit(f"busy.py: {' '.join(command)} failed.")
-        for row in json.loads(out)["results"]:
-            speeds.setdefault(row["test"], []).append(row["tokens_per_second"])
+    try:
+        for process in others:
+            out, _ = process.communicate()
+            if process.returncode != 0:
+                sys.exit(f"busy.py: {' '.join(command)} failed.")
+            for row in json.loads(out)["results"]:
+                speeds.setdefault(row["test"], []).append(row["tokens_per_second"])
+    finally:
+        for process in others:
+            process.kill()
     return {test: statistics.mean(values) for test, values in speeds.items()}
 
 
@@ -170,6 +175,7 @@ def main():
     parser.add_argument("--beside", action="store_true", help="two Terns at once, of which the mean counts")
     parser.add_argument("--quota", type=float, metavar="CORES", help="in a control group of so many cores (needs root)")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("busy.py: ended by a signal"))  # no busy loop outlives this program
     options.tern = options.tern or [os.path.join(ROOT, "build", "release", "tools", "tern")]
     options.model = options.model or [os.path.join(ROOT, "models", "tern-tiny.gguf")]
     with control_group(options.quota) as prefix:
