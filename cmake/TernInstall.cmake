@@ -9,7 +9,6 @@ install(TARGETS tern RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 # Headers are included by their path from the root of the repository, so include/tern stands for that root.
 install(DIRECTORY engine kernels remote DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/tern FILES_MATCHING PATTERN "*.h")
 install(FILES models/tern-tiny.gguf models/catalog.json remote/providers.json remote/providers.schema.json DESTINATION ${CMAKE_INSTALL_DATADIR}/tern OPTIONAL)
-install(FILES tools/bench_plot.py DESTINATION ${CMAKE_INSTALL_DATADIR}/tern)
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/tern)

@@ -5,12 +5,12 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "engine/base/file.h"
 #include "engine/base/memory.h"
+#include "engine/base/number.h"
 #include "engine/base/output_file.h"
 #include "remote/digest.h"
 #include "remote/retry_wait.h"
@@ -42,29 +42,22 @@ std::optional<ByteRange> content_range(const HttpResponse& head) {
   if (header == nullptr || !header->starts_with("bytes ")) {
     return {};
   }
-  const char* const end = header->data() + header->size();
   ByteRange range;
-  const auto first = std::from_chars(header->data() + 6, end, range.first);
-  const size_t slash = header->find('/');
-  if (first.ec != std::errc() || first.ptr == end || *first.ptr != '-' ||
-      slash == std::string::npos) {
+  const std::string_view numbers = std::string_view(*header).substr(6);
+  const size_t dash = numbers.find('-');
+  const size_t slash = numbers.find('/');
+  const auto first = unsigned_number_of(numbers.substr(0, dash));
+  if (!first || dash == std::string_view::npos || slash == std::string_view::npos) {
     return {};
   }
-  uint64_t total = 0;
-  if (std::from_chars(header->data() + slash + 1, end, total).ec == std::errc()) {
-    range.total = total;
-  }
+  range.first = *first;
+  range.total = unsigned_number_of(numbers.substr(slash + 1));
   return range;
 }
 
 std::optional<uint64_t> content_length(const HttpResponse& head) {
   const std::string* header = head.header("Content-Length");
-  uint64_t length = 0;
-  if (header == nullptr ||
-      std::from_chars(header->data(), header->data() + header->size(), length).ec != std::errc()) {
-    return {};
-  }
-  return length;
+  return header == nullptr ? std::nullopt : unsigned_number_of(*header);
 }
 
 class Download {
@@ -318,16 +311,14 @@ class Download {
 
   Result<void> heed_retry_after(const HttpResponse& head) {
     const std::string* header = head.header("Retry-After");
-    int32_t seconds = 0;
-    if (header == nullptr ||
-        std::from_chars(header->data(), header->data() + header->size(), seconds).ec !=
-            std::errc()) {
+    const std::optional<double> seconds = header == nullptr ? std::nullopt : number_of(*header);
+    if (!seconds) {
       return {};
     }
-    if (seconds > kLongestWaitMs / 1000) {
+    if (*seconds > kLongestWaitMs / 1000) {
       return refusal(head);
     }
-    asked_wait_ms_ = std::max(seconds, 0) * 1000;
+    asked_wait_ms_ = static_cast<int32_t>(std::max(*seconds, 0.0) * 1000);
     return {};
   }
 

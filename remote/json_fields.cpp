@@ -2,7 +2,7 @@
 
 #include <limits>
 
-#include "remote/time_text.h"
+#include "engine/base/number.h"
 
 namespace tern {
 

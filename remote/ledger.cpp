@@ -5,6 +5,7 @@
 #include <mutex>
 #include <sstream>
 
+#include "engine/base/environment.h"
 #include "engine/base/output_file.h"
 
 namespace tern {
@@ -167,6 +168,9 @@ Ledger::Ledger(Ledger&&) noexcept = default;
 Ledger::~Ledger() = default;
 
 Result<Ledger> Ledger::open(const std::filesystem::path& path) {
+  if (path.empty()) {
+    return Error{"the ledger of remote calls: " + std::string(kNoHomeFolder)};
+  }
   RETURN_IF_ERROR(make_private_folders(path.parent_path()));
   sqlite3* handle = nullptr;
   const int opened =

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/base/number.h"
 #include "remote/time_text.h"
 
 namespace tern {

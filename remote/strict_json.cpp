@@ -101,7 +101,9 @@ void StrictObject::number(const char* name, double& into, double low, double hig
 
 void StrictObject::count(const char* name, int64_t& into, int64_t most) {
   if (const Json* value = find(name)) {
-    const bool whole = value->is_number_unsigned() && *value <= most;
+    // Compared as unsigned numbers: the library would take 2^64 - 1 for -1.
+    const bool whole =
+        value->is_number_unsigned() && value->get<uint64_t>() <= static_cast<uint64_t>(most);
     if (whole) {
       into = value->get<int64_t>();
     } else {

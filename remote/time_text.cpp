@@ -4,7 +4,6 @@
 #include <array>
 #include <charconv>
 #include <chrono>
-#include <cmath>
 #include <cstdio>
 #include <vector>
 
@@ -71,14 +70,6 @@ std::vector<std::string_view> words_of(std::string_view text) {
 }
 
 }  // namespace
-
-std::optional<double> number_of(std::string_view text) {
-  double number = 0;
-  const char* const end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data(), end, number);
-  const bool whole = !text.empty() && error == std::errc() && stop == end;
-  return whole && std::isfinite(number) ? std::optional(number) : std::nullopt;
-}
 
 std::optional<int64_t> parse_http_date(std::string_view text) {
   // "Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"

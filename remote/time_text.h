@@ -1,5 +1,5 @@
 #pragma once
-// Points in time, and numbers, as servers write them.
+// Points in time as servers write them.
 
 #include <cstdint>
 #include <optional>
@@ -7,9 +7,6 @@
 #include <string_view>
 
 namespace tern {
-
-// The finite number that the whole of `text` spells; none: it is something else.
-std::optional<double> number_of(std::string_view text);
 
 // Unix time in ms of a date of HTTP, in any of its three forms (RFC 9110, 5.6.7); none: it is no date.
 std::optional<int64_t> parse_http_date(std::string_view text);

@@ -289,18 +289,15 @@ Action declare_bench(CLI::App& app) {
   };
   list("-m,--model", options->models,
        "Model files, separated by commas; default: the model that comes with Tern", "FILES");
-  list("-p,--n-prompt", options->prompts, "Lengths of prompts to read; 0: none", "N,...")
-      ->check(in_range(0, 1 << 20))
-      ->capture_default_str();
-  list("-n,--n-gen", options->generated,
-       "Numbers of tokens to generate, as greedy decoding does; 0: none", "N,...")
-      ->check(in_range(0, 1 << 20))
-      ->capture_default_str();
-  list("-d,--n-depth", options->depths, "Tokens already in the context", "N,...")
-      ->check(in_range(0, 1 << 20))
-      ->capture_default_str();
-  list("-t,--threads", options->threads, "Threads; default: the physical cores", "N,...")
-      ->check(in_range(1, 1024));
+  constexpr int kMostTokens = 1 << 20;
+  add_numbers(app, "-p,--n-prompt", options->prompts, 0, kMostTokens,
+              "Lengths of prompts to read; 0: none");
+  add_numbers(app, "-n,--n-gen", options->generated, 0, kMostTokens,
+              "Numbers of tokens to generate, as greedy decoding does; 0: none");
+  add_numbers(app, "-d,--n-depth", options->depths, 0, kMostTokens,
+              "Tokens already in the context");
+  add_numbers(app, "-t,--threads", options->threads, 1, 1024,
+              "Threads; default: the physical cores");
   list("--isa", options->isas, "Kernel tables that `tern doctor` lists; default: the best",
        "NAME,...");
   list("--packing", options->packings, "Ternary kernels; default: what suits the model",

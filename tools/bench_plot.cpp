@@ -1,20 +1,63 @@
 #include "tools/bench_plot.h"
 
-#include <cstdio>
-#include <cstdlib>
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
-#include "tools/cli.h"
+#include <cerrno>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "tools/built_in.h"
+#include "tools/console.h"
+
+extern char** environ;
 
 namespace tern::cli {
 namespace {
 
-// As one word of a shell's command.
-std::string quoted(const std::string& text) {
-  std::string out = "'";
-  for (const char c : text) {
-    out += c == '\'' ? std::string("'\\''") : std::string(1, c);
+// Runs Python on `code`, as `python3 -c` does, and waits for its end: true if it succeeded. It reads `input`. -I keeps the
+// working folder, which may hold anybody's matplotlib.py, and the variables PYTHON* out of where modules are sought.
+bool run_python(const std::string& python, std::string_view code,
+                const std::vector<std::string>& arguments, std::string_view input, bool silent) {
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
+    return false;
   }
-  return out + "'";
+  std::vector<std::string> words = {python, "-I", "-c", std::string(code)};
+  words.insert(words.end(), arguments.begin(), arguments.end());
+  std::vector<char*> argv;
+  for (std::string& word : words) {
+    argv.push_back(word.data());
+  }
+  argv.push_back(nullptr);
+  posix_spawn_file_actions_t actions;
+  ::posix_spawn_file_actions_init(&actions);
+  ::posix_spawn_file_actions_adddup2(&actions, ends[1], STDIN_FILENO);
+  if (silent) {
+    ::posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+  }
+  pid_t child = -1;
+  const int failed =
+      ::posix_spawnp(&child, python.c_str(), &actions, nullptr, argv.data(), environ);
+  ::posix_spawn_file_actions_destroy(&actions);
+  ::close(ends[1]);
+  while (failed == 0 && !input.empty()) {
+    // A socket, because a pipe whose reader has gone would end this program with SIGPIPE.
+    const ssize_t sent = ::send(ends[0], input.data(), input.size(), MSG_NOSIGNAL);
+    if (sent < 0 && errno != EINTR) {
+      break;
+    }
+    input.remove_prefix(sent < 0 ? 0 : static_cast<size_t>(sent));
+  }
+  ::close(ends[0]);
+  int status = -1;
+  while (failed == 0 && ::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  return failed == 0 && input.empty() && WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
 }  // namespace
@@ -23,26 +66,20 @@ Result<Plotter> Plotter::create(const std::string& file) {
   if (!file.ends_with(".png") && !file.ends_with(".svg")) {
     return Error{"--plot: expected a name that ends in .png or .svg, found " + file + "."};
   }
-  ASSIGN_OR_RETURN(const std::string script,
-                   find_shared_file("tools/bench_plot.py", "bench_plot.py"));
   // A python3 of the user's own may lack what the system's has.
   for (const std::string python : {"python3", "/usr/bin/python3"}) {
-    if (std::system((python + " -c 'import matplotlib' 2>/dev/null").c_str()) == 0) {
-      return Plotter(python + " " + quoted(script) + " " + quoted(file), file);
+    if (run_python(python, "import matplotlib", {}, "", true)) {
+      return Plotter(python, file);
     }
   }
   return Error{
       "--plot needs Python 3 with matplotlib: install the package python3-matplotlib (Debian, "
-      "Ubuntu), or "
-      "pip install matplotlib."};
+      "Ubuntu), or pip install matplotlib into the environment of your python3 (packages of "
+      "pip install --user are not looked at)."};
 }
 
 Result<void> Plotter::draw(const std::string& json) const {
-  FILE* script = ::popen(command_.c_str(), "w");
-  const bool fed =
-      script != nullptr && std::fwrite(json.data(), 1, json.size(), script) == json.size();
-  const int status = script == nullptr ? -1 : ::pclose(script);
-  if (!fed || status != 0) {
+  if (!run_python(python_, kBenchPlotScript, {file_}, json, false)) {
     return Error{"--plot: drawing " + file_ + " failed; what Python said about it stands above."};
   }
   print_message_f("drawn: %s\n", file_.c_str());

@@ -1,5 +1,5 @@
 #pragma once
-// Draws measurements with Python's matplotlib, by the script bench_plot.py.
+// Draws measurements with Python's matplotlib, by the script bench_plot.py, which is built in.
 
 #include <string>
 
@@ -10,17 +10,17 @@ namespace tern::cli {
 class Plotter {
  public:
   // Looks for everything that drawing needs, before anything is measured. Errors: the file's name ends in neither .png nor
-  // .svg; Python, matplotlib or the script is missing.
+  // .svg; Python or matplotlib is missing.
   static Result<Plotter> create(const std::string& file);
 
   // Draws what `tern bench -o json` prints.
   Result<void> draw(const std::string& json) const;
 
  private:
-  Plotter(std::string command, std::string file)
-      : command_(std::move(command)), file_(std::move(file)) {}
+  Plotter(std::string python, std::string file)
+      : python_(std::move(python)), file_(std::move(file)) {}
 
-  std::string command_;  // for the shell; reads the JSON
+  std::string python_;  // which of them has matplotlib
   std::string file_;
 };
 

@@ -4,8 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/base/ascii.h"
-#include "engine/base/file.h"
-#include "tools/cli.h"
+#include "tools/built_in.h"
 
 namespace tern::cli {
 namespace {
@@ -52,9 +51,7 @@ Result<std::vector<CatalogModel>> parse_catalog(const std::string& text) {
 }
 
 Result<std::vector<CatalogModel>> load_catalog() {
-  ASSIGN_OR_RETURN(const std::string path, find_shared_file("models/catalog.json", "catalog.json"));
-  ASSIGN_OR_RETURN(const std::string text, read_text_file(path, size_t{4} << 20));
-  return parse_catalog(text);
+  return parse_catalog(std::string(kCatalogJson));
 }
 
 const CatalogModel* find_in_catalog(const std::vector<CatalogModel>& catalog,

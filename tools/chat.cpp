@@ -35,7 +35,7 @@ struct ChatOptions {
 };
 
 std::filesystem::path history_path() {
-  return xdg_folder("XDG_STATE_HOME", ".local/state") / "history";
+  return xdg_file("XDG_STATE_HOME", ".local/state", "history");
 }
 
 // Who answers, and what is said of an answer with -v.

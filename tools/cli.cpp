@@ -16,6 +16,8 @@
 #include "kernels/cpu.h"
 #include "kernels/select.h"
 #include "tools/model_store.h"
+#include "tools/model_summary.h"
+#include "tools/shared_file.h"
 #include "tools/tuning.h"
 
 namespace tern::cli {
@@ -63,8 +65,8 @@ void ModelOptions::declare(CLI::App& app) {
                  "what suits the model")
       ->type_name("NAME");
   app.add_option("--head-type", head_type,
-                 "Output head: q6_k (in two planes), q8_0, f16, keep (as in the file) or auto "
-                 "(q6_k if that is smaller and the head large)")
+                 "Output head: keep (as in the file), q6_k (in two planes, which are fast), q8_0, "
+                 "f16, or auto (q6_k if the file's is large and Q6_K, so that nothing is rounded)")
       ->type_name("NAME");
   declare_lora(app, lora);
   app.add_option("--activations", activations,
@@ -155,14 +157,13 @@ Result<LoraSource> parse_lora(const std::string& text) {
   if (colon == std::string::npos || std::filesystem::exists(text, ignored)) {
     return LoraSource{text, 1.0F};
   }
-  const std::string number = text.substr(colon + 1);
-  char* end = nullptr;
-  const float scale = std::strtof(number.c_str(), &end);
-  if (number.empty() || *end != '\0' || !std::isfinite(scale)) {
-    return Error{"--lora: expected FILE or FILE:SCALE, where SCALE is a number, found " + text +
-                 "."};
+  constexpr float kMostScale = 1e6F;
+  const Result<float> scale = parse_number(text.substr(colon + 1), -kMostScale, kMostScale);
+  if (!scale) {
+    return Error{"--lora " + text +
+                 ": this file is not there, and read as FILE:SCALE: " + scale.error().message};
   }
-  return LoraSource{text.substr(0, colon), scale};
+  return LoraSource{text.substr(0, colon), *scale};
 }
 
 Result<std::optional<I2sLayout>> parse_i2s_layout(const std::string& name) {
@@ -206,22 +207,6 @@ Result<std::optional<Activations>> parse_activations(const std::string& name) {
   return Error{"--activations: expected one of " + choices + ", found " + name + "."};
 }
 
-Result<std::string> find_shared_file(const std::string& in_tree, const std::string& installed) {
-  // In a build tree the executable lies a few levels below the repository; installed, it lies in bin/ beside share/.
-  std::error_code error;
-  const std::filesystem::path executable = std::filesystem::read_symlink("/proc/self/exe", error);
-  std::filesystem::path folder = executable.parent_path();
-  for (int level = 0; level < 5 && !folder.empty(); ++level, folder = folder.parent_path()) {
-    for (const std::string& place : {in_tree, "share/tern/" + installed}) {
-      if (std::filesystem::exists(folder / place, error)) {
-        return (folder / place).string();
-      }
-    }
-  }
-  return Error{"share/tern/" + installed +
-               ", which comes with Tern, is not there: install it again."};
-}
-
 Result<std::string> default_model_path() {
   if (const std::string named = environment("TERN_MODEL"); !named.empty()) {
     return resolve_model(named);
@@ -229,8 +214,8 @@ Result<std::string> default_model_path() {
   Result<std::string> found = find_shared_file("models/tern-tiny.gguf", "tern-tiny.gguf");
   if (!found) {
     return Error{
-        "No model given, and the default one (models/tern-tiny.gguf) is not there: name one with "
-        "-m FILE."};
+        "No model given, and the default one, which comes with Tern as share/tern/tern-tiny.gguf, "
+        "is not there: name one with -m FILE."};
   }
   return found;
 }
@@ -327,6 +312,7 @@ Result<LoadedModel> load_model(const ModelOptions& options) {
                     kActivationsNames[static_cast<int>(loaded.model->config().activations)],
                     setup.threads, setup.tuned ? " (tuned)" : "",
                     std::string(loaded.model->chat_template().name()).c_str());
+    print_message_f("%s\n", describe_head(*loaded.model).c_str());
   }
   return loaded;
 }

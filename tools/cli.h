@@ -11,6 +11,7 @@
 #include "engine/base/result.h"
 #include "engine/session/session.h"
 #include "tools/console.h"
+#include "tools/number_option.h"
 
 namespace tern::cli {
 
@@ -62,12 +63,6 @@ struct ModelOptions {
   void declare(CLI::App& app);
 };
 
-// A check that a number lies in [low, high], without the bounds in the help text.
-template <class T>
-CLI::Validator in_range(T low, T high) {
-  return CLI::Range(low, high).description("");
-}
-
 // Of every command that writes a file where the user says: without it a file with content is not replaced.
 void declare_force(CLI::App& app, bool& force);
 void declare_lora(CLI::App& app, std::vector<std::string>& lora);
@@ -113,10 +108,7 @@ Result<LoraSource> parse_lora(const std::string& text);
 Result<std::optional<I2sLayout>> parse_i2s_layout(const std::string& name);
 // None for "auto".
 Result<std::optional<Activations>> parse_activations(const std::string& name);
-// A file that comes with Tern: at `in_tree` within the repository of a build tree, at share/tern/`installed` beside an installed
-// program.
-Result<std::string> find_shared_file(const std::string& in_tree, const std::string& installed);
-// Where the default model lies: TERN_MODEL, or models/tern-tiny.gguf near the executable.
+// Where the default model lies: TERN_MODEL, or the one that comes with Tern.
 Result<std::string> default_model_path();
 
 // From here on Ctrl-C sets interrupted() instead of ending the program; a second one ends it. `also`: another signal that does

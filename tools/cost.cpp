@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "engine/base/number.h"
 #include "remote/ledger.h"
 #include "remote/plain_line.h"
 #include "remote/system_clock.h"

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "remote/time_text.h"
+#include "engine/base/number.h"
 
 namespace tern::cli {
 namespace {
@@ -79,7 +79,7 @@ Result<double> parse_tokens(const std::string& text) {
   const double scale = unit == std::string::npos ? 1 : unit == 0 ? 1e3 : unit == 1 ? 1e6 : 1e9;
   const auto number =
       number_of(std::string_view(text).substr(0, text.size() - (scale > 1 ? 1 : 0)));
-  if (!number || *number <= 0 || *number * scale > 1e15) {
+  if (!number || !(*number * scale >= 1) || *number * scale > 1e15) {
     return Error{"--tokens: expected a number such as 10M, 500k or 2B, found " + text + "."};
   }
   return *number * scale;

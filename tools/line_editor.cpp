@@ -50,7 +50,9 @@ LineEditor::LineEditor(const std::filesystem::path& history) {
   Terminal& t = *terminal_;
   t.history_path = history.string();
   // A history that cannot be kept is no reason not to chat.
-  (void)make_private_folders(history.parent_path()).has_value();
+  if (!history.empty()) {
+    (void)make_private_folders(history.parent_path()).has_value();
+  }
   t.editor = el_init("tern", stdin, stdout, stderr);
   t.history = history_init();
   ::history(t.history, &t.event, H_SETSIZE, kHistoryLines);

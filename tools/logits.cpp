@@ -1,6 +1,7 @@
 // tern logits: raw logits of given tokens, for comparing engines.
 
 #include <cstdio>
+#include <limits>
 
 #include "engine/base/output_file.h"
 #include "tools/cli.h"
@@ -57,9 +58,9 @@ Result<void> write_logits(const LogitsOptions& options) {
 Action declare_logits(CLI::App& app) {
   const auto options = std::make_shared<LogitsOptions>();
   options->model.declare(app);
-  app.add_option("--tokens", options->tokens, "Token ids, separated by commas")
+  add_numbers(app, "--tokens", options->tokens, int32_t{0}, std::numeric_limits<int32_t>::max(),
+              "Token ids, separated by commas")
       ->required()
-      ->delimiter(',')
       ->type_name("ID,ID,...");
   app.add_option(
          "-o,--output", options->output,

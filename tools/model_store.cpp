@@ -136,7 +136,7 @@ uint64_t StoredModel::size() const {
 
 ModelStore::ModelStore() : root_(environment("TERN_MODELS")) {
   if (root_.empty()) {
-    root_ = xdg_folder("XDG_CACHE_HOME", ".cache") / "models";
+    root_ = xdg_file("XDG_CACHE_HOME", ".cache", "models");
   }
 }
 
@@ -219,6 +219,9 @@ Result<void> ModelStore::check_folders(const std::string& key) const {
 
 Result<StoreLock> ModelStore::lock(const std::string& key, const std::function<void()>& on_wait,
                                    const std::function<bool()>& cancelled) const {
+  if (root_.empty()) {
+    return Error{"the models: " + std::string(kNoHomeFolder) + " Or name a folder in TERN_MODELS."};
+  }
   // Beside the models' folders and never removed: a lock file that is removed can be held twice.
   const std::filesystem::path file = root_ / ".locks" / key;
   RETURN_IF_ERROR(make_private_folders(file.parent_path()));

@@ -38,8 +38,8 @@ Result<void> list_stored(bool json) {
   if (json) {
     print_json(list);
   } else if (list.empty()) {
-    print_message_f("No models in %s. `tern list --all` shows names for `tern pull`.\n",
-                    store.root().c_str());
+    const std::string where = store.root().empty() ? "" : " in " + store.root().string();
+    print_message_f("No models%s. `tern list --all` shows names for `tern pull`.\n", where.c_str());
   } else {
     print_table(rows);
   }

@@ -75,6 +75,7 @@ plans() {
 step speed
 step plans
 step tools/dev test
+step tools/dev isas
 step remote_load
 step tools/dev check
 step tools/dev asan

@@ -258,7 +258,9 @@ Action declare_perplexity(CLI::App& app) {
                  "Tokens in a window; default: " + std::to_string(kDefaultContext) +
                      ", with --kl that of its FILE")
       ->check(in_range(8, 1 << 24));
-  app.add_option("--chunks", options->chunks, "Windows to measure; default: all")->type_name("N");
+  app.add_option("--chunks", options->chunks, "Windows to measure; -1 (default): all")
+      ->check(in_range(-1, 1 << 30))
+      ->type_name("N");
   app.add_option("--save-logits,--save-all-logits,--kl-divergence-base", options->save,
                  "Keep the logits, to compare other runs with: 4 bytes a vocabulary entry and "
                  "prediction; -: to standard output")

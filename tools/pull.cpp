@@ -114,6 +114,10 @@ class Puller {
     if (options_.offline) {
       return offline(known);
     }
+    if (store_.root().empty()) {
+      return Error{"the models: " + std::string(kNoHomeFolder) +
+                   " Or name a folder in TERN_MODELS."};
+    }
     return asked->repo.empty() ? pull_address(*asked) : pull_hub(*asked, endpoint);
   }
 

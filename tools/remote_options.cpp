@@ -4,38 +4,44 @@
 
 #include "engine/base/environment.h"
 #include "engine/base/file.h"
+#include "engine/base/own_file.h"
+#include "tools/built_in.h"
 #include "tools/cli.h"
 
 namespace tern::cli {
 namespace {
 
-Result<UserConfig> read_config() {
-  const std::filesystem::path path = config_folder() / "config.json";
+// What lies in the user's folder of settings: there is none without a home folder.
+bool is_there(const std::filesystem::path& path) {
   std::error_code ignored;
-  if (!std::filesystem::exists(path, ignored)) {
+  return !path.empty() && std::filesystem::exists(path, ignored);
+}
+
+Result<UserConfig> read_config() {
+  const std::filesystem::path path = config_file("config.json");
+  if (!is_there(path)) {
     return UserConfig();
   }
-  ASSIGN_OR_RETURN(const std::string text, read_text_file(path, size_t{1} << 20));
+  ASSIGN_OR_RETURN(const std::string text, read_own_text_file(path, size_t{1} << 20));
   return parse_user_config(path.string(), text);
 }
 
-Result<void> add_file(RemoteSettings& settings, const std::string& path) {
-  ASSIGN_OR_RETURN(const std::string text, read_text_file(path, size_t{4} << 20));
+Result<void> add_text(RemoteSettings& settings, const std::string& path, const std::string& text) {
   RETURN_IF_ERROR(add_providers(settings.providers, path, text));
   settings.files.push_back(path);
   return {};
 }
 
 Result<void> read_providers(RemoteSettings& settings, const std::string& named) {
-  ASSIGN_OR_RETURN(const std::string shipped,
-                   find_shared_file("remote/providers.json", "providers.json"));
-  RETURN_IF_ERROR(add_file(settings, shipped));
-  const std::filesystem::path own = config_folder() / "providers.json";
-  std::error_code ignored;
+  RETURN_IF_ERROR(add_text(settings, "providers.json (built in)", std::string(kProvidersJson)));
+  const std::filesystem::path own = config_file("providers.json");
+  constexpr size_t kMostBytes = size_t{4} << 20;
   if (!named.empty()) {
-    RETURN_IF_ERROR(add_file(settings, named));
-  } else if (std::filesystem::exists(own, ignored)) {
-    RETURN_IF_ERROR(add_file(settings, own.string()));
+    ASSIGN_OR_RETURN(const std::string text, read_text_file(named, kMostBytes));
+    RETURN_IF_ERROR(add_text(settings, named, text));
+  } else if (is_there(own)) {
+    ASSIGN_OR_RETURN(const std::string text, read_own_text_file(own, kMostBytes));
+    RETURN_IF_ERROR(add_text(settings, own.string(), text));
   }
   return apply_environment(settings.providers, environment);
 }
@@ -162,12 +168,12 @@ Result<std::optional<RemoteSettings>> RemoteOptions::others() const {
   return std::optional(std::move(settings));
 }
 
-std::filesystem::path config_folder() {
-  return xdg_folder("XDG_CONFIG_HOME", ".config");
+std::filesystem::path config_file(std::string_view name) {
+  return xdg_file("XDG_CONFIG_HOME", ".config", name);
 }
 
 std::filesystem::path ledger_path() {
-  return xdg_folder("XDG_STATE_HOME", ".local/state") / "remote.db";
+  return xdg_file("XDG_STATE_HOME", ".local/state", "remote.db");
 }
 
 }  // namespace tern::cli

@@ -48,9 +48,9 @@ struct RemoteOptions {
   Result<RemoteSettings> settings_of(const UserConfig& config) const;
 };
 
-// config.json and providers.json lie here: tern in XDG_CONFIG_HOME or ~/.config.
-std::filesystem::path config_folder();
-// tern/remote.db in XDG_STATE_HOME or ~/.local/state.
+// config.json and providers.json: in tern in XDG_CONFIG_HOME or ~/.config. Empty without a home folder.
+std::filesystem::path config_file(std::string_view name);
+// tern/remote.db in XDG_STATE_HOME or ~/.local/state. Empty without a home folder.
 std::filesystem::path ledger_path();
 
 }  // namespace tern::cli

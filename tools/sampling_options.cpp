@@ -1,7 +1,7 @@
 #include "tools/sampling_options.h"
 
-#include <charconv>
-#include <cstdlib>
+#include <cstdint>
+#include <limits>
 #include <random>
 
 #include "tools/cli.h"
@@ -10,18 +10,21 @@ namespace tern::cli {
 namespace {
 
 Result<std::pair<int32_t, float>> parse_bias(const std::string& text) {
-  int32_t token = 0;
-  const char* end = text.data() + text.size();
-  const auto [rest, error] = std::from_chars(text.data(), end, token);
-  if (error == std::errc() && rest < end && (*rest == '+' || *rest == '-')) {
-    char* stop = nullptr;
-    const float bias = std::strtof(rest, &stop);
-    if (stop == end && rest + 1 < end) {
-      return std::pair(token, bias);
-    }
+  constexpr float kMostBias = 1e6F;
+  const size_t sign = text.find_first_of("+-", 1);
+  if (sign == std::string::npos) {
+    return Error{"--logit-bias: expected TOKEN+VALUE or TOKEN-VALUE (such as 15043-100), found " +
+                 text + "."};
   }
-  return Error{"--logit-bias: expected TOKEN+VALUE or TOKEN-VALUE (such as 15043-100), found " +
-               text + "."};
+  const auto token = parse_number(text.substr(0, sign), 0, std::numeric_limits<int32_t>::max());
+  if (!token) {
+    return token.error().in("--logit-bias " + text + ": the token");
+  }
+  const auto bias = parse_number(text.substr(sign), -kMostBias, kMostBias);
+  if (!bias) {
+    return bias.error().in("--logit-bias " + text + ": the value");
+  }
+  return std::pair(*token, *bias);
 }
 
 }  // namespace
@@ -29,6 +32,7 @@ Result<std::pair<int32_t, float>> parse_bias(const std::string& text) {
 void SamplingOptions::declare(CLI::App& app) {
   const CLI::Validator positive = in_range(0.0, 1e9);
   const CLI::Validator share = in_range(0.0, 1.0);
+  const CLI::Validator addend = in_range(-1e3, 1e3);
   app.add_option("-n,--predict,--n-predict", max_tokens,
                  "Tokens to generate at most; -1: until the text or the context ends")
       ->check(in_range(-1, 1 << 30))
@@ -53,13 +57,16 @@ void SamplingOptions::declare(CLI::App& app) {
       ->check(in_range(1e-3, 1e3))
       ->capture_default_str();
   app.add_option("--presence-penalty", params.presence_penalty,
-                 "Subtract from logits of recent tokens");
+                 "Subtract from logits of recent tokens")
+      ->check(addend);
   app.add_option("--frequency-penalty", params.frequency_penalty,
-                 "Subtract once per recent occurrence");
+                 "Subtract once per recent occurrence")
+      ->check(addend);
   app.add_option("--repeat-last-n", params.repeat_last_n, "How many tokens are recent; -1: all")
       ->check(in_range(-1, 1 << 20))
       ->capture_default_str();
-  app.add_option("-s,--seed", seed, "Seed of the random choice; default: a new one each time");
+  app.add_option("-s,--seed", seed, "Seed of the random choice; default: a new one each time")
+      ->check(in_range(uint64_t{0}, std::numeric_limits<uint64_t>::max()));
   app.add_option("--stop", stop, "Stop before this text (may be given several times)")
       ->type_name("TEXT")
       ->allow_extra_args(false);

@@ -1,7 +1,5 @@
 #include "tools/speculation_options.h"
 
-#include <charconv>
-
 #include "engine/session/draft_model.h"
 #include "engine/session/prompt_lookup.h"
 #include "tools/model_store.h"
@@ -14,12 +12,11 @@ Result<SpeculationOptions> parse_most(const std::string& text) {
     return kAutoSpeculation;
   }
   SpeculationOptions options;
-  const char* end = text.data() + text.size();
-  const auto [rest, error] = std::from_chars(text.data(), end, options.most);
-  if (error != std::errc() || rest != end || options.most < 0 || options.most > kMostGuesses) {
-    return Error{"--speculate: expected auto or a number from 0 to " +
-                 std::to_string(kMostGuesses) + ", found " + text + "."};
+  const Result<int32_t> most = parse_number(text, 0, int32_t{kMostGuesses});
+  if (!most) {
+    return Error{"--speculate: " + most.error().message + " Or: auto."};
   }
+  options.most = *most;
   return options;
 }
 

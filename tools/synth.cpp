@@ -3,6 +3,7 @@
 #include "tools/synth_model.h"
 
 #include <cstdio>
+#include <limits>
 
 #include "engine/base/memory.h"
 #include "engine/base/parallel.h"
@@ -118,6 +119,7 @@ Action declare_synth(CLI::App& app) {
                  "shape has it, of the embedding's type")
       ->type_name("TYPE");
   app.add_option("--seed", options->seed, "The same seed writes the same file")
+      ->check(in_range(uint64_t{0}, std::numeric_limits<uint64_t>::max()))
       ->type_name("N")
       ->capture_default_str();
   app.add_option("-o,--output", options->output, "File to write (GGUF); -: standard output")

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdio>
 
+#include "engine/base/environment.h"
 #include "engine/base/parallel.h"
 #include "kernels/select.h"
 #include "tools/cli.h"
@@ -186,6 +187,9 @@ Result<void> tune(const TuneOptions& options) {
   const std::filesystem::path path = tuning_path();
   if (options.reset) {
     return reset(path);
+  }
+  if (path.empty()) {
+    return Error{"the tuning: " + std::string(kNoHomeFolder)};  // before minutes of measuring
   }
   TuneShape cached = cached_shape();
   TuneShape streamed = streamed_shape();

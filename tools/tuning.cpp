@@ -79,7 +79,7 @@ TuningKey this_machine() {
 }
 
 std::filesystem::path tuning_path() {
-  return xdg_folder("XDG_CACHE_HOME", ".cache") / "tune.json";
+  return xdg_file("XDG_CACHE_HOME", ".cache", "tune.json");
 }
 
 StoredTuning load_tuning(const std::filesystem::path& path, const TuningKey& key) {
@@ -103,6 +103,9 @@ StoredTuning load_tuning(const std::filesystem::path& path, const TuningKey& key
 
 Result<void> save_tuning(const std::filesystem::path& path, const TuningKey& key,
                          const Tuning& tuning) {
+  if (path.empty()) {
+    return Error{"the tuning: " + std::string(kNoHomeFolder)};
+  }
   RETURN_IF_ERROR(make_private_folders(path.parent_path()));
   const Json json = {{"cpu", key.cpu},
                      {"cores", key.cores},

@@ -39,8 +39,8 @@ void lay_out(SplitMatrix& w, const uint8_t* memory) {
 Result<HeadType> choose_head_type(HeadType wanted, const Tensor& tensor) {
   const std::string_view name = tensor.format->name;
   if (wanted == HeadType::kAuto) {
-    const bool larger = name == "F32" || name == "F16" || name == "BF16" || name == "Q8_0";
-    const bool worth_it = (larger || name == "Q6_K") && tensor.data.size() > kCachedHeadBytes;
+    // Nothing is rounded unless the user asks for it: of all types only Q6_K has a split form with the same numbers.
+    const bool worth_it = name == "Q6_K" && tensor.data.size() > kCachedHeadBytes;
     return worth_it ? HeadType::kQ6K : HeadType::kKeep;
   }
   if (tensor.format->ternary && wanted != HeadType::kKeep) {

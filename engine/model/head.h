@@ -13,11 +13,11 @@
 namespace tern {
 
 enum class HeadType : uint8_t {
-  kAuto,  // split, where that is smaller and the head too large for the caches
+  kAuto,  // split, where that loses nothing and the head is too large for the caches
   kKeep,  // as it lies in the file
   kF16,   // the three below: converted at load
   kQ8_0,
-  kQ6K,  // split into two planes; from a Q6_K file without loss
+  kQ6K,  // split into two planes; from a Q6_K file without loss, else rounded to 6 bits
 };
 inline constexpr std::string_view kHeadTypeNames[] = {"auto", "keep", "f16", "q8_0", "q6_k"};
 

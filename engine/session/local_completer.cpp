@@ -2,6 +2,7 @@
 #include "engine/base/clock.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 namespace tern {
@@ -244,6 +245,21 @@ void LocalCompleter::generate(Answer& answer, std::span<const float> logits, con
   }
 }
 
+namespace {
+
+Result<void> check_bias(const SamplingParams& sampling, int32_t vocab) {
+  for (const auto& [token, bias] : sampling.logit_bias) {
+    if (token < 0 || token >= vocab || !std::isfinite(bias)) {
+      return Error{"The logit bias of token " + std::to_string(token) +
+                   ": expected a finite number for a token from 0 to " + std::to_string(vocab - 1) +
+                   (std::isfinite(bias) ? ", the vocabulary of this model." : ".")};
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
 Result<Completion> LocalCompleter::complete(const Request& request, const Sink& sink) {
   const Stopwatch watch;
   ASSIGN_OR_RETURN(const std::vector<TokenId> prompt, prompt_tokens(request));
@@ -252,6 +268,7 @@ Result<Completion> LocalCompleter::complete(const Request& request, const Sink& 
                  " tokens, the context has room for " + std::to_string(session_.context()) +
                  " (prompt and answer together). Shorten it or raise --ctx-size."};
   }
+  RETURN_IF_ERROR(check_bias(request.sampling, session_.model().config().vocab));
   Completion completion;
   if (!request.messages.empty() && !request.parse_special_in_messages) {
     note_control_tokens(request.messages.back(), completion.notes);

@@ -8,12 +8,15 @@ import csv
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 import unittest
+
+import program
 
 TERN = ""
 QUICK = ("-p", "16", "-n", "4", "-r", "2", "-t", "1")
@@ -24,9 +27,10 @@ def tern(*arguments, **options):
                           stderr=subprocess.PIPE, timeout=300, **options)
 
 
-def has_matplotlib():
-    return any(subprocess.run([python, "-c", "import matplotlib"], stderr=subprocess.DEVNULL).returncode == 0
-               for python in ("python3", "/usr/bin/python3"))
+def has_matplotlib(pythons=("python3", "/usr/bin/python3")):
+    return any(shutil.which(python) is not None and
+               subprocess.run([python, "-I", "-c", "import matplotlib"], stderr=subprocess.DEVNULL).returncode == 0
+               for python in pythons)
 
 
 class Bench(unittest.TestCase):
@@ -99,14 +103,23 @@ class Bench(unittest.TestCase):
         self.refused("--packing", "tight", expect=["tight", "base3"])
         self.refused("-m", "no-such-model.gguf", expect=["no-such-model.gguf"])
 
+    @unittest.skipIf(has_matplotlib(("/usr/bin/python3",)), "the system's own Python has matplotlib")
     def test_without_matplotlib(self):
         with tempfile.TemporaryDirectory() as folder:
-            for name in ("python3", "matplotlib.py"):
-                with open(os.path.join(folder, name), "w") as file:
-                    file.write("#!/bin/sh\nexit 1\n" if name == "python3" else "raise ImportError")
-                os.chmod(os.path.join(folder, name), 0o755)
-            env = {**os.environ, "PATH": folder + ":" + os.environ["PATH"], "PYTHONPATH": folder}
+            with open(os.path.join(folder, "python3"), "w") as file:
+                file.write("#!/bin/sh\nexit 1\n")
+            os.chmod(os.path.join(folder, "python3"), 0o755)
+            env = {**os.environ, "PATH": folder + ":" + os.environ["PATH"]}
             self.refused("--plot", os.path.join(folder, "out.png"), expect=["python3-matplotlib"], env=env)
+
+    def test_a_module_in_the_working_folder_is_not_run(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for name in ("matplotlib.py", "json.py", "sitecustomize.py"):
+                with open(os.path.join(folder, name), "w") as file:
+                    file.write("open('was-run', 'w')")
+            tern("bench", *QUICK, "--plot", os.path.join(folder, "out.svg"), cwd=folder,
+                 env={**os.environ, "PYTHONPATH": folder})
+            self.assertNotIn("was-run", os.listdir(folder))
 
     @unittest.skipUnless(has_matplotlib(), "needs matplotlib")
     def test_plot(self):
@@ -133,4 +146,5 @@ class Bench(unittest.TestCase):
 
 if __name__ == "__main__":
     TERN = os.path.abspath(sys.argv.pop(1))
+    program.skip_without_table(TERN)
     unittest.main()

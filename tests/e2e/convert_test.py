@@ -13,6 +13,8 @@ import tempfile
 import time
 import unittest
 
+import program
+
 TERN = ROOT = ""
 
 
@@ -100,7 +102,7 @@ class Convert(Case):
                 "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
             ), TERN, "convert", model, out, "--type", kind, "--force"], stdout=subprocess.PIPE, check=True)
             self.assertGreater(os.path.getsize(out), 1.5 * bound, kind)
-            if "asan" not in TERN and "tsan" not in TERN:
+            if not program.SANITIZED:
                 self.assertLess(int(done.stdout) << 10, bound, kind)
 
     def test_python_reads_it(self):
@@ -173,4 +175,5 @@ class Ends(Case):
 if __name__ == "__main__":
     ROOT = os.path.abspath(sys.argv.pop(2))
     TERN = os.path.abspath(sys.argv.pop(1))
+    program.skip_without_table(TERN)
     unittest.main()

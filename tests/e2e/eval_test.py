@@ -12,6 +12,8 @@ import sys
 import tempfile
 import unittest
 
+import program
+
 GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../golden")
 TERN = ""
 
@@ -105,5 +107,5 @@ class Eval(unittest.TestCase):
 
 if __name__ == "__main__":
     TERN = sys.argv[1]
-    os.environ["XDG_CACHE_HOME"] = os.devnull
+    program.skip_without_table(TERN)
     unittest.main(argv=[sys.argv[0], *sys.argv[2:]])

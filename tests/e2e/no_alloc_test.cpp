@@ -17,6 +17,7 @@
 #include "engine/session/speculation.h"
 #include "kernels/select.h"
 #include "tests/support/source_dir.h"
+#include "tests/support/tested_table.h"
 
 namespace {
 
@@ -63,7 +64,7 @@ namespace {
 
 TEST(NoAllocation, PerTokenOrPrompt) {
   LoadOptions load;
-  load.compute = {&best_table(), 1};
+  load.compute = {&testing::tested_table(), 1};
   const int64_t nothing = g_allocations;
   const auto model = Model::load(testing::source_path("models/tern-tiny.gguf"), load);
   ASSERT_TRUE(model) << model.error().message;
@@ -90,7 +91,7 @@ TEST(NoAllocation, PerTokenOrPrompt) {
 
 TEST(NoAllocation, OfFactoredMatrices) {
   LoadOptions load;
-  load.compute = {&best_table(), 1};
+  load.compute = {&testing::tested_table(), 1};
   const auto model =
       Model::load(testing::source_path("tests/golden/onecomp/tool/qwen3-dbf-rotated"), load)
           .value();
@@ -116,7 +117,7 @@ TEST(NoAllocation, OfAdaptersWithInt16AndExperts) {
   for (const auto& [name, adapter] : cases) {
     SCOPED_TRACE(name);
     LoadOptions load;
-    load.compute = {&best_table(), 1};
+    load.compute = {&testing::tested_table(), 1};
     load.activations = Activations::kInt16;
     if (adapter != nullptr) {
       load.lora = {{testing::source_path("tests/golden/lora") / adapter, 1.0F}};
@@ -144,7 +145,7 @@ TEST(NoAllocation, OfAdaptersWithInt16AndExperts) {
 
 TEST(NoAllocation, PerSpeculatedPass) {
   LoadOptions load;
-  load.compute = {&best_table(), 1};
+  load.compute = {&testing::tested_table(), 1};
   const auto model = Model::load(testing::source_path("models/tern-tiny.gguf"), load).value();
   SessionOptions options;
   options.context = 64;

@@ -20,6 +20,8 @@ import tempfile
 import threading
 import unittest
 
+import program  # noqa: F401: keeps the user's environment out
+
 TERN = MODEL = REPOSITORY = ""
 # What a terminal may obey, but for line ends (the terminal's driver adds \r to \n).
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")

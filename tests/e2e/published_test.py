@@ -13,6 +13,8 @@ import sys
 import tempfile
 import unittest
 
+import program
+
 TERN, GOLDEN = "", ""
 
 
@@ -115,4 +117,5 @@ class Falcon3(unittest.TestCase):
 
 if __name__ == "__main__":
     TERN, GOLDEN = sys.argv[1:3]
+    program.skip_without_table(TERN)
     unittest.main(argv=[sys.argv[0], *sys.argv[3:]])

@@ -15,6 +15,8 @@ import tempfile
 import time
 import unittest
 
+import program
+
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "support"))
 import loopback_hub  # noqa: E402
 

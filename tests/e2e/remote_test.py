@@ -13,6 +13,8 @@ import tempfile
 import time
 import unittest
 
+import program
+
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "support"))
 import loopback_api  # noqa: E402
 
@@ -342,4 +344,5 @@ class Providers(Case):
 
 if __name__ == "__main__":
     TERN, MODEL, SOURCE = (os.path.abspath(path) for path in sys.argv[1:4])
+    program.skip_without_table(TERN)
     unittest.main(argv=sys.argv[:1] + sys.argv[4:])

@@ -13,6 +13,7 @@
 #include "kernels/select.h"
 #include "tests/support/source_dir.h"
 #include "tests/support/temp_folder.h"
+#include "tests/support/tested_table.h"
 
 namespace tern {
 namespace {
@@ -25,7 +26,7 @@ constexpr std::string_view kReplacement = "\xEF\xBF\xBD";  // U+FFFD, for what i
 
 std::shared_ptr<const Model> load(const std::filesystem::path& file) {
   LoadOptions options;
-  options.compute = Compute{&best_table(), 1};
+  options.compute = Compute{&testing::tested_table(), 1};
   return Model::load(testing::source_path(file), options).value();
 }
 

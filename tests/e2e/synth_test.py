@@ -13,6 +13,8 @@ import tempfile
 import time
 import unittest
 
+import program
+
 TERN = ""
 TYPES = (
     "I2_S", "TQ1_0", "TQ2_0", "F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q6_K", "MXFP4")
@@ -102,7 +104,7 @@ class Models(Case):
         ), TERN, "synth", "--shape", "bitnet-0.7b", "--layers", "2", "--type", "f16", "--force", "-o", model],
             stdout=subprocess.PIPE, check=True)
         kilobytes = int(done.stdout)
-        if "asan" not in TERN and "tsan" not in TERN:
+        if not program.SANITIZED:
             self.assertLess(kilobytes, 100 << 10)
 
     def test_python_reads_it(self):
@@ -165,4 +167,5 @@ class Failures(Case):
 
 if __name__ == "__main__":
     TERN = os.path.abspath(sys.argv.pop(1))
+    program.skip_without_table(TERN)
     unittest.main()

@@ -10,6 +10,7 @@
 #include "kernels/select.h"
 #include "tests/support/gguf_writer.h"
 #include "tests/support/temp_folder.h"
+#include "tests/support/tested_table.h"
 
 namespace tern {
 namespace {
@@ -116,7 +117,7 @@ class ArchTest : public ::testing::Test {
     if (!config) {
       return config.error().message;
     }
-    Weights weights(*file, best_table(), 1);
+    Weights weights(*file, testing::tested_table(), 1);
     const Result<DecoderWeights> decoder = bind_decoder(*config, weights);
     return decoder ? "accepted" : decoder.error().message;
   }
@@ -327,7 +328,7 @@ TEST_F(ArchTest, StopsOnEveryTokenThatEndsATurn) {
     const auto path = folder_ / "model.gguf";
     make_file(spec).save(path);
     LoadOptions options;
-    options.compute.kernels = &best_table();
+    options.compute.kernels = &testing::tested_table();
     const auto model = Model::load(path, options);
     ASSERT_TRUE(model) << model.error().message;
     EXPECT_EQ((*model)->stop_tokens(), (std::vector<TokenId>{kEndOfText, kEndOfTurn}));

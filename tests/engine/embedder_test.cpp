@@ -8,6 +8,7 @@
 #include "engine/session/embedder.h"
 #include "kernels/select.h"
 #include "tests/support/source_dir.h"
+#include "tests/support/tested_table.h"
 
 namespace tern {
 namespace {
@@ -19,7 +20,7 @@ class EmbedderTest : public ::testing::Test {
  protected:
   void open(const std::string& name) {
     LoadOptions options;
-    options.compute.kernels = &best_table();
+    options.compute.kernels = &testing::tested_table();
     model_ = Model::load(testing::source_path("tests/golden/families/" + name), options).value();
   }
   Embedder embedder(Pooling pooling, bool normalize = true, int32_t context = 0) {

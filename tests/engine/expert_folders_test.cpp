@@ -17,6 +17,7 @@
 #include "tests/support/golden_logits.h"
 #include "tests/support/packed_experts.h"
 #include "tests/support/temp_folder.h"
+#include "tests/support/tested_table.h"
 
 namespace tern {
 namespace {
@@ -180,7 +181,7 @@ class MapleFolder : public ::testing::Test {
   }
   std::string error() const {
     LoadOptions options;
-    options.compute = Compute{&best_table(), 1};
+    options.compute = Compute{&testing::tested_table(), 1};
     const auto model = Model::load(write(), options);
     return model ? "" : model.error().message;
   }
@@ -195,7 +196,7 @@ TEST_F(MapleFolder, ExpertsOfTernaryFloatsArePackedWhenATokenGoesToThem) {
   use_bfloats();
   EXPECT_LT(distance(), 1e-3);
   LoadOptions options;
-  options.compute = Compute{&best_table(), 2};
+  options.compute = Compute{&testing::tested_table(), 2};
   const auto model = Model::load(folder_ / "model", options).value();
   EXPECT_EQ(model->file().find("blk.1.ffn_up_exps.7.weight")->format->name, "BF16/ternary");
   EXPECT_EQ(testing::packed_experts(*model), std::vector<int32_t>(6, 0));
@@ -212,7 +213,7 @@ TEST_F(MapleFolder, AnExpertThatIsNotTernaryIsMultipliedAsItIs) {
   const uint16_t other = 0x4110;  // 9
   std::memcpy(&bytes[2 * 130], &other, sizeof other);
   const TensorFile file = std::move(TensorFile::open(write())).value();
-  Weights weights(file, best_table(), 1);
+  Weights weights(file, testing::tested_table(), 1);
   const ExpertMatrix& matrix = *weights.experts("blk.0.ffn_up_exps.weight", 64, 64, 8).value();
   EXPECT_TRUE(matrix.of(4).ternary());
   const Linear linear = matrix.of(5);
@@ -220,7 +221,7 @@ TEST_F(MapleFolder, AnExpertThatIsNotTernaryIsMultipliedAsItIs) {
   EXPECT_EQ(matrix.packed(), 1);
   std::vector<float> row(64);
   for (int32_t r = 0; r < 64; ++r) {
-    best_table().dense_row(std::get<DenseMatrix>(linear.matrix), r, row.data());
+    testing::tested_table().dense_row(std::get<DenseMatrix>(linear.matrix), r, row.data());
     for (size_t i = 0; i < row.size(); ++i) {
       uint16_t bits = 0;
       std::memcpy(&bits, &bytes[2 * (64 * static_cast<size_t>(r) + i)], sizeof bits);
@@ -267,7 +268,7 @@ TEST_F(MapleFolder, ExpertsMayBeBitNetLayers) {
           {"quantization_mode", mode == "packed" ? "offline" : "online"}};
     }
     const TensorFile file = std::move(TensorFile::open(write())).value();
-    return testing::DecoderRunner(file, best_table(), 2, Activations::kInt8)
+    return testing::DecoderRunner(file, testing::tested_table(), 2, Activations::kInt8)
         .logits(read_golden("experts/maple-mlx").tokens, 32);
   };
   // use_floats() left the codes in `rest`.

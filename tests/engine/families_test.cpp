@@ -12,6 +12,7 @@
 #include "kernels/select.h"
 #include "tests/support/logits.h"
 #include "tests/support/source_dir.h"
+#include "tests/support/tested_table.h"
 
 namespace tern::testing {
 namespace {
@@ -40,7 +41,8 @@ std::vector<float> truth_of(const std::string& name, size_t count) {
 // A file and what runs on it.
 struct Opened {
   Opened(const std::string& path, int threads)
-      : file(TensorFile::open(kFolder / path).value()), run(file, best_table(), threads) {}
+      : file(TensorFile::open(kFolder / path).value()),
+        run(file, testing::tested_table(), threads) {}
 
   TensorFile file;
   DecoderRunner run;

@@ -271,7 +271,10 @@ TEST(HeadType, IsChosenBySizeAndType) {
     tensor.data = data;
     return choose_head_type(wanted, tensor);
   };
-  EXPECT_EQ(choose(HeadType::kAuto, "F16", large).value(), HeadType::kQ6K);
+  for (const char* rounded : {"F32", "F16", "BF16", "Q8_0"}) {
+    EXPECT_EQ(choose(HeadType::kAuto, rounded, large).value(), HeadType::kKeep) << rounded;
+    EXPECT_EQ(choose(HeadType::kQ6K, rounded, large).value(), HeadType::kQ6K) << rounded;
+  }
   EXPECT_EQ(choose(HeadType::kAuto, "Q6_K", large).value(), HeadType::kQ6K);
   EXPECT_EQ(choose(HeadType::kAuto, "F16", small).value(), HeadType::kKeep);
   EXPECT_EQ(choose(HeadType::kAuto, "Q4_K", large).value(), HeadType::kKeep);

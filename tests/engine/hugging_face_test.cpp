@@ -17,6 +17,7 @@
 #include "tests/support/logits.h"
 #include "tests/support/source_dir.h"
 #include "tests/support/temp_folder.h"
+#include "tests/support/tested_table.h"
 
 namespace tern {
 namespace {
@@ -55,7 +56,7 @@ class HuggingFaceModel : public ::testing::TestWithParam<std::string> {
  protected:
   static std::vector<float> logits_of(const fs::path& path) {
     const TensorFile file = TensorFile::open(path).value();
-    return testing::DecoderRunner(file, best_table(), 1, Activations::kInt8)
+    return testing::DecoderRunner(file, testing::tested_table(), 1, Activations::kInt8)
         .logits(manifest()["tokens"].get<std::vector<int32_t>>(), 16);
   }
   const Json& golden() const {
@@ -98,7 +99,8 @@ TEST(LlamaCppFile, ComputesTheLogitsOfTransformersOfTheFolder) {
     const TensorFile file =
         TensorFile::open(kGolden / "llama_cpp" / (std::string(name) + ".gguf")).value();
     const std::vector<float> logits =
-        testing::DecoderRunner(file, best_table(), 1, Activations::kF32).logits(tokens, 16);
+        testing::DecoderRunner(file, testing::tested_table(), 1, Activations::kF32)
+            .logits(tokens, 16);
     const std::vector<float> truth = read_floats(kGolden / "models" / logits_file, logits.size());
     EXPECT_LT(testing::overall(
                   testing::differences(logits, truth, manifest()["vocabulary"].get<size_t>())),
@@ -108,7 +110,7 @@ TEST(LlamaCppFile, ComputesTheLogitsOfTransformersOfTheFolder) {
 
 TEST_P(HuggingFaceModel, TextBecomesTheTokensAndTheEndsAreKnown) {
   LoadOptions options;
-  options.compute.kernels = &best_table();
+  options.compute.kernels = &testing::tested_table();
   const auto model = Model::load(kGolden / "hf" / GetParam(), options);
   ASSERT_TRUE(model.has_value()) << model.error().message;
   const Tokenizer& tokenizer = (*model)->tokenizer();
@@ -134,7 +136,8 @@ TEST(MlxFolder, ComputesTheLogitsOfTransformers) {
   const TensorFile file = TensorFile::open(kMlxFolder).value();
   const auto tokens = manifest()["tokens"].get<std::vector<int32_t>>();
   const std::vector<float> logits =
-      testing::DecoderRunner(file, best_table(), 1, Activations::kInt16).logits(tokens, 16);
+      testing::DecoderRunner(file, testing::tested_table(), 1, Activations::kInt16)
+          .logits(tokens, 16);
   const std::vector<float> truth =
       read_floats(kGolden / "models/llama-tq2_0-groups.float.f32", logits.size());
   // The head's steps of 1/255 of a group's range are what differs most.
@@ -181,7 +184,7 @@ TEST(MlxFolder, MayBeTiedAndSharded) {
   const TensorFile file = TensorFile::open(folder / "").value();
   EXPECT_EQ(file.files().size(), 2U);
   const std::vector<float> logits =
-      testing::DecoderRunner(file, best_table(), 1, Activations::kInt16)
+      testing::DecoderRunner(file, testing::tested_table(), 1, Activations::kInt16)
           .logits(manifest()["tokens"].get<std::vector<int32_t>>(), 16);
   const std::vector<float> truth =
       read_floats(kGolden / "models/llama-tq2_0-groups.float.f32", logits.size());
@@ -227,7 +230,7 @@ TEST(MlxFolder, EightBitsAreWhatMlxMakesOfThem) {
       read_floats(kGolden / "mlx/head.f32", size_t{4} * static_cast<size_t>(head.cols()));
   std::vector<float> row(static_cast<size_t>(head.cols()));
   for (int32_t i = 0; i < 4; ++i) {
-    best_table().dense_row(*dense_matrix(head), i, row.data());
+    testing::tested_table().dense_row(*dense_matrix(head), i, row.data());
     for (size_t col = 0; col < row.size(); ++col) {
       const float exact = truth[static_cast<size_t>(i) * row.size() + col];
       // Half of the last of the 11 bits of F16, or of its smallest step.
@@ -304,7 +307,7 @@ TEST_F(OneMlxMatrix, ACodeOfThreeStandsForNoWeight) {
   codes_[5] |= 1U << 4U;
   const auto file = open();
   ASSERT_TRUE(file.has_value()) << file.error().message;
-  Weights weights(*file, best_table(), 1);
+  Weights weights(*file, testing::tested_table(), 1);
   const auto linear = weights.linear("blk.0.ffn_up.weight", 2, 64);
   ASSERT_FALSE(linear.has_value());
   EXPECT_NE(linear.error().message.find("found one that stands for no weight"), std::string::npos)
@@ -320,7 +323,8 @@ TEST_F(OneMlxMatrix, GroupsOf32AreTernaryWhereScalesAreEqualWithin64Columns) {
     const auto file = open();
     EXPECT_TRUE(file.has_value()) << file.error().message;
     EXPECT_TRUE(file->notices().empty());
-    const Linear w = Weights(*file, best_table(), 1).linear("blk.0.ffn_up.weight", 2, cols).value();
+    const Linear w =
+        Weights(*file, testing::tested_table(), 1).linear("blk.0.ffn_up.weight", 2, cols).value();
     return w.ternary() ? std::get<TernaryMatrix>(w.matrix).cols_per_scale : 0;
   };
   EXPECT_EQ(linear(64), 64);
@@ -343,9 +347,10 @@ TEST_F(OneMlxMatrix, OtherGroupsOf32BecomeFloatsWithANotice) {
   EXPECT_NE(file->notices()[0].find("1 ternary matrices in groups of 32 columns"),
             std::string::npos)
       << file->notices()[0];
-  const Linear w = Weights(*file, best_table(), 1).linear("blk.0.ffn_up.weight", 2, 64).value();
+  const Linear w =
+      Weights(*file, testing::tested_table(), 1).linear("blk.0.ffn_up.weight", 2, 64).value();
   std::array<float, 64> row{};
-  best_table().dense_row(std::get<DenseMatrix>(w.matrix), 0, row.data());
+  testing::tested_table().dense_row(std::get<DenseMatrix>(w.matrix), 0, row.data());
   for (size_t i = 0; i < row.size(); ++i) {  // codes 0, 1, 2, 1
     const float scale = i < 32 ? 0.5F : 3.0F;
     EXPECT_EQ(row[i], i % 4 == 0 ? -scale : i % 4 == 2 ? scale : 0.0F) << i;
@@ -358,7 +363,8 @@ TEST_F(OneMlxMatrix, FourBitsBecomeFloatsInAnyModule) {
   const auto file = open();
   ASSERT_TRUE(file.has_value()) << file.error().message;
   std::array<float, 64> row{};
-  best_table().dense_row(*dense_matrix(*file->find("blk.0.ffn_up.weight")), 1, row.data());
+  testing::tested_table().dense_row(*dense_matrix(*file->find("blk.0.ffn_up.weight")), 1,
+                                    row.data());
   for (size_t i = 0; i < row.size(); ++i) {
     EXPECT_EQ(row[i], 3.0F * static_cast<float>(8 + i % 8) - 3.0F);
   }
@@ -373,7 +379,7 @@ TEST_F(OneMlxMatrix, TwoBitsOffTheTernaryGridAreFloatsOnlyOutsideTheLayers) {
   const auto file = open();
   ASSERT_TRUE(file.has_value()) << file.error().message;
   std::array<float, 64> row{};
-  best_table().dense_row(*dense_matrix(*file->find("token_embd.weight")), 1, row.data());
+  testing::tested_table().dense_row(*dense_matrix(*file->find("token_embd.weight")), 1, row.data());
   EXPECT_EQ(row[63], 0.0F);  // 2 * 3 - 6
 }
 

@@ -15,6 +15,7 @@
 #include "tests/support/golden_logits.h"
 #include "tests/support/packed_experts.h"
 #include "tests/support/temp_folder.h"
+#include "tests/support/tested_table.h"
 
 namespace tern {
 namespace {
@@ -98,7 +99,7 @@ TEST(HybridFolder, AgreesWithTransformers) {
 // Packed are those experts that tokens went to, and no others: one token goes to three of eight.
 TEST(Experts, ArePackedWhenATokenGoesToThem) {
   LoadOptions options;
-  options.compute = Compute{&best_table(), 2};
+  options.compute = Compute{&testing::tested_table(), 2};
   const auto model = Model::load(kGolden / "experts/maple-q2_0.gguf", options).value();
   EXPECT_EQ(testing::packed_experts(*model), std::vector<int32_t>(6, 0));
   Session session = std::move(Session::create(model, {.context = 256})).value();
@@ -113,7 +114,8 @@ TEST(Experts, BatchesAndThreadsChangeNoBit) {
   const Golden golden = read_golden("experts/maple-q2_0");
   const TensorFile file = std::move(TensorFile::open(kGolden / "experts/maple-q2_0.gguf")).value();
   const auto logits = [&](int32_t batch, int threads) {
-    return testing::DecoderRunner(file, best_table(), threads).logits(golden.tokens, batch);
+    return testing::DecoderRunner(file, testing::tested_table(), threads)
+        .logits(golden.tokens, batch);
   };
   const std::vector<float> expected = logits(1, 1);
   EXPECT_EQ(logits(32, 1), expected);
@@ -124,7 +126,7 @@ class Rewinding : public ::testing::Test {
  protected:
   void SetUp() override {
     LoadOptions options;
-    options.compute = Compute{&best_table(), 1};
+    options.compute = Compute{&testing::tested_table(), 1};
     model_ = Model::load(kGolden / "hybrid/qwen35-f16.gguf", options).value();
     for (int32_t i = 0; i < 200; ++i) {
       text_.push_back(static_cast<TokenId>(random_() % 268));

@@ -12,6 +12,7 @@
 #include "tests/support/logits.h"
 #include "tests/support/source_dir.h"
 #include "tests/support/temp_folder.h"
+#include "tests/support/tested_table.h"
 
 namespace tern {
 namespace {
@@ -61,7 +62,7 @@ class I2sLayouts : public ::testing::Test {
   static std::shared_ptr<const Model> load(const std::filesystem::path& path,
                                            std::optional<I2sLayout> layout) {
     LoadOptions options;
-    options.compute = Compute{&best_table(), 1};
+    options.compute = Compute{&testing::tested_table(), 1};
     options.i2s_layout = layout;
     return Model::load(path, options).value();
   }

@@ -12,6 +12,7 @@
 #include "tests/support/logits.h"
 #include "tests/support/source_dir.h"
 #include "tests/support/temp_folder.h"
+#include "tests/support/tested_table.h"
 
 namespace tern {
 namespace {
@@ -23,7 +24,7 @@ const fs::path kGolden = testing::source_path("tests/golden");
 
 Result<std::shared_ptr<const Model>> load(const fs::path& model, std::vector<LoraSource> lora) {
   LoadOptions options;
-  options.compute = {&best_table(), 1};
+  options.compute = {&testing::tested_table(), 1};
   options.lora = std::move(lora);
   return Model::load(model, options);
 }

@@ -16,6 +16,7 @@
 #include "tests/support/logits.h"
 #include "tests/support/source_dir.h"
 #include "tests/support/temp_folder.h"
+#include "tests/support/tested_table.h"
 
 namespace tern {
 namespace {
@@ -31,7 +32,8 @@ std::vector<float> logits_of(const std::string& name, Activations activations, i
   static const auto kTokens = Json::parse(std::ifstream(kGolden / "models/manifest.json"))["tokens"]
                                   .get<std::vector<int32_t>>();
   const TensorFile file = TensorFile::open(kGolden / "onecomp" / name).value();
-  return testing::DecoderRunner(file, best_table(), threads, activations).logits(kTokens, batch);
+  return testing::DecoderRunner(file, testing::tested_table(), threads, activations)
+      .logits(kTokens, batch);
 }
 
 std::vector<float> truth_of(const std::string& name, size_t tokens = 16) {
@@ -106,12 +108,13 @@ TEST(Onecomp, MemoryOfFactorsIsCounted) {
   std::vector<std::string> notices;
   const TensorFile file = TensorFile::open(kGolden / "onecomp/tool/llama-dbf").value();
   ModelConfig config = read_config(file, notices).value();
-  const ModelPlan plan = ModelPlan::create(file, config, best_table()).value();
+  const ModelPlan plan = ModelPlan::create(file, config, testing::tested_table()).value();
   // q, o, gate and down come first with their inputs, k and up second, v third.
   EXPECT_EQ(config.factors.widest, (std::array<int32_t, 4>{96, 96, 32, 0}));
   const KvLayout layout = KvCache(config, 64).layout();
   const auto bytes = [&] {
-    return Workspace::bytes(config, plan.shape().weights, {&best_table(), 1}, layout, 16, 64);
+    return Workspace::bytes(config, plan.shape().weights, {&testing::tested_table(), 1}, layout, 16,
+                            64);
   };
   const size_t with = bytes();
   config.factors = {};
@@ -243,7 +246,7 @@ TEST_F(DamagedOnecomp, WidthsWithoutAHadamardMatrixAreRefused) {
 // What loading a folder says.
 std::string load_error(const fs::path& folder, std::vector<LoraSource> lora = {}) {
   LoadOptions options;
-  options.compute = {&best_table(), 1};
+  options.compute = {&testing::tested_table(), 1};
   options.lora = std::move(lora);
   const auto model = Model::load(folder, options);
   return model ? "" : model.error().message;

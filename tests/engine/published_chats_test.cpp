@@ -13,6 +13,7 @@
 #include "tests/support/gguf_writer.h"
 #include "tests/support/source_dir.h"
 #include "tests/support/temp_folder.h"
+#include "tests/support/tested_table.h"
 
 namespace tern {
 namespace {
@@ -111,7 +112,7 @@ class PublishedChats : public ::testing::Test {
     const auto path = folder_ / "model.gguf";
     ChainModel(keys, chain).save(path);
     LoadOptions options;
-    options.compute = {&best_table(), 1};
+    options.compute = {&testing::tested_table(), 1};
     SessionOptions session;
     session.context = 256;
     auto model = Model::load(path, options);

@@ -4,6 +4,7 @@
 
 #include "engine/session/local_completer.h"
 #include "kernels/select.h"
+#include "tests/support/tested_table.h"
 
 namespace tern {
 namespace {
@@ -40,7 +41,7 @@ MemoryPlan plan(const ModelConfig& config, const SessionOptions& options, uint64
                 const WeightMemory& memory = {}) {
   DecoderWeights weights;
   weights.head.matrix = DenseMatrix{nullptr, config.vocab, config.width, DenseType::kF32};
-  return plan_memory({config, weights, best_table(), memory}, options, available);
+  return plan_memory({config, weights, testing::tested_table(), memory}, options, available);
 }
 
 ModelConfig small_config() {

@@ -11,6 +11,7 @@
 #include "kernels/select.h"
 #include "tests/support/logits.h"
 #include "tests/support/source_dir.h"
+#include "tests/support/tested_table.h"
 
 namespace tern::testing {
 
@@ -41,7 +42,7 @@ inline double distance(const std::filesystem::path& file, const Golden& golden, 
                        std::optional<Activations> activations = {}) {
   const TensorFile opened = std::move(TensorFile::open(file)).value();
   std::vector<float> logits =
-      DecoderRunner(opened, best_table(), 2, activations).logits(golden.tokens, batch);
+      DecoderRunner(opened, testing::tested_table(), 2, activations).logits(golden.tokens, batch);
   logits.erase(logits.begin(), logits.end() - static_cast<int64_t>(golden.logits.size()));
   return overall(differences(logits, golden.logits, golden.vocab));
 }

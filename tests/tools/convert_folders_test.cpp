@@ -11,6 +11,7 @@
 #include "engine/io/formats.h"
 #include "tests/support/golden_logits.h"
 #include "tests/support/temp_folder.h"
+#include "tests/support/tested_table.h"
 #include "tools/convert_matrix.h"
 #include "tools/convert_model.h"
 
@@ -25,8 +26,8 @@ std::vector<float> floats_of(const Tensor& tensor) {
   const DenseMatrix matrix = dense_matrix(tensor).value();
   std::vector<float> values(static_cast<size_t>(tensor.count()));
   for (int32_t row = 0; row < matrix.rows; ++row) {
-    best_table().dense_row(matrix, row,
-                           &values[static_cast<size_t>(row) * static_cast<size_t>(matrix.cols)]);
+    testing::tested_table().dense_row(
+        matrix, row, &values[static_cast<size_t>(row) * static_cast<size_t>(matrix.cols)]);
   }
   return values;
 }
@@ -43,7 +44,7 @@ class ConvertFolder : public ::testing::Test {
   }
   static std::vector<float> logits(const fs::path& path, const testing::Golden& golden) {
     const TensorFile file = TensorFile::open(path).value();
-    return testing::DecoderRunner(file, best_table(), 2).logits(golden.tokens, 32);
+    return testing::DecoderRunner(file, testing::tested_table(), 2).logits(golden.tokens, 32);
   }
 
   testing::TempFolder folder_;

@@ -24,6 +24,7 @@
 #include "tests/support/slow_model.h"
 #include "tests/support/source_dir.h"
 #include "tests/support/temp_folder.h"
+#include "tests/support/tested_table.h"
 
 namespace tern {
 namespace {
@@ -49,7 +50,7 @@ struct Target {
   ConvertOptions options(bool lossy = false) const {
     ConvertOptions options{.type = type, .allow_lossy = lossy, .threads = 2};
     if (type == nullptr) {
-      options.packed = {&best_table(), {}};
+      options.packed = {&testing::tested_table(), {}};
     }
     return options;
   }
@@ -76,8 +77,8 @@ std::vector<float> values_of(const TensorFile& file, const Tensor& tensor) {
   std::vector<float> values(static_cast<size_t>(rows * cols));
   if (!tensor.format->ternary) {
     for (int64_t row = 0; row < rows; ++row) {
-      best_table().dense_row(*dense_matrix(tensor), static_cast<int32_t>(row),
-                             &values[static_cast<size_t>(row * cols)]);
+      testing::tested_table().dense_row(*dense_matrix(tensor), static_cast<int32_t>(row),
+                                        &values[static_cast<size_t>(row * cols)]);
     }
     return values;
   }
@@ -194,7 +195,7 @@ class Convert : public ::testing::TestWithParam<Source> {
   static std::vector<int32_t> tokens() { return manifest()["tokens"]; }
   static std::vector<float> logits_of(const fs::path& path) {
     const TensorFile file = TensorFile::open(path).value();
-    return testing::DecoderRunner(file, best_table(), 1).logits(tokens(), 16);
+    return testing::DecoderRunner(file, testing::tested_table(), 1).logits(tokens(), 16);
   }
   static double difference(const std::vector<float>& logits, const auto& truth) {
     return testing::overall(testing::differences(logits, truth, manifest()["vocabulary"]));
@@ -279,7 +280,7 @@ TEST_P(Convert, TheConvertedModelComputesTheSame) {
       EXPECT_LT(difference(logits_of(out), testing::slow_logits(file, tokens())), 1e-3);
     }
     LoadOptions options;
-    options.compute.kernels = &best_table();
+    options.compute.kernels = &testing::tested_table();
     const auto model = Model::load(out, options);
     ASSERT_TRUE(model.has_value()) << model.error().message;
     EXPECT_EQ((*model)->tokenizer().encode(manifest()["text"].get<std::string>()), tokens());
@@ -422,7 +423,7 @@ TEST_P(ConvertBlocks, InAModelGiveTheLogitsOfTheirValues) {
   const TensorFile in = TensorFile::open(folder_ / "in.gguf").value();
   const auto difference = [&](const TensorFile& file) {
     // Inputs of ternary matrices are rounded there too.
-    testing::DecoderRunner runner(file, best_table(), 1, Activations::kInt8);
+    testing::DecoderRunner runner(file, testing::tested_table(), 1, Activations::kInt8);
     return testing::overall(testing::differences(
         runner.logits(tokens, 16), testing::slow_logits(file, tokens), manifest()["vocabulary"]));
   };

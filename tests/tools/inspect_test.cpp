@@ -10,6 +10,7 @@
 #include "tests/support/gguf_writer.h"
 #include "tests/support/source_dir.h"
 #include "tests/support/temp_folder.h"
+#include "tests/support/tested_table.h"
 #include "tools/inspect_report.h"
 
 namespace tern::cli {
@@ -60,7 +61,8 @@ class InspectTest : public ::testing::Test {
     const auto file = TensorFile::open(folder_ / "small.gguf");
     EXPECT_TRUE(file) << file.error().message;
     return inspect_report(
-        *file, {.json = json, .kernels = &best_table(), .threads = 2, .available = 1 << 30});
+        *file,
+        {.json = json, .kernels = &testing::tested_table(), .threads = 2, .available = 1 << 30});
   }
   testing::TempFolder folder_;
 };
@@ -117,12 +119,12 @@ TEST_F(InspectTest, TextIsAlignedAndSafeForATerminal) {
 // A head that loading splits takes memory of its own, of 280 bytes a block of 256 and norms, and its rows in the file none; an
 // embedding that is only looked up hardly any. Weights in the kernels' own order need no packing.
 TEST_F(InspectTest, HeadsAndPackedWeightsAreCountedWhereTheyLie) {
-  constexpr size_t kRows = 33'000;  // more than 16 MB
+  constexpr size_t kRows = 84'000;  // more than 16 MB of Q6_K, which is split without loss
   GgufWriter writer = small_llama(false, kRows);
-  writer.add_f16("output.weight", {256, kRows}, std::vector<float>(256 * kRows));
+  writer.add_tensor("output.weight", 14, {256, kRows}, ByteVector(210 * kRows));
   writer.set_alignment(64);
   writer.set_int("tern.packed.version", 1);
-  const PackedLayout layout = best_table().kernel(TernaryKind::kBase3).layout;
+  const PackedLayout layout = testing::tested_table().kernel(TernaryKind::kBase3).layout;
   writer.set_ints("tern.packed.base3", {layout.tile_rows, layout.tile_k});
   const size_t bytes = packed_bytes(layout, 128, 256);
   writer.add_tensor("blk.0.attn_k.weight", 0x304E5255, {256, 128}, ByteVector(bytes));
@@ -175,8 +177,8 @@ TEST_F(InspectTest, BitsAWeightOfCompressedMatricesAreThoseOfTheirSignsAndScales
   std::array<char, 64> expected{};
   std::snprintf(expected.data(), expected.size(), "14 compressed matrices take %.3f bits a weight",
                 bits / weights);
-  const std::string text =
-      inspect_report(file, {.kernels = &best_table(), .threads = 1, .available = 1 << 30});
+  const std::string text = inspect_report(
+      file, {.kernels = &testing::tested_table(), .threads = 1, .available = 1 << 30});
   EXPECT_HAS(text, expected.data());
   EXPECT_HAS(text, "llama-dbf/model.safetensors: safetensors, ");
 }

@@ -11,6 +11,7 @@
 #include "kernels/select.h"
 #include "tests/support/source_dir.h"
 #include "tests/support/temp_folder.h"
+#include "tests/support/tested_table.h"
 #include "tools/convert_model.h"
 #include "tools/synth_model.h"
 
@@ -84,7 +85,7 @@ Counted count(const fs::path& path, HeadType head = HeadType::kAuto) {
     const TensorFile file = TensorFile::open(path).value();
     std::vector<std::string> notices;
     const auto config = read_config(file, notices);
-    const auto plan = config ? ModelPlan::create(file, *config, best_table(), {}, head)
+    const auto plan = config ? ModelPlan::create(file, *config, testing::tested_table(), {}, head)
                              : Result<ModelPlan>(config.error());
     if (!plan) {
       throw std::runtime_error(plan.error().message);
@@ -95,7 +96,7 @@ Counted count(const fs::path& path, HeadType head = HeadType::kAuto) {
   }
   const size_t before = AlignedBuffer::all_bytes();
   LoadOptions load;
-  load.compute = {&best_table(), 2};
+  load.compute = {&testing::tested_table(), 2};
   load.head = head;
   load.i2s_layout = I2sLayout::k128;  // does not try others
   const auto model = Model::load(path, load).value();
@@ -187,7 +188,8 @@ TEST_F(MemoryPlans, FilesInTheKernelsOrder) {
   const TensorFile in = TensorFile::open(write(tiny("llama", false), "tq2_0", "f16")).value();
   const fs::path packed = folder_ / "packed.gguf";
   ASSERT_TRUE(convert_model(
-      in, packed, {.packed = PackedTarget{&best_table(), {}, HeadType::kQ6K}, .threads = 2}));
+      in, packed,
+      {.packed = PackedTarget{&testing::tested_table(), {}, HeadType::kQ6K}, .threads = 2}));
   expect_as_planned(packed);
   expect_as_planned(packed, HeadType::kQ6K);
 }

@@ -15,6 +15,7 @@
 #include "tests/support/logits.h"
 #include "tests/support/source_dir.h"
 #include "tests/support/temp_folder.h"
+#include "tests/support/tested_table.h"
 #include "tools/convert_model.h"
 
 namespace tern {
@@ -134,7 +135,7 @@ TEST_F(Packed, LogitsAreThoseOfTheSourceToTheLastBit) {
   for (const char* source :
        {"models/bitnet-b1.58-i2_s.gguf", "models/bitnet-b1.58-tq1_0-q6_k.gguf",
         "models/bitnet-scale-tensors.gguf", "models/llama-tq2_0-groups.gguf", "onecomp/mdbf"}) {
-    for (const KernelTable* table : {&best_table(), &portable()}) {
+    for (const KernelTable* table : {&testing::tested_table(), &portable()}) {
       for (const TernaryKind kind :
            {TernaryKind::kTwoBit, TernaryKind::kBase3, TernaryKind::kBitplanes}) {
         SCOPED_TRACE(std::string(source) + " " + table->name);
@@ -157,8 +158,8 @@ TEST_F(Packed, FactoredFoldersComputeTheSame) {
     }
     const std::string source = "onecomp/" + entry.path().filename().string();
     SCOPED_TRACE(source);
-    EXPECT_EQ(logits_of(convert(source, best_table()), best_table()),
-              logits_of(kGolden / source, best_table()));
+    EXPECT_EQ(logits_of(convert(source, testing::tested_table()), testing::tested_table()),
+              logits_of(kGolden / source, testing::tested_table()));
     ++folders;
   }
   EXPECT_GE(folders, 4);
@@ -187,14 +188,14 @@ TEST_F(Packed, AnotherMachinesFileComputesTheSame) {
 // Matrices are views into the map, and so is the head.
 TEST_F(Packed, NothingIsCopied) {
   const fs::path path =
-      convert("models/bitnet-b1.58-i2_s-q6_k.gguf", best_table(), {}, HeadType::kQ6K);
+      convert("models/bitnet-b1.58-i2_s-q6_k.gguf", testing::tested_table(), {}, HeadType::kQ6K);
   const TensorFile file = TensorFile::open(path).value();
   const std::span<const std::byte> bytes = file.files()[0].bytes();
   const auto inside = [&](const void* data) {
     return data >= bytes.data() && data < bytes.data() + bytes.size() &&
            reinterpret_cast<uintptr_t>(data) % 64 == 0;
   };
-  Weights weights(file, best_table(), 1);
+  Weights weights(file, testing::tested_table(), 1);
   std::vector<std::string> notices;
   const ModelConfig config = read_config(file, notices).value();
   const DecoderWeights decoder = bind_decoder(config, weights, HeadType::kQ6K).value();
@@ -213,21 +214,21 @@ TEST_F(Packed, NothingIsCopied) {
 TEST_F(Packed, HeadsAreThoseThatLoadingMakes) {
   for (const char* source :
        {"models/bitnet-b1.58-i2_s-q6_k.gguf", "models/bitnet-b1.58-i2_s.gguf"}) {
-    const fs::path packed = convert(source, best_table(), {}, HeadType::kQ6K);
+    const fs::path packed = convert(source, testing::tested_table(), {}, HeadType::kQ6K);
     for (const HeadType type : {HeadType::kQ6K, HeadType::kAuto, HeadType::kKeep, HeadType::kF16}) {
-      EXPECT_EQ(logits_of(packed, best_table(), type),
-                logits_of(kGolden / source, best_table(), type))
+      EXPECT_EQ(logits_of(packed, testing::tested_table(), type),
+                logits_of(kGolden / source, testing::tested_table(), type))
           << source << " " << static_cast<int>(type);
     }
   }
   const TensorFile in = TensorFile::open(kGolden / "models/bitnet-b1.58-i2_s-q6_k.gguf").value();
   const WeightFormat* f16 = find_weight_format("f16");
-  cli::PackedTarget target{&best_table(), {}, HeadType::kQ6K};
+  cli::PackedTarget target{&testing::tested_table(), {}, HeadType::kQ6K};
   ASSERT_TRUE(cli::convert_model(in, folder_ / "a.gguf", {.packed = target, .embedding = f16}));
   ASSERT_TRUE(cli::convert_model(in, folder_ / "b.gguf",
                                  {.type = find_weight_format("i2_s"), .embedding = f16}));
-  EXPECT_EQ(logits_of(folder_ / "a.gguf", best_table(), HeadType::kQ6K),
-            logits_of(folder_ / "b.gguf", best_table(), HeadType::kQ6K));
+  EXPECT_EQ(logits_of(folder_ / "a.gguf", testing::tested_table(), HeadType::kQ6K),
+            logits_of(folder_ / "b.gguf", testing::tested_table(), HeadType::kQ6K));
 }
 
 // What a file of this version holds. Where this fails because bytes have another order now, or mean something else, raise
@@ -246,7 +247,7 @@ TEST_F(Packed, BytesAreThoseOfTheVersion) {
 }
 
 TEST_F(Packed, FactorsGoNowhereElse) {
-  const fs::path packed = convert("onecomp/dbf", best_table());
+  const fs::path packed = convert("onecomp/dbf", testing::tested_table());
   const TensorFile in = TensorFile::open(packed).value();
   const auto refused =
       cli::convert_model(in, folder_ / "out.gguf", {.type = find_weight_format("tq2_0")});
