@@ -188,6 +188,26 @@ class Outputs(Case):
                 self.assertEqual(self.read("target"), b"precious")
                 self.assertEqual(sorted(os.listdir(self.folder)), before)
 
+    def test_links_of_others_in_sticky_folders(self):
+        try:
+            with open("/proc/sys/fs/protected_symlinks") as file:
+                protected = file.read().strip() == "1"
+        except OSError:
+            protected = False
+        if not protected or os.geteuid() != 0:
+            self.skipTest("needs root, and a system that protects links in sticky folders (fs.protected_symlinks)")
+        os.mkdir(self.path("sticky"))
+        os.chmod(self.path("sticky"), 0o1777)
+        victim = self.write("victim", b"")
+        for name, target in (("link", victim), ("dangling", self.path("new"))):
+            link = self.path("sticky/" + name)
+            os.symlink(target, link)
+            os.lchown(link, 65534, 65534)
+            self.tern(*self.command("logits", link, "--force"), code=2)
+            self.assertTrue(os.path.islink(link))
+        self.assertEqual(self.read("victim"), b"")
+        self.assertFalse(os.path.exists(self.path("new")))
+
     def test_what_cannot_be_written(self):
         os.mkdir(self.path("folder"))
         for target, words in ((self.path("folder"), b"directory"), (self.path("no/such"), b"No such file"),
