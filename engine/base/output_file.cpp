@@ -32,9 +32,9 @@ bool same_file(const struct stat& a, const struct stat& b) {
   return a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
-bool is_stdout_file(const struct stat& status) {
-  struct stat out {};
-  return ::fstat(STDOUT_FILENO, &out) == 0 && same_file(status, out);
+bool is_file_of(int fd, const struct stat& status) {
+  struct stat open {};
+  return ::fstat(fd, &open) == 0 && same_file(status, open);
 }
 
 std::filesystem::path folder_of(const std::filesystem::path& path) {
@@ -106,8 +106,13 @@ Result<OutputFile> OutputFile::create(const std::filesystem::path& path, OutputO
   if (S_ISDIR(status.st_mode)) {
     return Error{path.string() + ": expected the name of a file to write, found a directory."};
   }
-  if (is_stdout_file(status)) {
+  if (is_file_of(STDOUT_FILENO, status)) {
     return OutputFile(path, Kind::kStdout);
+  }
+  if (is_file_of(STDERR_FILENO, status)) {
+    OutputFile output(path, Kind::kStream);
+    output.file_ = Descriptor(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
+    return output;
   }
   if (S_ISREG(status.st_mode) || (S_ISLNK(status.st_mode) && !options.follow_links)) {
     return replace_file(path, options);

@@ -141,6 +141,10 @@ class Outputs(Case):
                 self.assertEqual(read, [expected])
                 self.assertTrue(stat.S_ISFIFO(os.stat(self.path("fifo")).st_mode))
                 os.remove(self.path("fifo"))
+                with open(self.path("errors"), "wb") as errors:
+                    subprocess.run([TERN, *self.command(name, "/dev/stderr")], stdin=subprocess.DEVNULL, stderr=errors,
+                                   stdout=subprocess.DEVNULL, timeout=120, env=self.environment, check=True)
+                self.assertIn(expected, self.read("errors"))
         self.assertFalse(os.path.exists("-"))
 
     def test_files_with_content_need_force(self):
