@@ -36,6 +36,7 @@ struct Options {
   bool vs_fp16 = false;
   std::string format = "md";
   std::string plot;
+  bool force = false;
 };
 
 Result<BenchFormat> parse_format(const std::string& name) {
@@ -228,7 +229,8 @@ Result<void> bench(Options options) {
   ASSIGN_OR_RETURN(const BenchFormat format, parse_format(options.format));
   std::optional<Plotter> plotter;
   if (!options.plot.empty()) {
-    ASSIGN_OR_RETURN(plotter, Plotter::create(options.plot));
+    ASSIGN_OR_RETURN(Plotter made, Plotter::create(options.plot, options.force));
+    plotter.emplace(std::move(made));
   }
   if (options.threads.empty()) {
     ASSIGN_OR_RETURN(const Setup setup, choose_setup({}));
@@ -322,6 +324,7 @@ Action declare_bench(CLI::App& app) {
       ->capture_default_str();
   app.add_option("--plot", options->plot, "Draw speeds and rooflines into this .png or .svg file")
       ->type_name("FILE");
+  declare_force(app, options->force);
   return [options] { return bench(*options); };
 }
 

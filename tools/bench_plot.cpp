@@ -6,8 +6,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
-#include <cstdio>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -19,13 +21,14 @@ extern char** environ;
 namespace tern::cli {
 namespace {
 
-// Runs Python on `code`, as `python3 -c` does, and waits for its end: true if it succeeded. It reads `input`. -I keeps the
+// Runs Python on `code`, as `python3 -c` does, and waits for its end: what it wrote if it succeeded. It reads `input`. -I keeps the
 // working folder, which may hold anybody's matplotlib.py, and the variables PYTHON* out of where modules are sought.
-bool run_python(const std::string& python, std::string_view code,
-                const std::vector<std::string>& arguments, std::string_view input, bool silent) {
+std::optional<std::string> run_python(const std::string& python, std::string_view code,
+                                      const std::vector<std::string>& arguments,
+                                      std::string_view input, bool silent) {
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
-    return false;
+    return {};
   }
   std::vector<std::string> words = {python, "-I", "-c", std::string(code)};
   words.insert(words.end(), arguments.begin(), arguments.end());
@@ -37,6 +40,7 @@ bool run_python(const std::string& python, std::string_view code,
   posix_spawn_file_actions_t actions;
   ::posix_spawn_file_actions_init(&actions);
   ::posix_spawn_file_actions_adddup2(&actions, ends[1], STDIN_FILENO);
+  ::posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
   if (silent) {
     ::posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
   }
@@ -53,23 +57,37 @@ bool run_python(const std::string& python, std::string_view code,
     }
     input.remove_prefix(sent < 0 ? 0 : static_cast<size_t>(sent));
   }
+  // The script reads all before it writes, so that neither waits for the other.
+  ::shutdown(ends[0], SHUT_WR);
+  std::string output;
+  std::array<char, 65536> block{};
+  while (failed == 0) {
+    const ssize_t count = ::recv(ends[0], block.data(), block.size(), 0);
+    if (count > 0) {
+      output.append(block.data(), static_cast<size_t>(count));
+    } else if (count == 0 || errno != EINTR) {
+      break;
+    }
+  }
   ::close(ends[0]);
   int status = -1;
   while (failed == 0 && ::waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
-  return failed == 0 && input.empty() && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+  const bool good = failed == 0 && input.empty() && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+  return good ? std::optional(std::move(output)) : std::nullopt;
 }
 
 }  // namespace
 
-Result<Plotter> Plotter::create(const std::string& file) {
+Result<Plotter> Plotter::create(const std::string& file, bool replace) {
   if (!file.ends_with(".png") && !file.ends_with(".svg")) {
     return Error{"--plot: expected a name that ends in .png or .svg, found " + file + "."};
   }
   // A python3 of the user's own may lack what the system's has.
   for (const std::string python : {"python3", "/usr/bin/python3"}) {
     if (run_python(python, "import matplotlib", {}, "", true)) {
-      return Plotter(python, file);
+      ASSIGN_OR_RETURN(OutputFile output, open_output(file, replace));
+      return Plotter(python, std::move(output));
     }
   }
   return Error{
@@ -78,11 +96,16 @@ Result<Plotter> Plotter::create(const std::string& file) {
       "pip install --user are not looked at)."};
 }
 
-Result<void> Plotter::draw(const std::string& json) const {
-  if (!run_python(python_, kBenchPlotScript, {file_}, json, false)) {
-    return Error{"--plot: drawing " + file_ + " failed; what Python said about it stands above."};
+Result<void> Plotter::draw(const std::string& json) {
+  const std::string file = output_.path().string();
+  const std::optional<std::string> picture =
+      run_python(python_, kBenchPlotScript, {file.substr(file.size() - 3)}, json, false);
+  if (!picture) {
+    return Error{"--plot: drawing " + file + " failed; what Python said about it stands above."};
   }
-  print_message_f("drawn: %s\n", file_.c_str());
+  RETURN_IF_ERROR(output_.write(std::as_bytes(std::span(*picture))));
+  RETURN_IF_ERROR(output_.commit());
+  print_message("drawn: " + file);
   return {};
 }
 

@@ -1,7 +1,7 @@
-#!/usr/bin/env python3
+#!/ usr / bin / env python3
 """Draws what `tern bench -o json` prints: tokens per second, and where each test lies below the roofline.
 
-    tern bench -o json | bench_plot.py out.png
+    tern bench -o json | bench_plot.py png > out.png
 
 `tern bench --plot out.png` calls it. Needs matplotlib.
 """
@@ -14,7 +14,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart.
+#Okabe and Ito's colours, which colour-blind readers can tell apart.
 COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000"]
 MARKERS = "osD^vPX*"
 INK = "#333333"
@@ -58,7 +58,7 @@ def intensity(row):
 def draw_roofline(axes, rows, series, colours):
     xs = [intensity(row) for row in rows]
     low, high = min(xs + [1]) / 3, max(xs + [100]) * 3
-    # Each ceiling once: threads and kernels decide it.
+#Each ceiling once : threads and kernels decide it.
     for (threads, kernels, peak, bandwidth) in ceilings(rows):
         ridge = peak * 1e3 / bandwidth
         points = [low, ridge, max(high, ridge * 3)]
@@ -102,7 +102,7 @@ def ceilings(rows):
     return [(*key, bandwidth) for key, bandwidth in merged.items()]
 
 
-def draw(data, path):
+def draw(data, kind, out):
     rows = data["results"]
     for row in rows:
         row["series"] = series_name(row, rows)
@@ -128,10 +128,10 @@ def draw(data, path):
     notes = "; ".join(data.get("notes", []))
     figure.suptitle(f"{data['cpu']}  \u00b7  tern {data['tern']}  \u00b7  {data['date'][:10]}" + (f"\n{notes}" if notes else ""),
                     fontsize=9, x=0.01, ha="left")
-    figure.savefig(path, dpi=160)
+    figure.savefig(out, dpi=160, format=kind)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
+    if len(sys.argv) != 2 or sys.argv[1] not in ("png", "svg"):
         sys.exit(__doc__)
-    draw(json.load(sys.stdin), sys.argv[1])
+    draw(json.load(sys.stdin), sys.argv[1], sys.stdout.buffer)

@@ -128,7 +128,11 @@ class Bench(unittest.TestCase):
                 path = os.path.join(folder, name)
                 self.bench(*QUICK, "--plot", path)
                 with open(path, "rb") as file:
-                    self.assertEqual(file.read(len(magic)), magic)
+                    whole = file.read()
+                self.assertEqual(whole[:len(magic)], magic)
+                self.refused(*QUICK, "--plot", path, expect=["exists", "--force"])
+                with open(path, "rb") as file:
+                    self.assertEqual(file.read(), whole)
 
     def test_an_interrupt_prints_what_was_measured(self):
         child = subprocess.Popen([TERN, "bench", "-p", "8", "-n", "2", "-r", "1000", "-t", "1", "-o", "json"],
