@@ -1,5 +1,5 @@
 #pragma once
-// Files: read by mapping, written all or nothing.
+// Files: read by mapping. input_file.h opens others, output_file.h writes them.
 
 #include <cstddef>
 #include <filesystem>
@@ -43,29 +43,7 @@ class MappedFile {
 Result<std::string> read_text_file(const std::filesystem::path& path,
                                    size_t limit = size_t{64} << 20);
 
-// A file that appears under its name only when it is complete: written without a name where the file system can (O_TMPFILE), so
-// that nothing is left behind even if the program is killed, else to a temporary file beside it; flushed to the disk and given
-// its name by commit(). Without commit() nothing is left behind. Errors name the path and the system's reason.
-class AtomicFile {
- public:
-  static Result<AtomicFile> create(const std::filesystem::path& path);
-
-  AtomicFile(AtomicFile&& other) noexcept;
-  AtomicFile& operator=(AtomicFile&&) = delete;
-  ~AtomicFile();
-
-  Result<void> write(std::span<const std::byte> bytes);
-  Result<void> commit();
-
- private:
-  AtomicFile(std::filesystem::path path, std::string temporary, int fd);
-
-  std::filesystem::path path_;
-  std::string temporary_;  // empty while the file has no name, and once it has its own
-  int fd_;
-};
-
-// The same for content that is at hand.
+// Writes a file all or nothing, in place of what is there (output_file.h).
 Result<void> write_file_atomically(const std::filesystem::path& path, std::string_view content);
 
 }  // namespace tern

@@ -12,6 +12,7 @@
 #include "engine/base/cgroup.h"
 #include "engine/base/file.h"
 #include "engine/base/memory.h"
+#include "engine/base/output_file.h"
 #include "engine/base/parallel.h"
 #include "engine/base/result.h"
 #include "tests/support/temp_folder.h"
@@ -255,7 +256,7 @@ TEST_F(FileTest, LeavesNothingOfAFileThatWasNotFinished) {
   const auto path = directory_ / "note.txt";
   ASSERT_TRUE(write_file_atomically(path, "old"));
   {
-    Result<AtomicFile> file = AtomicFile::create(path);
+    Result<OutputFile> file = OutputFile::create(path, {.replace = true});
     ASSERT_TRUE(file);
     ASSERT_TRUE(file->write(std::as_bytes(std::span("new"))));
   }
