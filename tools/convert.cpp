@@ -89,6 +89,20 @@ Result<void> choose_type(const Options& options, ConvertOptions& convert) {
   return {};
 }
 
+std::string not_ternary_line(const ConvertReport& report, const std::string& type) {
+  constexpr size_t kShown = 4;
+  std::string names;
+  for (size_t i = 0; i < std::min(report.not_ternary.size(), kShown); ++i) {
+    names += (names.empty() ? "" : ", ") + printable(report.not_ternary[i]);
+  }
+  const size_t count = report.not_ternary.size();
+  return std::to_string(count) + (count == 1 ? " matrix" : " matrices") +
+         " of the layers, whose weights are not ternary, stayed as they were, although " + type +
+         " was asked for: " + names + (count > kShown ? ", ..." : "") +
+         ". The others are ternary; a model that should be so in all its layers is damaged, or was "
+         "trained further without its rounding";
+}
+
 Result<void> convert(const Options& options) {
   ConvertOptions convert;
   RETURN_IF_ERROR(choose_type(options, convert));
@@ -122,6 +136,12 @@ Result<void> convert(const Options& options) {
   if (!report.losses.empty()) {
     print_message_f("note: %zu tensors lost something, as --allow-lossy lets them; %s\n",
                     report.losses.size(), report.losses.front().c_str());
+  }
+  for (const std::string& notice : report.notices) {
+    print_notice(notice);
+  }
+  if (!report.not_ternary.empty()) {
+    print_notice(not_ternary_line(report, options.type));
   }
   print_message_f("%s: %s (was %s), %lld matrices converted, %lld tensors kept\n",
                   options.out.c_str(), human_bytes(report.bytes_out).c_str(),

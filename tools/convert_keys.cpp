@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "engine/arch/arch.h"
+#include "engine/io/file_type.h"
 #include "engine/io/hugging_face.h"
 
 namespace tern::cli {
@@ -20,16 +21,6 @@ struct NoGgufWord {
 constexpr NoGgufWord kNoGgufWords[] = {
     {"tern.rotated_down_inputs",
      "one whose down projections want rotated inputs (OneCompression)"}};
-
-// general.file_type of files whose layers have a type: llama.cpp's numbers, bitnet.cpp's (I2_S) and ik_llama.cpp's (IQ1_BN, IQ2_BN).
-// Programs show it; none reads a weight by it.
-struct FileType {
-  std::string_view name;
-  uint32_t number;
-};
-constexpr FileType kFileTypes[] = {{"F32", 0},      {"F16", 1},    {"BF16", 32}, {"TQ1_0", 36},
-                                   {"TQ2_0", 37},   {"Q1_0", 40},  {"I2_S", 40}, {"IQ1_BN", 136},
-                                   {"IQ2_BN", 137}, {"PQ2_0", 141}};
 
 bool is_left_out(std::string_view key, const KeyOptions& options) {
   return key.starts_with("split.") || key.starts_with("tern.packed.") ||
@@ -130,9 +121,8 @@ void copy_keys(const TensorFile& in, const KeyOptions& options, GgufHead& out) {
     out.set("general.quantization_version", uint32_t{2});
   }
   if (options.type != nullptr) {
-    const auto* found = std::ranges::find(kFileTypes, options.type->name, &FileType::name);
-    if (found != std::end(kFileTypes)) {
-      out.set("general.file_type", found->number);
+    if (const std::optional<uint32_t> number = file_type_of(options.type->name)) {
+      out.set("general.file_type", *number);
     }
   }
 }

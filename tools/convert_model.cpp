@@ -14,6 +14,7 @@
 #include "engine/io/formats.h"
 #include "engine/io/gguf_packed.h"
 #include "engine/io/gguf_writer.h"
+#include "engine/io/other_parts.h"
 #include "engine/model/weights.h"
 #include "kernels/select.h"
 #include "tools/convert_keys.h"
@@ -117,7 +118,7 @@ class Plan {
     ASSIGN_OR_RETURN(const std::vector<const Tensor*> tensors, experts_together(in_));
     for (const Tensor* each : tensors) {
       const Tensor& tensor = *each;
-      if (is_prepared_head(tensor)) {
+      if (is_prepared_head(tensor) || !other_part(tensor.name).empty()) {
         continue;
       }
       if (is_factor(tensor) && !kernels_) {
@@ -144,6 +145,8 @@ class Plan {
         planned.to = !kernels_ ? options_.type : experts ? tensor.format : &any_packed();
         planned.may_lose = options_.allow_lossy;
         RETURN_IF_ERROR(check_experts_type(tensor, *planned.to));
+      } else if (is_layer_matrix(tensor) && !floats) {
+        not_ternary_.push_back(tensor.name + " (" + std::string(base_name(*tensor.format)) + ")");
       } else if (becomes_floats(tensor) && tensor.format->ggml_type != formats::kF32.ggml_type &&
                  is_half(tensor)) {
         planned.to = &formats::kF32;  // loaders add norms and biases as floats
@@ -161,6 +164,8 @@ class Plan {
                   [&](const Planned& planned) { return consumed.contains(planned.tensor->name); });
     return std::move(planned_);
   }
+
+  const std::vector<std::string>& not_ternary() const { return not_ternary_; }
 
  private:
   static bool is_half(const Tensor& tensor) {
@@ -277,6 +282,7 @@ class Plan {
   std::optional<KernelChoice> kernels_;  // for which matrices are packed
   ReorderedHeads heads_;
   std::vector<Planned> planned_;
+  std::vector<std::string> not_ternary_;
 };
 
 class Stream {
@@ -469,7 +475,9 @@ Result<ConvertReport> convert_model(const TensorFile& in, const std::filesystem:
   RETURN_IF_ERROR(refuse_own_files(in, out));
   ASSIGN_OR_RETURN(OutputFile target, OutputFile::create(out, {.replace = options.replace}));
   const auto written = [&]() -> Result<ConvertReport> {
-    ASSIGN_OR_RETURN(const std::vector<Planned> plan, Plan(in, options).make());
+    RETURN_IF_ERROR(refuse_other_kinds(in));
+    Plan planning(in, options);
+    ASSIGN_OR_RETURN(const std::vector<Planned> plan, planning.make());
     GgufHead head;
     copy_keys(in, {.type = options.type, .keep_row_order = has_factors(in)}, head);
     if (options.packed) {
@@ -482,7 +490,12 @@ Result<ConvertReport> convert_model(const TensorFile& in, const std::filesystem:
       RETURN_IF_ERROR(stream.write(planned));
     }
     RETURN_IF_ERROR(writer.finish());
-    return std::move(stream).report();
+    ConvertReport report = std::move(stream).report();
+    report.not_ternary = planning.not_ternary();
+    for (const std::string& notice : notices_of(other_parts_of(in.tensors()))) {
+      report.notices.push_back(notice + "; the new file does not have them");
+    }
+    return report;
   }();
   if (!written) {
     return written.error().in(in.path().string());

@@ -38,6 +38,9 @@ struct ConvertReport {
   uint64_t bytes_in = 0;
   uint64_t bytes_out = 0;
   std::vector<std::string> losses;  // which tensors lost what, under allow_lossy
+  // Matrices of layers that are not ternary and so keep their type, although a ternary one was asked for.
+  std::vector<std::string> not_ternary;
+  std::vector<std::string> notices;  // what else is worth a line
 };
 
 // Formats that layers, and that embeddings can be converted to.

@@ -3,6 +3,9 @@
 #include <algorithm>
 
 #include "engine/arch/families.h"
+#include "engine/io/file_type.h"
+#include "engine/io/hugging_face.h"
+#include "engine/io/other_parts.h"
 
 namespace tern {
 namespace {
@@ -180,6 +183,7 @@ const ArchSpec* find_architecture(std::string_view name) {
 }
 
 Result<ModelConfig> read_config(const TensorFile& file, std::vector<std::string>& notices) {
+  RETURN_IF_ERROR(refuse_other_kinds(file));
   ASSIGN_OR_RETURN(const std::optional<std::string_view> name,
                    file.get_string("general.architecture"));
   const ArchSpec* spec = find_architecture(name.value_or(""));
@@ -208,6 +212,10 @@ Result<ModelConfig> read_config(const TensorFile& file, std::vector<std::string>
   ASSIGN_OR_RETURN(config.rotations, read_rotations(file));
   config.factors = factor_shape(file);
   RETURN_IF_ERROR(check_rotations(config));
+  if (!is_hugging_face_model(file.path())) {  // a folder's floats become ternary where they are
+    std::ranges::move(notices_of_types(file), std::back_inserter(notices));
+  }
+  std::ranges::move(notices_of(other_parts_of(file.tensors())), std::back_inserter(notices));
   return config;
 }
 

@@ -15,6 +15,58 @@ std::string_view spelling_of(const Tokenizer& tokenizer, TokenId id) {
   return id < 0 ? std::string_view() : tokenizer.spelling(id);
 }
 
+constexpr int64_t kNoId = 0xFFFFFFFF;  // -1 in files that keep ids as uint32
+
+// Ids by which a file ends a text, beside its EOS: llama.cpp's keys for the ends of a turn and of a message, lists that
+// other programs write (Ollama's eos_token_ids), and what was said in the files of a folder.
+std::vector<int64_t> declared_ends(const TensorFile& file) {
+  std::vector<int64_t> out;
+  for (const char* key : {"tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id",
+                          "tokenizer.ggml.eog_token_id"}) {
+    if (const auto id = file.get_int(key); id && *id) {
+      out.push_back(**id);
+    }
+  }
+  for (const char* key :
+       {"tern.stop_token_ids", "tokenizer.ggml.eos_token_ids", "tokenizer.ggml.eog_token_ids"}) {
+    if (const auto ids = file.get_array<int64_t>(key); ids && *ids != nullptr) {
+      constexpr ptrdiff_t kMost = 1024;  // models have a handful
+      out.insert(out.end(), (*ids)->begin(), (*ids)->begin() + std::min(std::ssize(**ids), kMost));
+    }
+  }
+  return out;
+}
+
+// The chat templates of a file that have a name, as a list for people.
+std::string named_templates(const TensorFile& file) {
+  constexpr std::string_view kPrefix = "tokenizer.chat_template.";
+  constexpr size_t kLongest = 400;
+  std::string names;
+  for (auto key = file.metadata().lower_bound(kPrefix);
+       key != file.metadata().end() && key->first.starts_with(kPrefix) && names.size() < kLongest;
+       ++key) {
+    names += (names.empty() ? "" : ", ") + printable(key->first.substr(kPrefix.size()));
+  }
+  return names;
+}
+
+// Models whose vector is the last token's output were trained with an end token there, and say something else without it.
+Result<void> note_missing_end(const TensorFile& file, const ModelConfig& config,
+                              std::vector<std::string>& notices) {
+  constexpr int64_t kLast = 3;  // as the GGUF specification numbers it
+  ASSIGN_OR_RETURN(const std::optional<int64_t> pooling,
+                   file.get_int(config.architecture + ".pooling_type"));
+  ASSIGN_OR_RETURN(const std::optional<bool> adds, file.get_bool("tokenizer.ggml.add_eos_token"));
+  if (pooling == kLast && !adds.value_or(false)) {
+    notices.emplace_back(
+        "vectors are taken from the last token (pooling_type 3), but the file puts no end token "
+        "behind a text (tokenizer.ggml.add_eos_token): if the model was trained with one, as most "
+        "of its kind, its vectors are wrong. Get a newer file of it, or end each text with the "
+        "token");
+  }
+  return {};
+}
+
 bool has_i2s(const TensorFile& file) {
   return std::ranges::any_of(
       file.tensors(), [](const Tensor& tensor) { return tensor.format->name.starts_with("I2_S"); });
@@ -135,19 +187,27 @@ Result<void> Model::read_text_side(const LoadOptions& options) {
                  " tokens (the rows of token_embd.weight), found " +
                  std::to_string(tokenizer_->size()) + "."};
   }
-  ASSIGN_OR_RETURN(const std::optional<std::string_view> source,
+  ASSIGN_OR_RETURN(std::optional<std::string_view> source,
                    file_.get_string("tokenizer.chat_template"));
+  // Files may have more than one; --chat-template may name one of them.
+  ASSIGN_OR_RETURN(const std::optional<std::string_view> named,
+                   file_.get_string("tokenizer.chat_template." + options.chat_template));
+  if (const std::string names = named_templates(file_); !named && !names.empty()) {
+    notices_.push_back("the file has further chat templates, which are not in use: " + names +
+                       " (--chat-template NAME takes one of them)");
+  }
+  source = named ? named : source;
   const TemplateContext context{config_.architecture, config_.name, source.value_or(""),
                                 spelling_of(*tokenizer_, tokenizer_->bos()),
                                 spelling_of(*tokenizer_, tokenizer_->eos())};
-  ASSIGN_OR_RETURN(chat_template_, options.chat_template.empty()
+  ASSIGN_OR_RETURN(chat_template_, options.chat_template.empty() || named
                                        ? ChatTemplate::choose(context)
                                        : ChatTemplate::named(options.chat_template, context));
   for (const std::vector<std::string>& more : {tokenizer_->notices(), chat_template_->notices()}) {
     notices_.insert(notices_.end(), more.begin(), more.end());
   }
   find_stop_tokens();
-  return {};
+  return note_missing_end(file_, config_, notices_);
 }
 
 void Model::find_stop_tokens() {
@@ -157,10 +217,12 @@ void Model::find_stop_tokens() {
     }
   };
   add(tokenizer_->eos());
-  if (const auto named = file_.get_array<int64_t>("tern.stop_token_ids");
-      named && *named != nullptr) {
-    for (const int64_t id : **named) {
+  for (const int64_t id : declared_ends(file_)) {
+    if (id >= 0 && id < tokenizer_->size()) {
       add(static_cast<TokenId>(id));
+    } else if (id != -1 && id != kNoId) {
+      notices_.push_back("the file names " + std::to_string(id) +
+                         " as an end token, which is the id of no token: it ends nothing");
     }
   }
   for (const std::string& spelling : chat_template_->stop_tokens()) {

@@ -9,6 +9,7 @@
 #include <map>
 #include <set>
 
+#include "engine/io/file_kind.h"
 #include "engine/io/foreign_types.h"
 #include "engine/io/gguf_packed.h"
 #include "engine/io/gguf_part.h"
@@ -71,6 +72,43 @@ Result<void> check_length(const Part& part, I2sLayout layout) {
     return cut_off(needed - part.data.size());
   }
   return {};
+}
+
+// Another GGUF file behind the tensors of this one: what `cat` makes of the parts of a split model. Where the last tensor
+// ends is not always known here, so that the beginning of a file is looked for.
+Result<void> refuse_joined_files(const Part& part, std::span<const std::byte> file,
+                                 I2sLayout layout) {
+  uint64_t end = 0;
+  for (const IndexEntry& entry : part.index) {
+    end = std::max(end, entry.offset + least_bytes(entry, layout));  // check_length has added them
+  }
+  const std::span<const std::byte> rest =
+      part.data.empty() ? std::span<const std::byte>() : part.data.subspan(end);
+  const std::string_view text(reinterpret_cast<const char*>(rest.data()), rest.size());
+  using namespace std::string_view_literals;
+  const size_t next = std::min(text.find("GGUF\x03\0\0\0"sv), text.find("GGUF\x02\0\0\0"sv));
+  if (next == std::string_view::npos) {
+    return {};
+  }
+  const auto at = static_cast<uint64_t>(rest.data() - file.data()) + next;
+  return Error{"the file is longer than its tensors: at byte " + number(at) + " of " +
+               number(file.size()) +
+               " another GGUF file begins. Parts of a split model were joined, it seems, and `cat` "
+               "does not join them. Keep the parts under their own names and give the first one or "
+               "their folder, or join them with `llama-gguf-split --merge`."};
+}
+
+// A piece of a file that was cut for its upload has a name that says so, and such pieces are what `cat` joins.
+std::string piece_advice(const std::filesystem::path& path) {
+  const std::string name = path.filename().string();
+  const size_t split = name.rfind("-split-");
+  const size_t part = name.rfind(".part");
+  const bool cut = (split != std::string::npos && split + 8 == name.size()) ||
+                   (part != std::string::npos && name.find("of", part) != std::string::npos);
+  return cut ? " This is one of several pieces of a file, by its name: join all of them with "
+               "`cat`, "
+               "in order, and give the whole."
+             : "";
 }
 
 Error shape_error(const IndexEntry& entry, const WeightFormat& format) {
@@ -172,10 +210,13 @@ class GgufReader {
     ASSIGN_OR_RETURN(MappedFile file, MappedFile::open(path));
     auto part = gguf::read_part(file.bytes());
     if (!part) {
-      return part.error().in(path.string());
+      return error_in_file({part.error().message + piece_advice(path)}, path);
     }
     if (const auto length = check_length(*part, options_.i2s_layout); !length) {
-      return length.error().in(path.string());
+      return error_in_file({length.error().message + piece_advice(path)}, path);
+    }
+    if (const auto alone = refuse_joined_files(*part, file.bytes(), options_.i2s_layout); !alone) {
+      return alone.error().in(path.string());
     }
     if (const auto aligned = gguf::check_packed_alignment(*part); !aligned) {
       return aligned.error().in(path.string());
@@ -211,8 +252,12 @@ class GgufReader {
         "part " + std::to_string(expected.number + 1) + " of " + std::to_string(expected.count);
     std::error_code ignored;
     if (!std::filesystem::exists(path, ignored)) {
-      return Error{path.string() + ": " + which +
-                   " of this model is missing: put it beside the first part."};
+      const std::string unfinished = unfinished_download(path);
+      return Error{path.string() + ": " + which + " of this model is missing" +
+                   (unfinished.empty() ? ": put it beside the first part."
+                                       : ", but " + printable(unfinished) +
+                                             " is there: its download was not finished; begin it "
+                                             "again.")};
     }
     RETURN_IF_ERROR(add_file(path));
     const auto found = split_place(parts_.back().metadata);
@@ -381,8 +426,9 @@ class GgufReader {
 };
 
 Result<TensorFile> TensorFile::open(const std::filesystem::path& path, const OpenOptions& options) {
-  return is_hugging_face_model(path) ? HuggingFaceReader::open(path)
-                                     : GgufReader::open(path, options);
+  ASSIGN_OR_RETURN(const std::filesystem::path model, model_in(path));
+  return is_hugging_face_model(model) ? HuggingFaceReader::open(model)
+                                      : GgufReader::open(model, options);
 }
 
 }  // namespace tern

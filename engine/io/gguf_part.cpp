@@ -6,6 +6,8 @@
 #include <cstring>
 #include <limits>
 
+#include "engine/io/file_kind.h"
+
 namespace tern::gguf {
 namespace {
 
@@ -182,39 +184,10 @@ Result<MetaValue> read_value(Cursor& cursor) {
   });
 }
 
-// What a file of another kind is, by its first bytes.
-std::string other_kind_of_file(Bytes bytes) {
-  const std::string_view text(reinterpret_cast<const char*>(bytes.data()),
-                              std::min<size_t>(bytes.size(), 64));
-  const auto begins = [&](std::string_view magic) { return text.substr(0, magic.size()) == magic; };
-  if (text.empty()) {
-    return "an empty file: download it again.";
-  }
-  if (begins("version https://git-lfs")) {
-    return "a Git LFS pointer: fetch the file itself with \"git lfs pull\".";
-  }
-  if (begins("lmgg") || begins("fmgg") || begins("tjgg") || begins("algg")) {
-    return "a GGML file from before GGUF: get a GGUF file of this model.";
-  }
-  if (begins("FUGG")) {
-    return "a big-endian GGUF file: get the little-endian file of this model.";
-  }
-  if (begins("<!DOCTYPE") || begins("<html")) {
-    return "a web page: download the file itself, not the page about it.";
-  }
-  if (begins("PK\x03\x04")) {
-    return "a ZIP or PyTorch file: get a GGUF file of this model.";
-  }
-  if (text.size() > 9 && text[8] == '{') {
-    return "a safetensors file, it seems: get a GGUF file of this model.";
-  }
-  return "something else: get a GGUF file of this model.";
-}
-
 Result<void> read_version(Cursor& cursor, Bytes bytes) {
   const size_t magic = std::min<size_t>(bytes.size(), 4);
   if (magic == 0 || std::memcmp(bytes.data(), "GGUF", magic) != 0) {
-    return Error{"expected a GGUF file, found " + other_kind_of_file(bytes)};
+    return wrong_kind_of_file(bytes, "a GGUF file", "get a GGUF file of this model.");
   }
   RETURN_IF_ERROR(cursor.take(4));
   ASSIGN_OR_RETURN(const auto version, cursor.read<uint32_t>());

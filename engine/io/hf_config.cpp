@@ -5,6 +5,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "engine/io/hf_rope.h"
 #include "engine/io/hugging_face.h"
 
 namespace tern {
@@ -58,8 +59,15 @@ Result<std::string_view> architecture_of(const Json& config) {
   for (const Architecture& architecture : kArchitectures) {
     known += (known.empty() ? "" : ", ") + std::string(architecture.theirs);
   }
+  std::string more;
+  for (const auto& [key, sense] :
+       {std::pair("vision_config", "sees"), std::pair("audio_config", "hears")}) {
+    if (find(config, key) != nullptr) {
+      more += std::string(more.empty() ? " (a model that also " : " and ") + sense;
+    }
+  }
   return Error{"config.json: key architectures: expected one that Tern runs (" + known +
-               "), found " + printable(found) + "."};
+               "), found " + printable(found) + more + (more.empty() ? "." : ").")};
 }
 
 class Translator {
@@ -111,42 +119,44 @@ class Translator {
   // Of a head's values some may not be rotated.
   Result<void> rotated_share();
   Result<void> scaling(const Json& rope);
+  Result<void> yarn(const Json& rope);
   Result<void> llama3_factors(const Json& rope);
   Result<void> long_factors(const Json& rope);
   Result<void> dynamic_alpha(const Json& rope);
+  Result<double> positive(const Json& rope, const char* key) const;
+  Result<double> original_context(const Json& rope) const;
   // Values of a head; 0 if config.json does not say.
   int64_t head_dims() const;
 
   const Json& config_;
   std::string prefix_;
   HuggingFaceReader& out_;
+  HfRope rope_;
 };
 
 Result<void> Translator::rope() {
+  ASSIGN_OR_RETURN(rope_, read_hf_rope(config_, prefix_.substr(0, prefix_.size() - 1)));
   RETURN_IF_ERROR(rotated_share());
-  // Files of transformers 5 keep everything in rope_parameters, older ones the base beside a rope_scaling.
-  const Json* parameters = find(config_, "rope_parameters");
-  const Json* old = find(config_, "rope_scaling");
-  if (parameters != nullptr) {
-    // Models with two kinds of layers have two sets of parameters.
-    const Json* windowed = find(*parameters, "sliding_attention");
-    if (windowed != nullptr) {
-      RETURN_IF_ERROR(real(*windowed, "rope_theta", "rope.freq_base_swa"));
+  RETURN_IF_ERROR(real(rope_.full, "rope_theta", "rope.freq_base"));
+  if (const Json& windowed = rope_.windowed; !windowed.is_null()) {
+    if (windowed["rope_type"] != "default") {
+      return expected("rope_parameters.sliding_attention.rope_type",
+                      "default (layers with a window turn without scaling)", windowed["rope_type"]);
     }
-    const Json* full = find(*parameters, "full_attention");
-    parameters = full != nullptr ? full : parameters;
-    RETURN_IF_ERROR(real(*parameters, "rope_theta", "rope.freq_base"));
-    return scaling(*parameters);
+    RETURN_IF_ERROR(real(windowed, "rope_theta", "rope.freq_base_swa"));
   }
-  RETURN_IF_ERROR(real("rope_local_base_freq", "rope.freq_base_swa"));
-  RETURN_IF_ERROR(real("rope_theta", "rope.freq_base"));
-  return old == nullptr ? Result<void>() : scaling(*old);
+  return scaling(rope_.full);
 }
 
 Result<void> Translator::rotated_share() {
-  const Json* parameters = find(config_, "rope_parameters");
-  const Json* share = parameters != nullptr ? find(*parameters, "partial_rotary_factor") : nullptr;
-  share = share != nullptr ? share : find(config_, "partial_rotary_factor");
+  const Json* share = find(rope_.full, "partial_rotary_factor");
+  const Json all = share != nullptr ? *share : Json(1);
+  if (const Json windowed =
+          rope_.windowed.is_null() ? all : rope_.windowed.value("partial_rotary_factor", Json(1));
+      windowed != all) {
+    return expected("rope_parameters.sliding_attention.partial_rotary_factor",
+                    all.dump() + ", as in the layers without a window", windowed);
+  }
   if (share == nullptr) {
     if (prefix_ == "qwen35.") {
       out_.set(prefix_ + "rope.dimension_count", head_dims() / 4);  // its default
@@ -163,10 +173,8 @@ Result<void> Translator::rotated_share() {
 }
 
 Result<void> Translator::scaling(const Json& rope) {
-  const Json* type = find(rope, "rope_type");
-  type = type != nullptr ? type : find(rope, "type");
-  const std::string kind =
-      type != nullptr && type->is_string() ? type->get<std::string>() : "default";
+  const Json& type = rope.at("rope_type");
+  const std::string kind = type.is_string() ? type.get<std::string>() : type.dump();
   if (kind == "default") {
     return {};
   }
@@ -179,32 +187,78 @@ Result<void> Translator::scaling(const Json& rope) {
   if (kind == "dynamic" && prefix_ == "hunyuan-dense.") {
     return dynamic_alpha(rope);
   }
-  if (kind == "linear" || kind == "yarn") {
+  if (kind == "linear") {
+    ASSIGN_OR_RETURN(const double factor, positive(rope, "factor"));
     out_.set(prefix_ + "rope.scaling.type", out_.keep(kind));
-    RETURN_IF_ERROR(real(rope, "factor", "rope.scaling.factor"));
-    RETURN_IF_ERROR(real(rope, "beta_fast", "rope.scaling.yarn_beta_fast"));
-    RETURN_IF_ERROR(real(rope, "beta_slow", "rope.scaling.yarn_beta_slow"));
-    if (const Json* original = find(rope, "original_max_position_embeddings");
-        original != nullptr && original->is_number_integer()) {
-      out_.set(prefix_ + "rope.scaling.original_context_length", original->get<int64_t>());
-    }
+    set_real("rope.scaling.factor", factor);
     return {};
+  }
+  if (kind == "yarn") {
+    return yarn(rope);
   }
   return Error{
       "config.json: key rope_type: expected default, linear, llama3, longrope or yarn, found " +
       printable(kind) + "; the model would be run wrongly."};
 }
 
+Result<double> Translator::positive(const Json& rope, const char* key) const {
+  const Json* value = find(rope, key);
+  if (value == nullptr || !value->is_number() || !(value->get<double>() > 0)) {
+    return expected(std::string("rope_parameters.") + key, "a number above 0",
+                    value == nullptr ? Json() : *value);
+  }
+  return value->get<double>();
+}
+
+// The context that scaling starts from: the model's own, where the file does not say.
+Result<double> Translator::original_context(const Json& rope) const {
+  constexpr const char* kKey = "original_max_position_embeddings";
+  return find(rope, kKey) != nullptr ? positive(rope, kKey)
+                                     : positive(config_, "max_position_embeddings");
+}
+
+Result<void> Translator::yarn(const Json& rope) {
+  ASSIGN_OR_RETURN(const double original, original_context(rope));
+  double factor = 0;
+  if (find(rope, "factor") != nullptr) {
+    ASSIGN_OR_RETURN(factor, positive(rope, "factor"));
+  } else {
+    ASSIGN_OR_RETURN(const double context, positive(config_, "max_position_embeddings"));
+    factor = context / original;
+  }
+  // Attention is sharpened by this where nothing else is said, and GGUF files have no key for more.
+  const auto sharpened = [&](double scale) {
+    return factor <= 1 ? 1.0 : 0.1 * scale * std::log(factor) + 1.0;
+  };
+  const double scale = number_or(rope, "mscale", 0);
+  const double scale_all = number_or(rope, "mscale_all_dim", 0);
+  const double usual =
+      scale != 0 && scale_all != 0 ? sharpened(scale) / sharpened(scale_all) : sharpened(1);
+  if (const double found = number_or(rope, "attention_factor", usual);
+      std::fabs(found - sharpened(1)) > 1e-6) {
+    return expected("rope_parameters.attention_factor (or mscale)",
+                    "the usual one of YaRN, " + std::to_string(sharpened(1)), Json(found));
+  }
+  if (const Json* truncate = find(rope, "truncate"); truncate != nullptr && *truncate != true) {
+    return expected("rope_parameters.truncate", "true", *truncate);
+  }
+  out_.set(prefix_ + "rope.scaling.type", out_.keep("yarn"));
+  set_real("rope.scaling.factor", factor);
+  out_.set(prefix_ + "rope.scaling.original_context_length", static_cast<int64_t>(original));
+  RETURN_IF_ERROR(real(rope, "beta_fast", "rope.scaling.yarn_beta_fast"));
+  return real(rope, "beta_slow", "rope.scaling.yarn_beta_slow");
+}
+
 // Llama 3.1's scaling: slow pairs turn `factor` times slower, fast ones as before, those between by a mixture; written as one
 // divisor a pair, as GGUF files carry it. Source: the Llama 3.1 model card's code.
 Result<void> Translator::llama3_factors(const Json& rope) {
-  const double factor = number_or(rope, "factor", 8);
-  const double low = number_or(rope, "low_freq_factor", 1);
-  const double high = number_or(rope, "high_freq_factor", 4);
-  const double original = number_or(rope, "original_max_position_embeddings", 8192);
-  const double base = number_or(rope, "rope_theta", number_or("rope_theta", 10000));
+  ASSIGN_OR_RETURN(const double factor, positive(rope, "factor"));
+  ASSIGN_OR_RETURN(const double low, positive(rope, "low_freq_factor"));
+  ASSIGN_OR_RETURN(const double high, positive(rope, "high_freq_factor"));
+  ASSIGN_OR_RETURN(const double original, original_context(rope));
+  ASSIGN_OR_RETURN(const double base, positive(rope, "rope_theta"));
   const int64_t dims = head_dims();
-  if (dims < 2 || dims > 65536 || !(factor > 0 && high > low && original > 0 && base > 0)) {
+  if (dims < 2 || dims > 65536 || !(high > low)) {
     return expected("rope_scaling", "the properties of llama3 scaling", rope);
   }
   std::vector<float> divisors;
@@ -234,12 +288,22 @@ int64_t Translator::head_dims() const {
 // LongRoPE's two sets of divisors, as GGUF files carry them.
 Result<void> Translator::long_factors(const Json& rope) {
   const Json* original = find(rope, "original_max_position_embeddings");
-  original = original != nullptr ? original : find(config_, "original_max_position_embeddings");
   if (original == nullptr || !original->is_number_integer()) {
     return expected("rope_scaling", "longrope with original_max_position_embeddings", rope);
   }
   out_.set(prefix_ + "rope.scaling.type", out_.keep("longrope"));
   out_.set(prefix_ + "rope.scaling.original_context_length", original->get<int64_t>());
+  // Attention is sharpened as far as the context goes beyond the original one. transformers takes other words for that
+  // (MiniCPM's own code does not).
+  if (const bool own = prefix_ != "minicpm."; own && find(rope, "attention_factor") != nullptr) {
+    ASSIGN_OR_RETURN(const double given, positive(rope, "attention_factor"));
+    set_real("rope.scaling.attn_factor", given);
+  } else if (own && find(rope, "factor") != nullptr) {
+    ASSIGN_OR_RETURN(const double factor, positive(rope, "factor"));
+    const double start = original->get<double>();
+    set_real("rope.scaling.attn_factor",
+             factor > 1 ? std::sqrt(1 + std::log(factor) / std::log(start)) : 1.0);
+  }
   for (const char* which : {"short", "long"}) {
     const Json* list = find(rope, (std::string(which) + "_factor").c_str());
     std::vector<float> divisors;
@@ -259,7 +323,7 @@ Result<void> Translator::long_factors(const Json& rope) {
 
 // Hunyuan's "dynamic" scaling is none: a larger base for every length.
 Result<void> Translator::dynamic_alpha(const Json& rope) {
-  const double base = number_or(rope, "rope_theta", number_or("rope_theta", 10000));
+  ASSIGN_OR_RETURN(const double base, positive(rope, "rope_theta"));
   const double alpha = number_or(rope, "alpha", 0);
   const auto dims = static_cast<double>(head_dims());
   if (!(alpha > 0 && dims > 2)) {
@@ -359,8 +423,7 @@ Result<void> Translator::delta_net() {
 }
 
 Result<void> Translator::sections() {
-  const Json* parameters = find(config_, "rope_parameters");
-  const Json* found = parameters != nullptr ? find(*parameters, "mrope_section") : nullptr;
+  const Json* found = find(rope_.full, "mrope_section");
   std::vector<int64_t> sections = {11, 11, 10, 0};
   if (found != nullptr) {
     if (!found->is_array() || found->size() > sections.size() ||

@@ -1,9 +1,10 @@
 // The tokenizer files of a Hugging Face folder as the keys of a GGUF file.
 
 #include <algorithm>
+#include <set>
 #include <unordered_map>
 
-#include "engine/base/file.h"
+#include "engine/io/hf_tokenizer_files.h"
 #include "engine/io/hugging_face.h"
 
 namespace tern {
@@ -100,6 +101,7 @@ constexpr Pattern kPatterns[] = {
 
 class Vocabulary {
  public:
+  explicit Vocabulary(std::string file) : file_(std::move(file)) {}
   Result<void> read(const Json& tokenizer);
   void write(HuggingFaceReader& out) const;
   // -1 if there is no such token.
@@ -112,6 +114,7 @@ class Vocabulary {
  private:
   Result<void> put(const std::string& text, const Json& id, int64_t type);
 
+  std::string file_;    // for errors
   uint64_t limit_ = 0;  // of ids
   std::vector<std::string> tokens_;
   std::vector<int64_t> types_;
@@ -121,7 +124,7 @@ class Vocabulary {
 
 Result<void> Vocabulary::put(const std::string& text, const Json& id, int64_t type) {
   if (!id.is_number_unsigned() || id.get<uint64_t>() >= limit_) {
-    return Error{"tokenizer.json: token " + printable(text) + ": expected an id below " +
+    return Error{file_ + ": token " + printable(text) + ": expected an id below " +
                  std::to_string(limit_) + ", found " + printable(id.dump()) + "."};
   }
   const auto index = id.get<size_t>();
@@ -139,7 +142,7 @@ Result<void> Vocabulary::read(const Json& tokenizer) {
   const Json* model = find(tokenizer, "model");
   const Json* vocab = model == nullptr ? nullptr : find(*model, "vocab");
   if (vocab == nullptr || !vocab->is_object() || vocab->empty()) {
-    return Error{"tokenizer.json: expected a BPE model with a vocabulary, found none."};
+    return Error{file_ + ": expected a BPE model with a vocabulary, found none."};
   }
   const Json* added = find(tokenizer, "added_tokens");
   limit_ = kMostGaps + vocab->size() + (added == nullptr ? 0 : added->size());
@@ -284,8 +287,8 @@ std::string_view space_prefix(const Json& tokenizer) {
 }
 
 // SentencePiece's BPE: pieces are merged by their scores, and a piece that an earlier merge makes has the better one.
-void translate_sentencepiece(const Json& tokenizer, const std::vector<std::string>& merges,
-                             const Vocabulary& vocabulary, HuggingFaceReader& out) {
+std::vector<double> scores_of(const std::vector<std::string>& merges,
+                              const Vocabulary& vocabulary) {
   std::vector<double> scores(vocabulary.size(), 0.0);
   std::vector<bool> scored(vocabulary.size(), false);
   for (size_t rank = 0; rank < merges.size(); ++rank) {
@@ -297,6 +300,11 @@ void translate_sentencepiece(const Json& tokenizer, const std::vector<std::strin
       scores[static_cast<size_t>(id)] = -static_cast<double>(rank) - 1;
     }
   }
+  return scores;
+}
+
+void translate_sentencepiece(const Json& tokenizer, std::vector<double> scores,
+                             HuggingFaceReader& out) {
   out.set("tokenizer.ggml.model", out.keep("llama"));
   out.set("tokenizer.ggml.scores", MetaArray(std::move(scores)));
   const std::string_view prefix = space_prefix(tokenizer);
@@ -314,6 +322,7 @@ void translate_sentencepiece(const Json& tokenizer, const std::vector<std::strin
 // The tokens that the tokenizer's post-processor puts before and behind a text; empty where it puts none.
 struct Ends {
   std::string before, behind;
+  bool more = false;  // further ones, which nothing here adds
 };
 Ends ends_of(const Json& tokenizer) {
   for (const char* type : {"BertProcessing", "RobertaProcessing"}) {  // ["</s>", 2] each
@@ -336,20 +345,114 @@ Ends ends_of(const Json& tokenizer) {
     const Json* token = find(part, "SpecialToken");
     return token == nullptr ? std::string() : text_at(*token, "id");
   };
-  return {special(single->front()), single->size() > 1 ? special(single->back()) : std::string()};
+  Ends ends{special(single->front()), single->size() > 1 ? special(single->back()) : std::string()};
+  const size_t known = 1U + (ends.before.empty() ? 0U : 1U) + (ends.behind.empty() ? 0U : 1U);
+  ends.more = single->size() > known;
+  return ends;
+}
+
+// The ids that end a text, from every place that declares some: what one of them leaves out, another may know.
+// (transformers reads generation_config.json, or config.json if there is none; llama.cpp's converter config.json.)
+class Stops {
+ public:
+  Stops(const Vocabulary& vocabulary, HuggingFaceReader& out)
+      : vocabulary_(vocabulary), out_(out) {}
+
+  // One id or a list of them.
+  void add_ids(const Json* value, const char* where) {
+    if (value == nullptr) {
+      return;
+    }
+    const Json list = value->is_array() ? *value : Json::array({*value});
+    for (size_t i = 0; i < std::min(list.size(), kMost); ++i) {
+      const Json& id = list[i];
+      if (id.is_number_unsigned() && id.get<uint64_t>() < vocabulary_.size()) {
+        add(id.get<int64_t>());
+      } else {
+        out_.add_notice(std::string(where) + ": key eos_token_id: " + printable(id.dump()) +
+                        " is the id of no token: it ends nothing");
+      }
+    }
+  }
+  void add(int64_t id) {
+    if (id >= 0 && std::ranges::find(ids_, id) == ids_.end()) {
+      ids_.push_back(id);
+    }
+  }
+  // Texts that end an answer: those that are a token each.
+  void add_texts(const Json* texts) {
+    const Json list = texts == nullptr    ? Json::array()
+                      : texts->is_array() ? *texts
+                                          : Json::array({*texts});
+    for (size_t i = 0; i < std::min(list.size(), kMost); ++i) {
+      const Json& text = list[i];
+      const int64_t id = text.is_string() ? vocabulary_.id_of(text.get<std::string>()) : -1;
+      add(id);
+      if (id < 0) {
+        out_.add_notice("generation_config.json: key stop_strings: " + printable(text_of(text)) +
+                        " is no token: it ends nothing (--stop does it)");
+      }
+    }
+  }
+  const std::vector<int64_t>& ids() const { return ids_; }
+
+ private:
+  static constexpr size_t kMost = 1024;  // in one place; models have a handful
+
+  static std::string text_of(const Json& value) {
+    return value.is_string() ? value.get<std::string>() : value.dump();
+  }
+
+  const Vocabulary& vocabulary_;
+  HuggingFaceReader& out_;
+  std::vector<int64_t> ids_;
+};
+
+void translate_stops(const Json& config, const Json& generation, const Json& model_config,
+                     const Vocabulary& vocabulary, HuggingFaceReader& out) {
+  Stops stops(vocabulary, out);
+  stops.add_ids(find(generation, "eos_token_id"), "generation_config.json");
+  stops.add_ids(find(model_config, "eos_token_id"), "config.json");
+  if (const Json* of_text = find(model_config, "text_config")) {
+    stops.add_ids(find(*of_text, "eos_token_id"), "config.json: text_config");
+  }
+  for (const char* key : {"eos_token", "eot_token", "eom_token"}) {
+    stops.add(vocabulary.id_of(token_text(config, key)));
+  }
+  stops.add_texts(find(generation, "stop_strings"));
+  out.set("tern.stop_token_ids", MetaArray(stops.ids()));
+  // The two other keys by which GGUF files name ends, so that other programs stop there too.
+  const auto eos = out.value("tokenizer.ggml.eos_token_id");
+  std::vector<int64_t> others = stops.ids();
+  if (!eos && !others.empty()) {
+    out.set("tokenizer.ggml.eos_token_id", others.front());
+    others.erase(others.begin());
+  }
+  std::erase_if(others, [&](int64_t id) { return eos == id; });
+  for (size_t i = 0; i < others.size() && i < 2; ++i) {
+    out.set(i == 0 ? "tokenizer.ggml.eot_token_id" : "tokenizer.ggml.eom_token_id", others[i]);
+  }
 }
 
 // Which tokens begin and end a text, and whether encoding adds them.
-void translate_ends(const Json& tokenizer, const Json& config, const Json& generation,
-                    const Vocabulary& vocabulary, HuggingFaceReader& out) {
+void translate_ends(const Json& tokenizer, const Json& config, const Vocabulary& vocabulary,
+                    HuggingFaceReader& out) {
   const auto set_id = [&](const char* key, int64_t id) {
     if (id >= 0) {
       out.set(key, id);
     }
   };
-  set_id("tokenizer.ggml.bos_token_id", vocabulary.id_of(token_text(config, "bos_token")));
-  set_id("tokenizer.ggml.eos_token_id", vocabulary.id_of(token_text(config, "eos_token")));
-  set_id("tokenizer.ggml.unknown_token_id", vocabulary.id_of(token_text(config, "unk_token")));
+  for (const auto& [name, key] : {std::pair("bos_token", "tokenizer.ggml.bos_token_id"),
+                                  std::pair("eos_token", "tokenizer.ggml.eos_token_id"),
+                                  std::pair("unk_token", "tokenizer.ggml.unknown_token_id"),
+                                  std::pair("pad_token", "tokenizer.ggml.padding_token_id")}) {
+    const std::string text = token_text(config, name);
+    set_id(key, vocabulary.id_of(text));
+    if (!text.empty() && vocabulary.id_of(text) < 0) {
+      out.add_notice("tokenizer_config.json: key " + std::string(name) + ": " + printable(text) +
+                     " is not in the vocabulary: it is not in use");
+    }
+  }
   const Ends added = ends_of(tokenizer);
   const auto says = [&](const char* key, bool otherwise) {
     const Json* value = find(config, key);
@@ -357,41 +460,15 @@ void translate_ends(const Json& tokenizer, const Json& config, const Json& gener
   };
   out.set("tokenizer.ggml.add_bos_token", says("add_bos_token", !added.before.empty()));
   out.set("tokenizer.ggml.add_eos_token", says("add_eos_token", !added.behind.empty()));
-  // Embedding models may end a text with another token than a chat.
+  // A post-processor may begin a text with another token than bos_token names, and embedding models may end it with
+  // another than a chat.
+  set_id("tokenizer.ggml.bos_token_id", vocabulary.id_of(added.before));
   set_id("tokenizer.ggml.eos_token_id", vocabulary.id_of(added.behind));
-  // One id or a list of them.
-  const Json* ends = find(generation, "eos_token_id");
-  std::vector<int64_t> stops;
-  for (const Json& id : ends == nullptr    ? Json::array()
-                        : ends->is_array() ? *ends
-                                           : Json::array({*ends})) {
-    if (id.is_number_unsigned() && id.get<uint64_t>() < vocabulary.size()) {
-      stops.push_back(id.get<int64_t>());
-    }
+  if (added.more) {
+    out.add_notice(
+        "tokenizer.json: key post_processor: of the tokens that it puts around a text only the "
+        "first and the last are added");
   }
-  out.set("tern.stop_token_ids", MetaArray(std::move(stops)));
-}
-
-// The template's text: a file of its own, a text, or a list of named ones of which "default" counts.
-Result<std::string> chat_template(const std::filesystem::path& folder, const Json& config) {
-  std::error_code ignored;
-  if (std::filesystem::exists(folder / "chat_template.jinja", ignored)) {
-    return read_text_file(folder / "chat_template.jinja", size_t{1} << 20);
-  }
-  const Json* value = find(config, "chat_template");
-  for (size_t i = 0; value != nullptr && value->is_array() && i < value->size(); ++i) {
-    if (text_at((*value)[i], "name") == "default") {
-      return text_at((*value)[i], "template");
-    }
-  }
-  return value != nullptr && value->is_string() ? value->get<std::string>() : std::string();
-}
-
-// A JSON file that a model may lack.
-Result<Json> read_if_there(const std::filesystem::path& path) {
-  std::error_code ignored;
-  return std::filesystem::exists(path, ignored) ? read_json_file(path)
-                                                : Result<Json>(Json::object());
 }
 
 }  // namespace
@@ -476,31 +553,35 @@ Result<void> check_steps(const Json& tokenizer) {
 
 }  // namespace
 
-Result<void> translate_tokenizer(const std::filesystem::path& folder, HuggingFaceReader& out) {
-  ASSIGN_OR_RETURN(const Json tokenizer, read_json_file(folder / "tokenizer.json"));
-  ASSIGN_OR_RETURN(const Json config, read_if_there(folder / "tokenizer_config.json"));
-  ASSIGN_OR_RETURN(const Json generation, read_if_there(folder / "generation_config.json"));
+Result<void> translate_tokenizer(const std::filesystem::path& folder, const Json& model_config,
+                                 HuggingFaceReader& out) {
+  ASSIGN_OR_RETURN(TokenizerFiles files, read_tokenizer_files(folder, model_config));
+  ASSIGN_OR_RETURN(const Json generation, read_json_if_there(folder / "generation_config.json"));
+  const Json& tokenizer = files.tokenizer;
+  for (std::string& notice : files.notices) {
+    out.add_notice(std::move(notice));
+  }
   const Json* model = find(tokenizer, "model");
   if (model == nullptr || (text_at(*model, "type") != "BPE" && find(*model, "merges") == nullptr)) {
-    return Error{"tokenizer.json: expected a BPE model, found " +
+    return Error{files.file + ": expected a BPE model, found " +
                  printable(model == nullptr ? "none" : text_at(*model, "type")) + "."};
   }
   RETURN_IF_ERROR(check_steps(tokenizer));
-  Vocabulary vocabulary;
+  Vocabulary vocabulary(files.file);
   RETURN_IF_ERROR(vocabulary.read(tokenizer));
   ASSIGN_OR_RETURN(const std::vector<std::string> merges, read_merges(*model));
   if (part_of(find(tokenizer, "pre_tokenizer"), "pretokenizers", "ByteLevel") != nullptr) {
     RETURN_IF_ERROR(translate_byte_level(tokenizer, merges, out));
   } else {
-    translate_sentencepiece(tokenizer, merges, vocabulary, out);
+    std::vector<double> scores =
+        files.scores.empty() ? scores_of(merges, vocabulary) : std::move(files.scores);
+    scores.resize(vocabulary.size());  // tokens that were added later have none
+    translate_sentencepiece(tokenizer, std::move(scores), out);
   }
   vocabulary.write(out);
-  translate_ends(tokenizer, config, generation, vocabulary, out);
-  ASSIGN_OR_RETURN(std::string chat, chat_template(folder, config));
-  if (!chat.empty()) {
-    out.set("tokenizer.chat_template", out.keep(std::move(chat)));
-  }
-  return {};
+  translate_ends(tokenizer, files.config, vocabulary, out);
+  translate_stops(files.config, generation, model_config, vocabulary, out);
+  return translate_chat_templates(folder, files.config, out);
 }
 
 }  // namespace tern

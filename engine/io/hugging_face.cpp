@@ -2,11 +2,16 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "engine/base/input_file.h"
+#include "engine/base/json_limits.h"
 #include "engine/base/json_text.h"
+#include "engine/base/text_set.h"
 #include "engine/io/compressed_layers.h"
+#include "engine/io/file_kind.h"
 #include "engine/io/formats.h"
+#include "engine/io/other_parts.h"
 #include "engine/io/safetensors.h"
 
 namespace tern {
@@ -82,11 +87,11 @@ std::string layer_name(std::string_view part, bool gemma) {
   return std::string(own.empty() ? renamed(kLayerNames, part) : own);
 }
 
-// Parts of models that see and hear, layers that predict further tokens, and the rough head that Maple's folders have beside the exact
-// one: nothing that text needs.
-bool is_of_another_part(std::string_view name) {
-  return name.starts_with("model.visual.") || name.starts_with("mtp.") ||
-         name.starts_with("lm_head_flash.");
+// Layers that predict further tokens, the rough head that Maple's folders have beside the exact one, and what older
+// versions of transformers saved although config.json says it: nothing is lost without them.
+bool is_left_out(std::string_view name) {
+  return name.starts_with("mtp.") || name.starts_with("lm_head_flash.") ||
+         name.ends_with(".rotary_emb.inv_freq");
 }
 
 // The name of a tensor in a model with a head and nothing else: models saved without a head leave out the prefix, those with other
@@ -135,15 +140,12 @@ struct Quantization {
   bool rotated = false;        // the inputs of down projections want the transform of the weights
   bool balanced = false;       // the scales are those of weights that were balanced first
   bool zeros_less_one = true;  // of GPTQ
-  std::vector<std::string> kept_as_they_are;
+  TextSet kept_as_they_are;    // parts of names
 
   bool covers(std::string_view name) const {
     const bool matrix = name.find("_proj") != std::string_view::npos ||
                         name.find(".mlp.gate.") != std::string_view::npos;  // the router of experts
-    return name.starts_with("model.layers.") && matrix &&
-           std::ranges::none_of(kept_as_they_are, [&](const std::string& part) {
-             return name.find(part) != std::string_view::npos;
-           });
+    return name.starts_with("model.layers.") && matrix && !kept_as_they_are.any_in(name);
   }
 };
 
@@ -208,11 +210,13 @@ Result<Quantization> read_quantization(const Json& config) {
       linear == "autobitlinear" && text_at(*found, "quantization_mode", "offline") == "online";
   if (const auto kept = found->find("modules_to_not_convert");
       kept != found->end() && kept->is_array()) {
+    std::vector<std::string> names;
     for (const Json& name : *kept) {
       if (name.is_string()) {
-        out.kept_as_they_are.push_back(name.get<std::string>());
+        names.push_back(name.get<std::string>());
       }
     }
+    out.kept_as_they_are = TextSet(names);
   }
   return out;
 }
@@ -280,11 +284,38 @@ bool is_mlx_part(std::string_view part, const Entry& entry) {
          (part == ".weight" && entry.dtype == "U32");
 }
 
+// Shards whose index was not downloaded, or files that somebody renamed: which of them belong together is not known.
+Result<void> refuse_shards_without_index(const std::filesystem::path& folder) {
+  std::error_code error;
+  if (std::filesystem::exists(folder / "model.safetensors", error) ||
+      std::filesystem::is_symlink(folder / "model.safetensors", error)) {
+    return {};
+  }
+  std::set<std::string> found;
+  for (std::filesystem::directory_iterator entry(folder, error), end; !error && entry != end;
+       entry.increment(error)) {
+    if (entry->path().extension() == ".safetensors") {
+      found.insert(entry->path().filename().string());
+    }
+  }
+  if (found.empty()) {
+    return {};
+  }
+  return Error{folder.string() +
+               ": expected model.safetensors, or model.safetensors.index.json with the files that "
+               "it lists, found " +
+               printable(*found.begin()) +
+               (found.size() == 1 ? "" : " and " + std::to_string(found.size() - 1) + " more") +
+               " without an index: download the index too, and give the files their original "
+               "names."};
+}
+
 // The files that hold the tensors: one, or those that an index lists.
 Result<std::vector<std::string>> shard_names(const std::filesystem::path& folder) {
   std::error_code ignored;
   const std::filesystem::path index = folder / "model.safetensors.index.json";
   if (!std::filesystem::exists(index, ignored)) {
+    RETURN_IF_ERROR(refuse_shards_without_index(folder));
     return std::vector<std::string>{"model.safetensors"};
   }
   ASSIGN_OR_RETURN(const Json json, read_json_file(index));
@@ -292,7 +323,8 @@ Result<std::vector<std::string>> shard_names(const std::filesystem::path& folder
   if (map == json.end() || !map->is_object() || map->empty()) {
     return Error{index.string() + ": expected a weight_map, found none."};
   }
-  std::vector<std::string> names;
+  constexpr size_t kMostShards = 10'000;  // the largest published models have some hundreds
+  std::set<std::string> names;
   for (const auto& [tensor, file] : map->items()) {
     const std::string name = file.is_string() ? file.get<std::string>() : std::string();
     if (name.empty() || name.find('/') != std::string::npos || name.starts_with("..") ||
@@ -301,12 +333,13 @@ Result<std::vector<std::string>> shard_names(const std::filesystem::path& folder
                    ": expected the name of a file in the same folder, found " + printable(name) +
                    "."};
     }
-    if (std::ranges::find(names, name) == names.end()) {
-      names.push_back(name);
+    names.insert(name);
+    if (names.size() > kMostShards) {
+      return Error{index.string() + ": expected at most " + std::to_string(kMostShards) +
+                   " files, found more; download it again."};
     }
   }
-  std::ranges::sort(names);
-  return names;
+  return std::vector<std::string>(names.begin(), names.end());
 }
 
 }  // namespace
@@ -318,13 +351,27 @@ bool is_hugging_face_model(const std::filesystem::path& path) {
 }
 
 Result<Json> read_json_file(const std::filesystem::path& path) {
+  std::error_code ignored;
+  if (!std::filesystem::exists(path, ignored)) {
+    return missing_file(path);
+  }
   ASSIGN_OR_RETURN(const std::string text, read_text_file(path));
   Json json = parse_json(text);
-  if (!json.is_object()) {
-    return Error{path.string() +
-                 ": expected a JSON object, found something else; download it again."};
+  if (json.is_object()) {
+    return json;
   }
-  return json;
+  if (exceeds_json_limits(text)) {
+    return Error{path.string() +
+                 ": expected a JSON object, found one that is nested deeper, or has more values, "
+                 "than any model's file; download it again."};
+  }
+  const std::span<const std::byte> bytes = std::as_bytes(std::span(text));
+  const bool cut_off = !json.is_array() && text.starts_with('{');
+  return cut_off
+             ? Error{path.string() +
+                     ": expected a JSON object, found one that is cut off or damaged; " +
+                     "download it again."}
+             : wrong_kind_of_file(bytes, "a JSON object", "download it again.").in(path.string());
 }
 
 void HuggingFaceReader::add_tensor(Tensor tensor) {
@@ -455,24 +502,26 @@ Result<void> HuggingFaceReader::read_tensors() {
   if (quantization.rotated) {
     set("tern.rotated_down_inputs", true);
   }
+  OtherParts others;
   CompressedLayers compressed(quantization.kind == Quantization::Kind::kCompressed,
                               quantization.zeros_less_one);
   const bool may_be_compressed = !of_mlx && (quantization.kind == Quantization::Kind::kCompressed ||
                                              quantization.kind == Quantization::Kind::kNone);
   for (const std::string& name : names) {
-    ASSIGN_OR_RETURN(MappedFile file, MappedFile::open(folder_ / name));
-    auto entries = safetensors::read(file.bytes());
-    if (!entries) {
-      return entries.error().in(file.path().string());
-    }
+    ASSIGN_OR_RETURN(MappedFile file, open_file(folder_ / name));
+    ASSIGN_OR_RETURN(const std::vector<Entry> entries, safetensors::read(file));
     // The BitNet embedding models publish float weights, which their own code rounds, without a word of it in config.json.
     quantization.absmean |= quantization.kind == Quantization::Kind::kNone &&
-                            std::ranges::any_of(*entries, is_input_norm, &Entry::name);
-    for (const Entry& entry : *entries) {
+                            std::ranges::any_of(entries, is_input_norm, &Entry::name);
+    for (const Entry& entry : entries) {
       const size_t dot = entry.name.rfind('.');
       const std::string full = full_name(entry.name);
-      if (entry.name.ends_with(".rotary_emb.inv_freq") || is_of_another_part(entry.name)) {
-        continue;  // older versions of transformers saved what config.json says
+      if (is_left_out(entry.name)) {
+        continue;
+      }
+      if (const std::string_view part = other_part(entry.name); !part.empty()) {
+        others[part].push_back(entry.name);
+        continue;
       }
       if (may_be_compressed && compressed.take(entry, full, static_cast<int>(out_.files_.size()))) {
         continue;
@@ -530,6 +579,9 @@ Result<void> HuggingFaceReader::read_tensors() {
     }
     out_.files_.push_back(std::move(file));
   }
+  for (std::string& notice : notices_of(others)) {
+    add_notice(std::move(notice));
+  }
   if (quantization.kind == Quantization::Kind::kCompressed) {
     note_own_adapter();
   }
@@ -584,10 +636,12 @@ Result<void> HuggingFaceReader::read() {
   const auto translated = [&]() -> Result<void> {
     RETURN_IF_ERROR(translate_config(config_, *this));
     RETURN_IF_ERROR(read_pooling());
-    return translate_tokenizer(folder_, *this);
+    return translate_tokenizer(folder_, config_, *this);
   }();
-  if (!translated) {
-    return translated.error().in(folder_.string());
+  if (!translated) {  // errors about one file name it with its folder
+    return translated.error().message.starts_with(folder_.string())
+               ? translated.error()
+               : translated.error().in(folder_.string());
   }
   return read_tensors();
 }

@@ -15,6 +15,10 @@ namespace tern {
 // Whether a path is such a folder, or a file of one (*.safetensors, *.safetensors.index.json).
 bool is_hugging_face_model(const std::filesystem::path& path);
 
+// What a path stands for: itself, or the GGUF file (the first part of a split one) in a folder that has one model of this
+// kind and no safetensors. Errors: a folder of several models, of none, of an adapter.
+Result<std::filesystem::path> model_in(const std::filesystem::path& path);
+
 // Collects what becomes a TensorFile.
 class HuggingFaceReader {
  public:
@@ -23,6 +27,13 @@ class HuggingFaceReader {
   // For the parts of the reader (hf_*.cpp).
   void set(const std::string& key, MetaValue value) {
     out_.metadata_.insert_or_assign(key, std::move(value));
+  }
+  // A whole number that was set; nothing if there is none.
+  std::optional<int64_t> value(const std::string& key) const {
+    const auto found = out_.metadata_.find(key);
+    const auto* number =
+        found == out_.metadata_.end() ? nullptr : std::get_if<int64_t>(&found->second);
+    return number == nullptr ? std::nullopt : std::optional(*number);
   }
   // A text that lives as long as the file.
   std::string_view keep(std::string text) { return out_.texts_.emplace_back(std::move(text)); }
@@ -59,8 +70,15 @@ class HuggingFaceReader {
 // config.json as the keys of a GGUF file. Errors: an architecture or a property that Tern does not run.
 Result<void> translate_config(const nlohmann::json& config, HuggingFaceReader& out);
 
-// tokenizer.json, tokenizer_config.json, generation_config.json and chat_template.jinja of a folder as the keys of a GGUF file.
-Result<void> translate_tokenizer(const std::filesystem::path& folder, HuggingFaceReader& out);
+// The files of a folder that say how text becomes tokens and where it ends, as the keys of a GGUF file. `model_config`
+// is config.json.
+Result<void> translate_tokenizer(const std::filesystem::path& folder,
+                                 const nlohmann::json& model_config, HuggingFaceReader& out);
+
+// Its chat templates: tokenizer.chat_template, and tokenizer.chat_template.NAME of others. `config` is
+// tokenizer_config.json. Those that do not count are named in notices.
+Result<void> translate_chat_templates(const std::filesystem::path& folder,
+                                      const nlohmann::json& config, HuggingFaceReader& out);
 
 // "model.layers.3.mlp.up_proj" as "blk.3.ffn_up"; names that have no counterpart stay as they are, so that the error about a
 // tensor nobody asked for shows the file's own name.

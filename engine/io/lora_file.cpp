@@ -2,7 +2,9 @@
 
 #include <algorithm>
 
+#include "engine/io/file_kind.h"
 #include "engine/io/hugging_face.h"
+#include "engine/io/peft.h"
 
 namespace tern {
 namespace {
@@ -94,8 +96,9 @@ Result<LoraFile> LoraFile::open(const std::filesystem::path& path) {
                    "save the adapter again with safe_serialization=True."};
     }
     ASSIGN_OR_RETURN(const nlohmann::json config, read_json_file(folder / "adapter_config.json"));
-    ASSIGN_OR_RETURN(MappedFile file, MappedFile::open(weights));
-    Result<std::vector<LoraPair>> pairs = read_peft(config, file.bytes());
+    ASSIGN_OR_RETURN(MappedFile file, open_file(weights));
+    ASSIGN_OR_RETURN(const std::vector<safetensors::Entry> entries, safetensors::read(file));
+    Result<std::vector<LoraPair>> pairs = read_peft(config, std::span(entries));
     if (!pairs) {
       return pairs.error().in(folder.string());
     }

@@ -5,6 +5,7 @@
 #include "engine/io/formats.h"
 #include "engine/io/hugging_face.h"
 #include "engine/io/lora_file.h"
+#include "engine/io/peft.h"
 #include "engine/io/safetensors.h"
 
 namespace tern {
@@ -69,8 +70,11 @@ class ByModule {
     if (is_unset(config, patterns)) {
       return out;
     }
-    if (!config.at(patterns).is_object()) {
-      return refused(patterns, config, "expected an object");
+    // Each is compared with each module.
+    constexpr size_t kMostPatterns = 4096;
+    if (!config.at(patterns).is_object() || config.at(patterns).size() > kMostPatterns) {
+      return refused(patterns, config,
+                     "expected an object of at most " + std::to_string(kMostPatterns) + " names");
     }
     for (const auto& [pattern, value] : config.at(patterns).items()) {
       // PEFT takes regular expressions. Published adapters have names and ends of names.
@@ -131,7 +135,7 @@ Result<Tensor> matrix_of(const Entry& entry) {
 
 }  // namespace
 
-Result<std::vector<LoraPair>> read_peft(const Json& config, std::span<const std::byte> bytes) {
+Result<std::vector<LoraPair>> read_peft(const Json& config, std::span<const Entry> entries) {
   if (const auto type = config.find("peft_type"); type == config.end() || *type != "LORA") {
     return Error{"adapter_config.json: key peft_type: expected LORA, found " +
                  (type == config.end() ? "no such key" : printable(type->dump())) + "."};
@@ -139,7 +143,6 @@ Result<std::vector<LoraPair>> read_peft(const Json& config, std::span<const std:
   RETURN_IF_ERROR(refuse_more_than_pairs(config));
   ASSIGN_OR_RETURN(const ByModule ranks, ByModule::read(config, "r", "rank_pattern"));
   ASSIGN_OR_RETURN(const ByModule alphas, ByModule::read(config, "lora_alpha", "alpha_pattern"));
-  ASSIGN_OR_RETURN(const std::vector<Entry> entries, safetensors::read(bytes));
 
   std::map<std::string, LoraPair> halves;
   for (const Entry& entry : entries) {
@@ -168,6 +171,11 @@ Result<std::vector<LoraPair>> read_peft(const Json& config, std::span<const std:
     (is_a ? pair.a : pair.b) = std::move(matrix);
   }
   return complete_pairs(std::move(halves));
+}
+
+Result<std::vector<LoraPair>> read_peft(const Json& config, std::span<const std::byte> bytes) {
+  ASSIGN_OR_RETURN(const std::vector<Entry> entries, safetensors::read(bytes));
+  return read_peft(config, std::span<const Entry>(entries));
 }
 
 }  // namespace tern

@@ -7,7 +7,9 @@
 #include <set>
 
 #include "engine/base/half.h"
+#include "engine/base/json_limits.h"
 #include "engine/base/json_text.h"
+#include "engine/io/file_kind.h"
 #include "engine/io/tensor_file.h"
 
 namespace tern::safetensors {
@@ -36,28 +38,43 @@ Result<int64_t> whole_number(const Json& value, const char* what) {
   return static_cast<int64_t>(value.get<uint64_t>());
 }
 
+// Of a file whose header cannot be read: what it is instead, if its bytes say so. Not asked of others, since eight bytes
+// of a length may look like anything.
+std::optional<Error> other_kind(std::span<const std::byte> file) {
+  const std::optional<FileKind> kind = kind_of_file(file);
+  if (!kind || kind->what == "a safetensors file") {
+    return {};
+  }
+  return wrong_kind_of_file(file, "a safetensors file", "get the safetensors file of this model.");
+}
+
 Result<Json> read_header(std::span<const std::byte> file) {
   uint64_t length = 0;
   if (file.size() < sizeof length) {
-    return Error{"expected a safetensors file, found only " + std::to_string(file.size()) +
-                 " bytes: download it again."};
+    return other_kind(file).value_or(Error{"expected a safetensors file, found only " +
+                                           std::to_string(file.size()) +
+                                           " bytes: download it again."});
   }
   std::memcpy(&length, file.data(), sizeof length);
   if (length > kLongestHeader) {
-    return Error{"expected a header of at most " + std::to_string(kLongestHeader) +
-                 " bytes, found one of " + std::to_string(length) +
-                 ": this is no safetensors file, or it is damaged."};
+    return other_kind(file).value_or(Error{
+        "expected a header of at most " + std::to_string(kLongestHeader) + " bytes, found one of " +
+        std::to_string(length) + ": this is no safetensors file, or it is damaged."});
   }
   if (length > file.size() - sizeof length) {
-    return Error{"expected a header of " + std::to_string(length) + " bytes, found only " +
-                 std::to_string(file.size() - sizeof length) +
-                 " before the end of the file: it was cut off on its way; download it again."};
+    return other_kind(file).value_or(
+        Error{"expected a header of " + std::to_string(length) + " bytes, found only " +
+              std::to_string(file.size() - sizeof length) +
+              " before the end of the file: it was cut off on its way; download it again."});
   }
   const auto* text = reinterpret_cast<const char*>(file.data()) + sizeof length;
   Json header = parse_json({text, length});
   if (!header.is_object()) {
-    return Error{
-        "expected a header that is a JSON object, found something else: the file is damaged."};
+    const bool too_much = exceeds_json_limits({text, length});
+    return other_kind(file).value_or(
+        Error{std::string("expected a header that is a JSON object, found ") +
+              (too_much ? "one of more values than a model has" : "something else") +
+              ": the file is damaged."});
   }
   return header;
 }
@@ -122,6 +139,24 @@ Result<void> refuse_overlaps(const std::vector<Entry>& entries) {
   return {};
 }
 
+// Behind the tensors of a file there may lie another one, if parts of a model were joined by `cat`.
+Result<void> refuse_joined_files(std::span<const std::byte> data,
+                                 const std::vector<Entry>& entries) {
+  const std::byte* end = data.data();
+  for (const Entry& entry : entries) {
+    end = entry.data.empty() ? end : std::max(end, entry.data.data() + entry.data.size());
+  }
+  const std::span<const std::byte> rest = data.subspan(static_cast<size_t>(end - data.data()));
+  const std::optional<FileKind> kind = rest.empty() ? std::nullopt : kind_of_file(rest);
+  if (kind && kind->what == "a safetensors file") {
+    return Error{
+        "the file is longer than its tensors, and goes on with another safetensors file: "
+        "parts of a model were joined, which `cat` does not do. Keep the parts as they "
+        "are, beside their model.safetensors.index.json."};
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<std::vector<Entry>> read(std::span<const std::byte> file) {
@@ -149,7 +184,14 @@ Result<std::vector<Entry>> read(std::span<const std::byte> file) {
     entries.push_back(std::move(entry));
   }
   RETURN_IF_ERROR(refuse_overlaps(entries));
+  RETURN_IF_ERROR(refuse_joined_files(data, entries));
   return entries;
+}
+
+Result<std::vector<Entry>> read(const MappedFile& file) {
+  Result<std::vector<Entry>> entries = read(file.bytes());
+  return entries ? std::move(entries)
+                 : Result<std::vector<Entry>>(error_in_file(entries.error(), file.path()));
 }
 
 Result<std::vector<float>> numbers(const Entry& entry) {

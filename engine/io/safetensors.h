@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/base/file.h"
 #include "engine/base/result.h"
 
 namespace tern::safetensors {
@@ -22,6 +23,9 @@ struct Entry {
 // The tensors of a file, by name. Checked: the header's length (at most 100 MB) and that it is a JSON object; of every tensor
 // a known dtype, at most 8 dimensions, a size that agrees with them, bytes within the file that no other tensor shares.
 Result<std::vector<Entry>> read(std::span<const std::byte> file);
+
+// The same of a file on a disk; errors name it.
+Result<std::vector<Entry>> read(const MappedFile& file);
 
 // The numbers of a small tensor.
 Result<std::vector<float>> numbers(const Entry& entry);

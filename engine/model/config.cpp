@@ -105,7 +105,10 @@ Result<void> read_rope(const TensorFile& file, const Keys& keys, ModelConfig& co
   rope.inverse_frequencies = rope_frequencies(rope.dims, base);
 
   ASSIGN_OR_RETURN(const std::optional<std::string_view> type, keys.text("rope.scaling.type"));
-  ASSIGN_OR_RETURN(const std::optional<float> given_factor, keys.positive("rope.scaling.factor"));
+  ASSIGN_OR_RETURN(std::optional<float> given_factor, keys.positive("rope.scaling.factor"));
+  if (!given_factor) {  // the name in files of 2023, which llama.cpp reads too
+    ASSIGN_OR_RETURN(given_factor, keys.positive("rope.scale_linear"));
+  }
   const float factor = given_factor.value_or(1.0F);
   const std::string_view kind = type.value_or(given_factor ? "linear" : "none");
   const bool long_factors = file.find("rope_factors_short.weight") != nullptr;

@@ -79,6 +79,8 @@ struct Tokenizer::Impl {
 
   TokenId special_id(const char* key, std::optional<int64_t> id);
   void read_specials(const TokenizerData& data);
+  // A line for each thing that the file declares and that cannot be done.
+  void note_what_is_missing();
   Result<void> make_bpe(const TokenizerData& data);
   void make_spm(const TokenizerData& data);
   Result<void> make_spm_of_merges(const TokenizerData& data);
@@ -127,6 +129,24 @@ void Tokenizer::Impl::read_specials(const TokenizerData& data) {
   flags(data.single_words, single_words);
   for (const std::string_view bytes : vocabulary.bytes) {
     longest = std::max(longest, bytes.size());
+  }
+}
+
+void Tokenizer::Impl::note_what_is_missing() {
+  if (add_bos && bos < 0) {
+    notices.emplace_back(
+        "tokenizer.ggml.add_bos_token is true, but no token begins a text "
+        "(tokenizer.ggml.bos_token_id): none is put in front");
+  }
+  if (add_eos && eos < 0) {
+    notices.emplace_back(
+        "tokenizer.ggml.add_eos_token is true, but no token ends a text "
+        "(tokenizer.ggml.eos_token_id): none is put behind");
+  }
+  if (const bool bytes = spm ? spm->has_all_bytes() : bpe->has_all_bytes(); !bytes && unknown < 0) {
+    notices.emplace_back(
+        "the vocabulary has neither a token for every byte nor one for what is unknown "
+        "(tokenizer.ggml.unknown_token_id): characters that it lacks are left out");
   }
 }
 
@@ -225,6 +245,28 @@ Result<void> Tokenizer::Impl::make_spm_of_merges(const TokenizerData& data) {
   return {};
 }
 
+namespace {
+
+// Finding special tokens takes time in the product of a text's length and the longest of them, whose names have some
+// dozens of bytes.
+Result<void> check_special_lengths(const Vocabulary& vocabulary) {
+  constexpr size_t kLongest = 256;
+  for (TokenId id = 0; id < vocabulary.size(); ++id) {
+    const std::string_view spelling = vocabulary.spellings[static_cast<size_t>(id)];
+    const bool special =
+        vocabulary.is_control(id) || vocabulary.type(id) == TokenType::kUserDefined;
+    if (special && spelling.size() > kLongest) {
+      return Error{"tokenizer.ggml.tokens[" + std::to_string(id) +
+                   "]: expected a special token of at most " + std::to_string(kLongest) +
+                   " bytes, found one of " + std::to_string(spelling.size()) + " (" +
+                   printable(spelling, 40) + ")"};
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
 Result<Tokenizer> Tokenizer::from_data(const TokenizerData& data) {
   RETURN_IF_ERROR(check_lengths(data));
   auto impl = std::make_unique<Impl>();
@@ -239,7 +281,10 @@ Result<Tokenizer> Tokenizer::from_data(const TokenizerData& data) {
         "tokenizer.ggml.model: expected gpt2 (byte-level BPE) or llama (SentencePiece), found \"" +
         std::string(data.model) + "\". Tern has no other tokenizers yet"};
   }
+  RETURN_IF_ERROR(check_special_lengths(impl->vocabulary));
+  impl->notices.insert(impl->notices.end(), data.undone.begin(), data.undone.end());
   impl->add_eos = data.add_eos.value_or(false);
+  impl->note_what_is_missing();
   return Tokenizer(std::move(impl));
 }
 

@@ -107,6 +107,16 @@ Result<BpeModel> BpeModel::create(const Vocabulary& vocabulary,
   return model;
 }
 
+bool BpeModel::has_all_bytes() const {
+  for (int byte = 0; byte < 256; ++byte) {
+    const bool in_utf8 = byte != 0xC0 && byte != 0xC1 && byte < 0xF5;
+    if (in_utf8 && of_byte_[byte] >= vocabulary_size_) {
+      return false;
+    }
+  }
+  return true;
+}
+
 TokenId BpeModel::intern(std::string_view bytes) {
   if (const auto found = by_bytes_.find(bytes); found != by_bytes_.end()) {
     return found->second;

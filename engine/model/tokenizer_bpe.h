@@ -25,6 +25,9 @@ class BpeModel {
   // longest word.
   void encode(std::string_view text, std::vector<TokenId>& out) const;
 
+  // Whether every byte that occurs in UTF-8 is a token, so that no text is lost.
+  bool has_all_bytes() const;
+
   const PreTokenizer& pre() const { return pre_; }
 
  private:

@@ -4,7 +4,9 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
+#include <vector>
 
 namespace tern {
 
@@ -46,6 +48,8 @@ struct TokenizerData {
   std::span<const int64_t> strips_left;   // tokens that take the white space before them
   std::span<const int64_t> strips_right;  // and behind them
   std::span<const int64_t> single_words;  // that count only where no letter or digit touches them
+  std::vector<std::string>
+      undone;  // a line for each thing that the file declares and Tern does not do
 };
 
 }  // namespace tern

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "engine/model/tokenizer.h"
 #include "engine/model/tokenizer_data.h"
 
@@ -9,6 +11,38 @@ template <class T>
 Result<std::span<const T>> array_of(const TensorFile& file, std::string_view key) {
   ASSIGN_OR_RETURN(const std::vector<T>* values, file.get_array<T>(key));
   return values ? std::span<const T>(*values) : std::span<const T>();
+}
+
+// Keys that ask for something that nothing here does.
+Result<void> note_undone(const TensorFile& file, TokenizerData& data) {
+  struct Undone {
+    const char* key;
+    const char* line;
+    bool bpe_alone = false;
+  };
+  constexpr Undone kUndone[] = {
+      {"tokenizer.ggml.add_sep_token", "no separator is put behind a text"},
+      {"tokenizer.ggml.remove_extra_whitespaces",
+       "several spaces stay several, and texts with such get other tokens"},
+      {"tokenizer.ggml.add_space_prefix", "no space is put in front of a text", true}};
+  for (const Undone& undone : kUndone) {
+    ASSIGN_OR_RETURN(const std::optional<bool> asked, file.get_bool(undone.key));
+    // Vocabularies that spell spaces as SentencePiece does are read as its own, the space in front included.
+    const bool here =
+        !undone.bpe_alone ||
+        (data.model == "gpt2" && std::ranges::find(data.tokens, "▁") == data.tokens.end());
+    if (asked.value_or(false) && here) {
+      data.undone.push_back(std::string(undone.key) +
+                            " is true, which is not done: " + undone.line);
+    }
+  }
+  if (file.metadata().contains("tokenizer.ggml.precompiled_charsmap")) {
+    data.undone.emplace_back(
+        "tokenizer.ggml.precompiled_charsmap changes characters, which is not done: texts with "
+        "such "
+        "characters get other tokens");
+  }
+  return {};
 }
 
 Result<TokenizerData> read_data(const TensorFile& file) {
@@ -51,6 +85,7 @@ Result<TokenizerData> read_data(const TensorFile& file) {
   } else {
     ASSIGN_OR_RETURN(data.merges, array_of<std::string_view>(file, "tokenizer.ggml.merges"));
   }
+  RETURN_IF_ERROR(note_undone(file, data));
   return data;
 }
 

@@ -41,6 +41,10 @@ SpmModel::SpmModel(const Vocabulary& vocabulary, std::span<const double> scores,
   }
 }
 
+bool SpmModel::has_all_bytes() const {
+  return std::ranges::all_of(of_byte_, [](TokenId id) { return id >= 0; });
+}
+
 void SpmModel::propose(std::string_view text, Scratch& scratch, uint32_t left,
                        uint32_t right) const {
   if (left == kNone || right == kNone) {

@@ -20,6 +20,9 @@ class SpmModel {
   SpmModel(const Vocabulary& vocabulary, std::span<const double> scores, TokenId unknown,
            bool split_at_spaces);
 
+  // Whether every byte is a token, so that no text is lost.
+  bool has_all_bytes() const;
+
   // Appends the tokens of `text`, which holds no special tokens and has spaces as spaces. No space is put in front. Time: n
   // log n.
   void encode(std::string_view text, std::vector<TokenId>& out) const;

@@ -9,6 +9,7 @@
 #include "engine/base/parallel.h"
 #include "engine/io/experts.h"
 #include "engine/io/formats.h"
+#include "engine/io/other_parts.h"
 #include "engine/model/expert_matrix.h"
 #include "kernels/pack.h"
 
@@ -596,7 +597,7 @@ Result<Linear> Weights::pack(const Tensor& tensor, float scale) {
 
 Result<void> Weights::require_all_taken() const {
   for (const Tensor& tensor : file_.tensors()) {
-    if (!taken_.contains(tensor.name)) {
+    if (!taken_.contains(tensor.name) && other_part(tensor.name).empty()) {
       return Error{
           "tensor " + tensor.name +
           ": expected only tensors of a plain decoder, found this one, which " +

@@ -324,7 +324,10 @@ TEST_F(ArchTest, StopsOnEveryTokenThatEndsATurn) {
   for (const char* architecture : {"llama", "bitnet-b1.58"}) {
     const bool bitnet = std::string(architecture) != "llama";
     FileSpec spec{.architecture = architecture, .sub_norms = bitnet};
-    spec.more = [](GgufWriter& w) { w.set_int("tokenizer.ggml.eos_token_id", kEndOfText); };
+    spec.more = [](GgufWriter& w) {
+      w.set_int("tokenizer.ggml.eos_token_id", kEndOfText);
+      w.set_int("tokenizer.ggml.unknown_token_id", 0);  // for the bytes that it has no token for
+    };
     const auto path = folder_ / "model.gguf";
     make_file(spec).save(path);
     LoadOptions options;

@@ -285,6 +285,8 @@ TEST(Special, IdsOutsideTheVocabularyAreIgnoredWithANotice) {
 TEST(Family, IsGuessedWhereTheFileNamesNone) {
   testing::OwnedTokenizerData data;
   data.model = "gpt2";
+  data.rest.add_bos = false;  // it lacks nothing that it declares
+  data.rest.unknown = 0;
   data.set_token(128255, "last", TokenType::kNormal);
   const Tokenizer llama3 = from_data(data);
   EXPECT_EQ(llama3.family(), "bpe (llama-bpe)");
