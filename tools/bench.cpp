@@ -205,6 +205,24 @@ std::vector<BenchResult> tests_of(const Options& options, size_t models) {
   return results;
 }
 
+// Says which tests go beyond what a model was made for: their speed counts, but no text of that length would be good.
+void note_contexts(const BenchRun& run, std::vector<std::string>& notes) {
+  for (size_t i = 0; i < run.models.size(); ++i) {
+    int longest = 0;
+    for (const BenchResult& result : run.results) {
+      if (result.test.model == i) {
+        longest = std::max(longest, result.test.depth + result.test.tokens());
+      }
+    }
+    const int context = run.models[i].model->config().context;
+    if (context > 0 && longest > context) {
+      notes.push_back(run.models[i].name + ": a test goes to " + std::to_string(longest) +
+                      " tokens, beyond the context of " + std::to_string(context) +
+                      " that the model was made for; only its speed means something.");
+    }
+  }
+}
+
 std::string now_utc() {
   const std::time_t now = std::time(nullptr);
   std::tm parts{};
@@ -232,9 +250,12 @@ Result<void> bench(Options options) {
     ASSIGN_OR_RETURN(Plotter made, Plotter::create(options.plot, options.force));
     plotter.emplace(std::move(made));
   }
+  ASSIGN_OR_RETURN(const Setup setup, choose_setup({}));
   if (options.threads.empty()) {
-    ASSIGN_OR_RETURN(const Setup setup, choose_setup({}));
     options.threads = {setup.threads};
+  }
+  for (int& threads : options.threads) {
+    threads = threads > 0 ? threads : setup.threads;
   }
   catch_interrupts();
   BenchRun run;
@@ -263,6 +284,7 @@ Result<void> bench(Options options) {
     return Error{"Interrupted before the first measurement."};
   }
   std::vector<std::string> notes = notes_of(run);
+  note_contexts(run, notes);
   if (interrupted()) {
     notes.emplace_back("Interrupted: some repetitions are missing.");
   }
@@ -298,8 +320,8 @@ Action declare_bench(CLI::App& app) {
               "Numbers of tokens to generate, as greedy decoding does; 0: none");
   add_numbers(app, "-d,--n-depth", options->depths, 0, kMostTokens,
               "Tokens already in the context");
-  add_numbers(app, "-t,--threads", options->threads, 1, 1024,
-              "Threads; default: the physical cores");
+  add_numbers(app, "-t,--threads", options->threads, -1, 1024,
+              "Threads; default, 0 or -1: the physical cores");
   list("--isa", options->isas, "Kernel tables that `tern doctor` lists; default: the best",
        "NAME,...");
   list("--packing", options->packings, "Ternary kernels; default: what suits the model",

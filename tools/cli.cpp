@@ -13,23 +13,30 @@
 #include "engine/base/environment.h"
 #include "engine/base/memory.h"
 #include "engine/base/parallel.h"
+#include "engine/model/chat_families.h"
+#include "engine/model/chat_template.h"
 #include "kernels/cpu.h"
 #include "kernels/select.h"
 #include "tools/model_store.h"
 #include "tools/model_summary.h"
 #include "tools/shared_file.h"
+#include "tools/text_input.h"
 #include "tools/tuning.h"
 
 namespace tern::cli {
 namespace {
 
-// A template option is a file if there is one of that name, else a built-in name.
+// What --chat-template names: a built-in template, else a file; Jinja text is taken as it is.
 Result<std::string> template_text(const std::string& name) {
-  std::error_code ignored;
-  if (!std::filesystem::is_regular_file(name, ignored)) {
+  if (name.empty() || name.find('{') != std::string::npos || find_family(name) != nullptr) {
     return name;
   }
-  return read_text_file(name, size_t{1} << 20);
+  std::error_code ignored;
+  if (std::filesystem::exists(name, ignored)) {
+    return read_template_file(name);
+  }
+  return Error{"--chat-template: expected a built-in template (" + ChatTemplate::builtin_names() +
+               ") or a file with a Jinja template, found " + name + ", which is neither."};
 }
 
 }  // namespace
@@ -41,12 +48,13 @@ void ModelOptions::declare(CLI::App& app) {
       ->type_name("MODEL");
   app.add_option(
          "-t,--threads", threads,
-         "Generate on at most so many threads, fewer where that measures faster; default: the "
-         "physical cores that this process may use")
-      ->check(in_range(1, 1024))
+         "Generate on at most so many threads, fewer where that measures faster; default, 0 or -1: "
+         "the physical cores that this process may use")
+      ->check(in_range(-1, 1024))
       ->type_name("N");
-  app.add_option("--threads-batch", batch_threads, "The same for reading prompts; default: as -t")
-      ->check(in_range(1, 1024))
+  app.add_option("--threads-batch", batch_threads,
+                 "The same for reading prompts (-tb); default, 0 or -1: as -t")
+      ->check(in_range(-1, 1024))
       ->type_name("N");
   app.add_option(
          "--isa", isa,
@@ -105,6 +113,17 @@ void declare_raw_output(CLI::App& app) {
       "--raw-output", [] { print_raw_output(true); },
       "Let the text's own control characters (colours, but also what changes or reads the "
       "terminal) reach the terminal");
+}
+
+Result<std::string> read_template_file(const std::string& path) {
+  ASSIGN_OR_RETURN(std::string text, read_text_input(path, size_t{1} << 20));
+  if (text.find_first_not_of(" \t\r\n") == std::string::npos) {
+    return Error{path + ": expected a Jinja template, found an empty file."};
+  }
+  if (text.find('{') == std::string::npos) {
+    return Error{path + ": expected a Jinja template, found a text without { and }."};
+  }
+  return text;
 }
 
 Result<const KernelTable*> choose_table(const std::string& isa) {

@@ -48,8 +48,8 @@ Action declare_tune(CLI::App& app);
 // Options of every command that runs a model.
 struct ModelOptions {
   std::string path;       // empty: the default model
-  int threads = 0;        // at most, for generating; 0: all cores that suit
-  int batch_threads = 0;  // at most, for prompts; 0: as `threads`
+  int threads = 0;        // at most, for generating; 0 or less: all cores that suit
+  int batch_threads = 0;  // at most, for prompts; 0 or less: as `threads`
   std::string isa;        // empty: the best table, or what TERN_ISA names
   std::string kv_type = "f16";
   std::string i2s_layout = "auto";
@@ -70,6 +70,8 @@ void declare_lora(CLI::App& app, std::vector<std::string>& lora);
 void declare_context(CLI::App& app, int& context);
 void declare_chat_template(CLI::App& app, ModelOptions& options);
 void declare_raw_output(CLI::App& app);
+// The text of a Jinja template; an empty file is an error.
+Result<std::string> read_template_file(const std::string& path);
 
 // A model and how to compute with it.
 struct LoadedModel {

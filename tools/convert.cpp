@@ -33,9 +33,11 @@ constexpr std::string_view kTern = "tern";
 
 std::string names_of(bool (*wanted)(const WeightFormat&)) {
   std::string text;
+  std::string_view last;  // a format with two numbers stands there twice
   for (const WeightFormat* format : all_weight_formats()) {
-    if (wanted(*format)) {
+    if (wanted(*format) && format->name != last) {
       text += (text.empty() ? "" : ", ") + lower(format->name);
+      last = format->name;
     }
   }
   return text;
@@ -186,8 +188,8 @@ Action declare_convert(CLI::App& app) {
       ->type_name("NAME")
       ->capture_default_str();
   app.add_option("-t,--threads", options->threads,
-                 "Threads; default: the physical cores that this process may use")
-      ->check(in_range(1, 1024))
+                 "Threads; default, 0 or -1: the physical cores that this process may use")
+      ->check(in_range(-1, 1024))
       ->type_name("N");
   return [options] { return convert(*options); };
 }

@@ -10,6 +10,7 @@
 #include "kernels/select.h"
 #include "kernels/self_test.h"
 #include "tools/cli.h"
+#include "tools/model_store.h"
 #include "tools/tuning.h"
 
 namespace tern::cli {
@@ -46,7 +47,7 @@ double read_bandwidth(int threads) {
   return best;
 }
 
-// What the default model takes here.
+// What a model takes here.
 std::string needs_of(const std::string& path, const ModelOptions& options) {
   const Result<TensorFile> file = TensorFile::open(path);
   const Result<MemoryPlan> plan =
@@ -59,9 +60,7 @@ std::string needs_of(const std::string& path, const ModelOptions& options) {
          (plan->fits() ? "" : ", which do not fit: use a smaller model");
 }
 
-Result<void> doctor(const std::string& isa) {
-  ModelOptions options;
-  options.isa = isa;
+Result<void> doctor(const ModelOptions& options) {
   ASSIGN_OR_RETURN(const Setup setup, choose_setup(options));
   const KernelTable* chosen = setup.kernels;
   const int threads = default_thread_count();
@@ -71,7 +70,11 @@ Result<void> doctor(const std::string& isa) {
   print_report_f("memory     %s available\n", human_bytes(available_memory()).c_str());
   print_report_f("bandwidth  %.1f GB/s read, %d threads\n", read_bandwidth(threads) * 1e-9,
                  threads);
-  const Result<std::string> model = default_model_path();
+  const Result<std::string> model =
+      options.path.empty() ? default_model_path() : resolve_model(options.path);
+  if (!model && !options.path.empty()) {
+    return model.error();  // what was asked for by name must be there
+  }
   print_report_f("model      %s\n", model ? model->c_str() : model.error().message.c_str());
   if (model) {
     print_report_f("           %s\n", needs_of(*model, options).c_str());
@@ -113,9 +116,13 @@ Result<void> doctor(const std::string& isa) {
 }  // namespace
 
 Action declare_doctor(CLI::App& app) {
-  const auto isa = std::make_shared<std::string>();
-  app.add_option("--isa", *isa, "Kernels to use instead of the best")->type_name("NAME");
-  return [isa] { return doctor(*isa); };
+  const auto options = std::make_shared<ModelOptions>();
+  app.add_option("-m,--model", options->path,
+                 "Say what this model needs here; default: TERN_MODEL, else the one that comes "
+                 "with Tern")
+      ->type_name("MODEL");
+  app.add_option("--isa", options->isa, "Kernels to use instead of the best")->type_name("NAME");
+  return [options] { return doctor(*options); };
 }
 
 }  // namespace tern::cli

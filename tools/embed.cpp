@@ -7,6 +7,7 @@
 #include "engine/base/input_file.h"
 #include "engine/session/embedder.h"
 #include "tools/cli.h"
+#include "tools/text_input.h"
 
 namespace tern::cli {
 namespace {
@@ -43,12 +44,12 @@ Result<std::vector<std::string>> texts_of(const EmbedOptions& options) {
     if (!options.texts.empty()) {
       return Error{"Expected texts or -f FILE, found both."};
     }
-    ASSIGN_OR_RETURN(const std::string text, read_stream_or_file(options.file));
+    ASSIGN_OR_RETURN(const std::string text, read_text_input(options.file));
     return lines_of(text);
   }
   const bool from_pipe = options.texts.empty() && !stdin_is_terminal();
   if (from_pipe || (options.texts.size() == 1 && options.texts[0] == "-")) {
-    ASSIGN_OR_RETURN(const std::string text, read_stream_or_file("-"));
+    ASSIGN_OR_RETURN(const std::string text, read_text_input("-"));
     return lines_of(text);
   }
   return options.texts;

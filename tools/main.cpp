@@ -1,10 +1,13 @@
 // tern: the command line. Each command is a file of its own; this one lists them and turns errors into exit codes.
 
+#include <algorithm>
 #include <exception>
 #include <new>
 #include <sstream>
 
+#include "tools/arguments.h"
 #include "tools/cli.h"
+#include "tools/help.h"
 #include "tools/version.h"
 
 namespace tern::cli {
@@ -37,7 +40,7 @@ constexpr int kBadInput = 2;
 int run_tern(int argc, char** argv) {
   CLI::App app("Tern runs ternary language models on the CPU.", "tern");
   app.set_version_flag("--version", std::string("tern ") + kVersion);
-  app.require_subcommand(1);
+  app.option_defaults()->take_last();  // so that what an alias of the shell gives can be overridden
   app.failure_message([](const CLI::App* at, const CLI::Error& error) {
     return "error: " + CLI::FailureMessage::simple(at, error);
   });
@@ -47,8 +50,18 @@ int run_tern(int argc, char** argv) {
     sub->callback([&chosen, action = command.declare(*sub)] { chosen = action; });
   }
   bool good = true;
+  add_help(app);
+  Result<Arguments> arguments = read_arguments(app, {argv + 1, argv + argc});
+  if (!arguments) {
+    print_error(arguments.error().message);
+    return kBadInput;
+  }
+  for (const std::string& note : arguments->notes) {
+    print_notice(note);
+  }
   try {
-    app.parse(argc, argv);
+    std::ranges::reverse(arguments->words);  // CLI11 takes them from the end
+    app.parse(std::move(arguments->words));
   } catch (const CLI::ParseError& error) {
     std::ostringstream help;
     std::ostringstream messages;

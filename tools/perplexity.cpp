@@ -5,12 +5,14 @@
 #include <cmath>
 #include <cstdio>
 #include <functional>
+#include <nlohmann/json.hpp>
 #include <optional>
 
-#include "engine/base/input_file.h"
 #include "tools/cli.h"
 #include "tools/likelihood.h"
 #include "tools/logits_file.h"
+#include "tools/table.h"
+#include "tools/text_input.h"
 
 namespace tern::cli {
 namespace {
@@ -25,6 +27,7 @@ struct PerplexityOptions {
   bool force = false;
   std::string save;     // where to keep the logits
   std::string compare;  // logits of another run
+  std::string format = "text";
 };
 
 // Windows of `context` tokens, one after another; each begins with BOS in place of its first token if the model wants one.
@@ -147,22 +150,29 @@ Result<void> match(const PerplexityOptions& options, const LogitsHead& base, int
   return {};
 }
 
+// exp of a mean of logarithms, with the error that follows from that of the mean.
+struct Exponential {
+  explicit Exponential(const Average& logarithms)
+      : value(std::exp(logarithms.mean())), error(value * logarithms.standard_error()) {}
+  double value;
+  double error;
+};
+
 void print(const Average& losses, int context) {
-  const double value = std::exp(losses.mean());
+  const Exponential perplexity(losses);
   print_report_f(
       "perplexity %.4f +/- %.4f (%.4f nats/token; %lld predictions in windows of %d tokens%s)\n",
-      value, value * losses.standard_error(), losses.mean(), static_cast<long long>(losses.count()),
+      perplexity.value, perplexity.error, losses.mean(), static_cast<long long>(losses.count()),
       context, interrupted() ? "; interrupted" : "");
 }
 
-void print(Comparison& found) {
-  const double base = std::exp(found.base_loss.mean());
-  const double ratio = std::exp(found.loss_difference.mean());
-  std::vector<double>& all = found.divergences;
-  std::ranges::sort(all);
-  print_report_f("base perplexity %.4f +/- %.4f (ratio %.6f +/- %.6f)\n", base,
-                 base * found.base_loss.standard_error(), ratio,
-                 ratio * found.loss_difference.standard_error());
+// The divergences are sorted.
+void print(const Comparison& found) {
+  const Exponential base(found.base_loss);
+  const Exponential ratio(found.loss_difference);
+  const std::vector<double>& all = found.divergences;
+  print_report_f("base perplexity %.4f +/- %.4f (ratio %.6f +/- %.6f)\n", base.value, base.error,
+                 ratio.value, ratio.error);
   print_report_f(
       "KL divergence %.6g +/- %.6g nats/token (median %.6g, 90 %% %.6g, 99 %% %.6g, maximum "
       "%.6g)\n",
@@ -170,6 +180,53 @@ void print(Comparison& found) {
       quantile(all, 0.9), quantile(all, 0.99), all.back());
   print_report_f("same top token %.4f %% +/- %.4f %%\n", 100 * found.same_top.mean(),
                  100 * found.same_top.standard_error());
+}
+
+using Json = nlohmann::ordered_json;
+
+Json json_of(const Average& losses, int context) {
+  const Exponential perplexity(losses);
+  return {{"perplexity", perplexity.value},
+          {"perplexity_error", perplexity.error},
+          {"nats_per_token", losses.mean()},
+          {"predictions", losses.count()},
+          {"context", context},
+          {"interrupted", interrupted()}};
+}
+
+// The divergences are sorted.
+Json json_of(const Comparison& found) {
+  const Exponential base(found.base_loss);
+  const Exponential ratio(found.loss_difference);
+  const std::vector<double>& all = found.divergences;
+  return {{"base_perplexity", base.value},
+          {"base_perplexity_error", base.error},
+          {"ratio", ratio.value},
+          {"ratio_error", ratio.error},
+          {"kl_divergence", found.divergence.mean()},
+          {"kl_divergence_error", found.divergence.standard_error()},
+          {"kl_divergence_median", quantile(all, 0.5)},
+          {"kl_divergence_90", quantile(all, 0.9)},
+          {"kl_divergence_99", quantile(all, 0.99)},
+          {"kl_divergence_maximum", all.back()},
+          {"same_top", found.same_top.mean()},
+          {"same_top_error", found.same_top.standard_error()}};
+}
+
+void report(const PerplexityOptions& options, const Average& losses, int context,
+            const Comparison* found) {
+  if (options.format == "json") {
+    Json json = json_of(losses, context);
+    if (found != nullptr) {
+      json.update(json_of(*found));
+    }
+    print_json(json);
+    return;
+  }
+  print(losses, context);
+  if (found != nullptr) {
+    print(*found);
+  }
 }
 
 // Of llama.cpp's spelling, --kl-divergence names no file: it means that of --kl-divergence-base, which is read then, not written.
@@ -182,6 +239,9 @@ Result<void> settle_files(PerplexityOptions& options, bool comparing) {
   }
   if (comparing && !options.save.empty()) {
     return Error{"Expected --save-logits FILE or --kl FILE, found both. Use one run for each."};
+  }
+  if (options.format == "json" && options.save == "-") {
+    return Error{"Expected -o json or --save-logits -, found both: both write to standard output."};
   }
   return {};
 }
@@ -213,7 +273,7 @@ Result<void> perplexity(const PerplexityOptions& options) {
   }
   const int standard = base ? base->head().context : kDefaultContext;
   const int asked = options.context > 0 ? options.context : standard;
-  ASSIGN_OR_RETURN(const std::string text, read_stream_or_file(options.file, size_t{4} << 30));
+  ASSIGN_OR_RETURN(const std::string text, read_text_input(options.file, size_t{4} << 30));
   ASSIGN_OR_RETURN(const LoadedModel loaded, load_model(options.model));
   const int32_t vocab = loaded.model->config().vocab;
   const Tokenizer& tokenizer = loaded.model->tokenizer();
@@ -238,10 +298,8 @@ Result<void> perplexity(const PerplexityOptions& options) {
   if (losses.count() == 0) {
     return Error{"Interrupted before the first prediction."};
   }
-  print(losses, windows.context);
-  if (base) {
-    print(comparison);
-  }
+  std::ranges::sort(comparison.divergences);
+  report(options, losses, windows.context, base ? &comparison : nullptr);
   if (writer && interrupted()) {
     return Error{options.save + ": not written, as the run was interrupted."};
   }
@@ -258,6 +316,9 @@ Action declare_perplexity(CLI::App& app) {
                  "Tokens in a window; default: " + std::to_string(kDefaultContext) +
                      ", with --kl that of its FILE")
       ->check(in_range(8, 1 << 24));
+  app.add_option("-o,--output", options->format, "text, or json: all figures in one object")
+      ->check(CLI::IsMember({"text", "json"}))
+      ->type_name("FORMAT");
   app.add_option("--chunks", options->chunks, "Windows to measure; -1 (default): all")
       ->check(in_range(-1, 1 << 30))
       ->type_name("N");

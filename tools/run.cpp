@@ -3,69 +3,38 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
-#include "engine/base/input_file.h"
 #include "engine/base/memory.h"
 #include "engine/session/local_completer.h"
-#include "tools/cli.h"
+#include "tools/chat.h"
+#include "tools/local_model.h"
 #include "tools/offload.h"
-#include "tools/remote_options.h"
+#include "tools/option_group.h"
 #include "tools/report.h"
-#include "tools/sampling_options.h"
-#include "tools/speculation_options.h"
 #include "tools/table.h"
+#include "tools/talk_options.h"
+#include "tools/word_wrap.h"
 
 namespace tern::cli {
 namespace {
 
 struct RunOptions {
-  ModelOptions model;
-  SamplingOptions sampling;
-  SpeculationFlags speculation;
-  RemoteOptions remote;
-  std::string prompt;
-  std::string file;
-  std::string system;
-  int context = 0;
+  TalkOptions talk;
   bool raw = false;
   bool json = false;
+  bool json_lines = false;
   bool hide_prompt = false;
+  bool conversation = false;
+  bool single_turn = false;
 };
 
-// Without the line end that editors and echo put after a text: the text would go on in a new line.
-std::string without_last_newline(std::string text) {
-  if (text.ends_with('\n')) {
-    text.pop_back();
-  }
-  return text;
-}
-
-// The prompt: given, from a file, or from a pipe.
-Result<std::string> read_prompt(const RunOptions& options) {
-  if (!options.file.empty() && !options.prompt.empty()) {
-    return Error{"Expected a prompt or -f FILE, found both."};
-  }
-  if (!options.file.empty()) {
-    ASSIGN_OR_RETURN(std::string text, read_stream_or_file(options.file));
-    return without_last_newline(std::move(text));
-  }
-  if (options.prompt == "-" || (options.prompt.empty() && !stdin_is_terminal())) {
-    ASSIGN_OR_RETURN(std::string text, read_stream_or_file("-"));
-    return without_last_newline(std::move(text));
-  }
-  if (options.prompt.empty()) {
-    return Error{
-        "Expected a prompt: give one as an argument, with -f FILE or through a pipe, or use `tern "
-        "chat`."};
-  }
-  return options.prompt;
-}
-
-nlohmann::ordered_json json_of(const Completion& completion, const std::string& model) {
+nlohmann::ordered_json json_of(const Completion& completion, const std::string& model,
+                               const Request& request) {
   const Usage& usage = completion.usage;
   return {
       {"text", completion.text},
       {"stop_reason", reason_name(completion.reason)},
       {"model", model},
+      {"seed", request.sampling.seed},
       {"prompt_tokens", usage.prompt_tokens},
       {"completion_tokens", usage.completion_tokens},
       {"prompt_tokens_per_second", prompt_speed(usage)},
@@ -78,44 +47,75 @@ nlohmann::ordered_json json_of(const Completion& completion, const std::string& 
   };
 }
 
-// Where the pieces of an answer go: to standard output as they come, or nowhere (--json).
+// Where the pieces of an answer go: to standard output as they come, as text or as JSON, or nowhere (--json).
 class Show {
  public:
-  Show(const RunOptions& options, const std::string& prompt) : options_(options), prompt_(prompt) {}
+  Show(const RunOptions& options, const std::string& prompt)
+      : options_(options), prompt_(prompt), wrap_(options.talk.columns()) {}
 
   // `repeat_prompt`: a text completion reads as one text with its prompt; an answer stands alone.
   bool operator()(std::string_view piece, bool repeat_prompt) {
-    if (!begun_ && repeat_prompt && !options_.json && !options_.hide_prompt) {
-      print_text(prompt_);
+    const bool text = !options_.json && !options_.json_lines;
+    if (!begun_ && repeat_prompt && text && !options_.hide_prompt) {
+      print(wrap_.push(prompt_));
       begun_ = true;
     }
     if (!options_.json && !piece.empty()) {
       begun_ = true;
-      print_text(piece);
-      std::fflush(stdout);
+      if (text) {
+        print(wrap_.push(piece));
+      } else {
+        print_line({{"text", piece}, {"done", false}});
+      }
     }
     return !interrupted() && std::ferror(stdout) == 0;
+  }
+
+  // The whole answer with its figures, in the form that was asked for.
+  void finish(nlohmann::ordered_json json) {
+    if (options_.json_lines) {
+      json["done"] = true;
+      print_line(json);
+    } else if (options_.json) {
+      print_json(json);
+    } else {
+      end();
+    }
+  }
+
+  // Ends a text that broke off.
+  void end() {
+    if (!options_.json && !options_.json_lines) {
+      print(wrap_.finish());
+      end_text();
+      print_data("\n");
+      std::fflush(stdout);
+    }
   }
 
   bool begun() const { return begun_; }
 
  private:
+  static void print_line(const nlohmann::ordered_json& json) {
+    using Json = nlohmann::ordered_json;
+    print_json_text(json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
+    std::fflush(stdout);
+  }
+
+  static void print(const std::string& text) {
+    print_text(text);
+    std::fflush(stdout);
+  }
+
   const RunOptions& options_;
   const std::string& prompt_;
+  WordWrap wrap_;
   bool begun_ = false;
 };
 
-void end_answer(bool json) {
-  if (!json) {
-    end_text();
-    print_data("\n");
-    std::fflush(stdout);
-  }
-}
-
 void add_messages(Request& request, const RunOptions& options, const std::string& prompt) {
-  if (!options.system.empty()) {
-    request.messages.push_back({"system", options.system, ""});
+  if (!options.talk.system.empty()) {
+    request.messages.push_back({"system", options.talk.system, ""});
   }
   request.messages.push_back({"user", prompt, ""});
 }
@@ -123,9 +123,10 @@ void add_messages(Request& request, const RunOptions& options, const std::string
 // The same where others may answer: the model of this machine is loaded only if it is asked.
 Result<void> run_routed(const RunOptions& options, const RemoteSettings& settings,
                         const std::string& prompt, Request& request) {
+  const TalkOptions& talk = options.talk;
   ASSIGN_OR_RETURN(const auto offload,
-                   Offload::create(settings, options.model, options.speculation, options.context));
-  request.model = options.model.path;
+                   Offload::create(settings, talk.model, talk.speculation, talk.context));
+  request.model = talk.model.path;
   if (options.raw) {
     request.prompt = prompt;
   } else {
@@ -134,33 +135,30 @@ Result<void> run_routed(const RunOptions& options, const RemoteSettings& setting
   catch_interrupts();
   Show show(options, prompt);
   const Result<Completion> answered = offload->complete(request, [&](std::string_view piece) {
-    return show(piece, offload->local().continues_text() && options.system.empty());
+    return show(piece, offload->local().continues_text() && talk.system.empty());
   });
   if (!answered) {
     if (show.begun()) {
-      end_answer(options.json);
+      show.end();
     }
     return answered.error();
   }
   const Completion& completion = *answered;
   const Served& served = completion.served;
-  if (options.json) {
-    nlohmann::ordered_json json = json_of(completion, served.model);
-    json["provider"] = served.provider;
-    json["request_id"] = served.request_id;
-    json["route_reason"] = served.route_reason;
-    json["cost_usd"] = served.cost_known ? nlohmann::ordered_json(served.cost_usd) : nullptr;
-    json["estimated"] = completion.usage.estimated;
-    if (!completion.reasoning.empty()) {
-      json["reasoning"] = completion.reasoning;
-    }
-    for (const ToolCall& call : completion.tool_calls) {
-      json["tool_calls"].push_back(
-          {{"id", call.id}, {"name", call.name}, {"arguments", call.arguments}});
-    }
-    print_json(json);
+  nlohmann::ordered_json json = json_of(completion, served.model, request);
+  json["provider"] = served.provider;
+  json["request_id"] = served.request_id;
+  json["route_reason"] = served.route_reason;
+  json["cost_usd"] = served.cost_known ? nlohmann::ordered_json(served.cost_usd) : nullptr;
+  json["estimated"] = completion.usage.estimated;
+  if (!completion.reasoning.empty()) {
+    json["reasoning"] = completion.reasoning;
   }
-  end_answer(options.json);
+  for (const ToolCall& call : completion.tool_calls) {
+    json["tool_calls"].push_back(
+        {{"id", call.id}, {"name", call.name}, {"arguments", call.arguments}});
+  }
+  show.finish(std::move(json));
   if (const LocalCompleter* local = offload->local().completer();
       local != nullptr && served.provider == kLocalName) {
     print_summary(completion, local->session().model().bytes_per_token());
@@ -170,63 +168,73 @@ Result<void> run_routed(const RunOptions& options, const RemoteSettings& setting
   return {};
 }
 
-Result<void> run(const RunOptions& options) {
-  ASSIGN_OR_RETURN(const std::string prompt, read_prompt(options));
-  Request request;
-  RETURN_IF_ERROR(options.sampling.apply(request));
-  request.local_only = options.remote.local_only;
-  ASSIGN_OR_RETURN(const std::optional<RemoteSettings> others, options.remote.others());
-  if (others) {
-    return run_routed(options, *others, prompt, request);
-  }
-  ASSIGN_OR_RETURN(const LoadedModel loaded, load_model(options.model));
-  ASSIGN_OR_RETURN(const uint64_t draft,
-                   options.speculation.draft_memory(options.model, options.context));
-  ASSIGN_OR_RETURN(Session session, create_session(loaded, options.context, draft));
-  ASSIGN_OR_RETURN(Speculation speculation,
-                   options.speculation.create(loaded, options.model, session.context()));
-  LocalCompleter completer(std::move(session), std::move(speculation));
-
-  const bool chat =
-      !options.raw && (loaded.model->chat_template().is_chat() || !options.system.empty());
+Result<void> run_here(const RunOptions& options, const std::string& prompt, Request& request) {
+  const TalkOptions& talk = options.talk;
+  ASSIGN_OR_RETURN(const auto completer,
+                   open_local_model(talk.model, talk.speculation, talk.context));
+  const Model& model = completer->session().model();
+  RETURN_IF_ERROR(check_writes_text(model));
+  const bool chat = !options.raw && (model.chat_template().is_chat() || !talk.system.empty());
   if (chat) {
     add_messages(request, options, prompt);
   } else {
     request.prompt = prompt;
   }
-
+  if (!talk.system.empty()) {
+    note_system(model, options.raw);
+  }
+  RETURN_IF_ERROR(note_prompt(*completer, request, talk.verbose_prompt));
   catch_interrupts();
   Show show(options, prompt);
   ASSIGN_OR_RETURN(
       const Completion completion,
-      completer.complete(request, [&](std::string_view piece) { return show(piece, !chat); }));
-  if (options.json) {
-    print_json(json_of(completion, loaded.model->file().path().string()));
-  }
-  end_answer(options.json);
-  print_summary(completion, loaded.model->bytes_per_token());
-  if (options.model.verbose) {
-    print_head_stats(completer.session().head_stats());
+      completer->complete(request, [&](std::string_view piece) { return show(piece, !chat); }));
+  show.finish(json_of(completion, model.file().path().string(), request));
+  print_summary(completion, model.bytes_per_token());
+  if (talk.model.verbose) {
+    print_message_f("seed %llu\n", static_cast<unsigned long long>(request.sampling.seed));
+    print_head_stats(completer->session().head_stats());
   }
   return {};
+}
+
+Result<void> run(RunOptions options) {
+  TalkOptions& talk = options.talk;
+  RETURN_IF_ERROR(talk.settle());
+  // As llama-cli and `ollama run`: without a prompt, at a terminal, this is a conversation.
+  if (options.conversation || (talk.words.empty() && talk.file.empty() && stdin_is_terminal())) {
+    return hold_conversation(talk, options.single_turn, true);
+  }
+  ASSIGN_OR_RETURN(const std::optional<std::string> prompt, talk.prompt(true));
+  Request request;
+  RETURN_IF_ERROR(talk.sampling.apply(request));
+  request.local_only = talk.remote.local_only;
+  ASSIGN_OR_RETURN(const std::optional<RemoteSettings> others, talk.remote.others());
+  return others ? run_routed(options, *others, *prompt, request)
+                : run_here(options, *prompt, request);
 }
 
 }  // namespace
 
 Action declare_run(CLI::App& app) {
   const auto options = std::make_shared<RunOptions>();
-  app.add_option("prompt", options->prompt, "The prompt; - reads it from standard input");
-  app.add_option("-f,--file", options->file, "Read the prompt from a file")->type_name("FILE");
-  options->model.declare(app);
-  declare_context(app, options->context);
-  options->sampling.declare(app);
-  options->speculation.declare(app);
-  options->remote.declare(app);
-  app.add_option("--system", options->system, "System message")->type_name("TEXT");
-  declare_chat_template(app, options->model);
+  options->talk.declare(app);
+  {
+    const OptionGroup group(app, "Prompt");
+    app.add_flag("--raw", options->raw,
+                 "Use the prompt as it is, without the chat template (also -no-cnv)");
+    app.add_flag("--conversation", options->conversation,
+                 "Hold a conversation, as `tern chat` (also -cnv, -i)");
+    app.add_flag("--single-turn", options->single_turn,
+                 "With --conversation: leave after the first answer (also -st)");
+  }
+  const OptionGroup group(app, "Output");
   declare_raw_output(app);
-  app.add_flag("--raw", options->raw, "Use the prompt as it is, without the chat template");
-  app.add_flag("--json", options->json, "Print one JSON object instead of streaming text");
+  CLI::Option* json =
+      app.add_flag("--json", options->json, "Print one JSON object instead of streaming text");
+  app.add_flag("--json-lines", options->json_lines,
+               "Print the text as it comes, a JSON object a line; the last has the figures")
+      ->excludes(json);
   app.add_flag("--no-display-prompt", options->hide_prompt,
                "Do not repeat the prompt of a text completion");
   return [options] { return run(*options); };

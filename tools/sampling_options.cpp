@@ -34,8 +34,8 @@ void SamplingOptions::declare(CLI::App& app) {
   const CLI::Validator share = in_range(0.0, 1.0);
   const CLI::Validator addend = in_range(-1e3, 1e3);
   app.add_option("-n,--predict,--n-predict", max_tokens,
-                 "Tokens to generate at most; -1: until the text or the context ends")
-      ->check(in_range(-1, 1 << 30))
+                 "Tokens to generate at most; -1 or -2: until the text or the context ends")
+      ->check(in_range(-2, 1 << 30))
       ->type_name("N");
   app.add_option("--temp,--temperature", params.temperature,
                  "Temperature; 0: always the likeliest token")

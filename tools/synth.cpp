@@ -42,7 +42,8 @@ std::string shape_names() {
 std::string type_names() {
   std::vector<std::string> names;
   for (const WeightFormat* format : all_weight_formats()) {
-    if (synth_writes(*format)) {
+    // A format with two numbers stands there twice.
+    if (synth_writes(*format) && (names.empty() || names.back() != format->name)) {
       names.emplace_back(format->name);
     }
   }

@@ -2,10 +2,11 @@
 
 #include <cstdio>
 
-#include "engine/base/input_file.h"
 #include "engine/io/tensor_file.h"
+#include "engine/model/text_start.h"
 #include "tools/cli.h"
 #include "tools/model_store.h"
+#include "tools/text_input.h"
 #include "tools/tokenize_report.h"
 
 namespace tern::cli {
@@ -23,10 +24,10 @@ Result<std::string> text_of(const TokenizeOptions& options, bool given) {
     if (given) {
       return Error{"Expected a text or -f FILE, found both."};
     }
-    return read_stream_or_file(options.file);
+    return read_text_input(options.file);
   }
   if (options.text == "-" || (!given && !stdin_is_terminal())) {
-    return read_stream_or_file("-");
+    return read_text_input("-");
   }
   if (!given) {
     return Error{"Expected a text: give one as an argument, with -f FILE or through a pipe."};
@@ -45,8 +46,15 @@ Result<void> print_tokens(const TokenizeOptions& options, bool given) {
     print_notice(notice);
   }
   ASSIGN_OR_RETURN(const std::string text, text_of(options, given));
+  const bool parsed = !options.no_bos && !options.no_parse_special;
+  const std::string_view start = parsed ? text_start(tokenizer) : std::string_view();
+  const std::string_view rest = without_start(text, start);
+  if (rest.size() < text.size()) {
+    print_notice("a text of this model begins with " + std::string(start) +
+                 " anyway: the one that you wrote is left out (--no-bos keeps it).");
+  }
   const auto ids = tokenizer.encode(
-      text, {.add_special = !options.no_bos, .parse_special = !options.no_parse_special});
+      rest, {.add_special = !options.no_bos, .parse_special = !options.no_parse_special});
   const TokenStyle style = options.json  ? TokenStyle::kJson
                            : options.ids ? TokenStyle::kIds
                                          : TokenStyle::kPieces;

@@ -75,16 +75,6 @@ std::vector<Message> without_system(const std::vector<Message>& messages) {
   return out;
 }
 
-std::string builtin_names() {
-  std::string names;
-  for (const ChatFamily& family : chat_families()) {
-    if (!family.source.empty()) {
-      names += (names.empty() ? "" : ", ") + std::string(family.name);
-    }
-  }
-  return names;
-}
-
 std::vector<std::string> stop_tokens_of(const ChatFamily* family, std::string_view eos_text) {
   std::vector<std::string> out;
   std::string_view rest = family != nullptr ? family->stop_tokens : "";
@@ -122,6 +112,16 @@ constexpr Broken kBroken[] = {
 };
 
 }  // namespace
+
+std::string ChatTemplate::builtin_names() {
+  std::string names;
+  for (const ChatFamily& family : chat_families()) {
+    if (!family.source.empty()) {
+      names += (names.empty() ? "" : ", ") + std::string(family.name);
+    }
+  }
+  return names;
+}
 
 Result<ChatTemplate> ChatTemplate::choose(const TemplateContext& context) {
   if (context.source.empty()) {
@@ -202,10 +202,6 @@ Result<ChatTemplate> ChatTemplate::named(std::string_view name_or_source,
   const Result<std::string> with_system =
       made.render({{"system", "Mark of the system"}, {"user", "Hello"}}, true);
   impl->takes_system = with_system && with_system->find("Mark of the system") != std::string::npos;
-  if (!impl->takes_system) {
-    impl->notices.emplace_back(
-        "the chat template has no place for a system prompt: it is put before the first message");
-  }
   return made;
 }
 
@@ -225,6 +221,9 @@ Result<MarkedText> ChatTemplate::render_marked(const std::vector<Message>& messa
 
 std::string_view ChatTemplate::name() const {
   return impl_->name;
+}
+bool ChatTemplate::takes_system() const {
+  return impl_->takes_system;
 }
 bool ChatTemplate::is_chat() const {
   return impl_->is_chat;

@@ -46,6 +46,10 @@ class ChatTemplate {
 
   std::string_view name() const;  // built-in name, or "file's own"
   bool is_chat() const;           // false: `plain` chosen for lack of a template
+  // Whether it has a place for a system message; otherwise that stands before the first message.
+  bool takes_system() const;
+  // The built-in ones, with commas between them.
+  static std::string builtin_names();
   // Spellings of every token that ends a turn in this family ("<|eot_id|>", ...); the caller looks
   // them up.
   const std::vector<std::string>& stop_tokens() const;

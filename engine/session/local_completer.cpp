@@ -1,5 +1,6 @@
 #include "engine/session/local_completer.h"
 #include "engine/base/clock.h"
+#include "engine/model/text_start.h"
 
 #include <algorithm>
 #include <cmath>
@@ -140,12 +141,25 @@ LocalCompleter::LocalCompleter(Session session, Speculation speculation)
   batch_.reserve(kMostGuesses + 1);
 }
 
+bool LocalCompleter::repeats_bos(const Request& request) const {
+  const std::string_view bos = text_start(session_.model().tokenizer());
+  if (bos.empty()) {
+    return false;
+  }
+  if (request.messages.empty()) {
+    return request.prompt.starts_with(bos);
+  }
+  const Message& last = request.messages.back();
+  return request.parse_special_in_messages && last.role == "user" && last.content.starts_with(bos);
+}
+
 Result<std::vector<TokenId>> LocalCompleter::prompt_tokens(const Request& request) const {
   const Model& model = session_.model();
   const Tokenizer& tokenizer = model.tokenizer();
+  const std::string_view own = text_start(tokenizer);
   if (request.messages.empty()) {
     RETURN_IF_ERROR(check_size(request.prompt.size()));
-    std::vector<TokenId> tokens = tokenizer.encode(request.prompt);
+    std::vector<TokenId> tokens = tokenizer.encode(without_start(request.prompt, own));
     if (tokens.empty() && tokenizer.eos() >= 0) {
       tokens.push_back(tokenizer.eos());  // an empty prompt begins a new document
     }
@@ -155,7 +169,19 @@ Result<std::vector<TokenId>> LocalCompleter::prompt_tokens(const Request& reques
     }
     return tokens;
   }
-  ASSIGN_OR_RETURN(MarkedText text, model.chat_template().render_marked(request.messages, true));
+  std::vector<Message> messages = request.messages;
+  std::string begun;  // of the assistant's last message, which goes on
+  if (messages.size() > 1 && messages.back().role == "assistant") {
+    begun = std::move(messages.back().content);
+    messages.pop_back();
+  }
+  for (Message& message : messages) {
+    if (request.parse_special_in_messages && message.role == "user") {
+      message.content = without_start(message.content, own);
+    }
+  }
+  ASSIGN_OR_RETURN(MarkedText text, model.chat_template().render_marked(messages, true));
+  text.append(begun, true);
   RETURN_IF_ERROR(check_size(text.size()));
   if (request.parse_special_in_messages) {
     text.untrusted.clear();
@@ -263,7 +289,8 @@ Result<void> check_bias(const SamplingParams& sampling, int32_t vocab) {
 Result<Completion> LocalCompleter::complete(const Request& request, const Sink& sink) {
   const Stopwatch watch;
   ASSIGN_OR_RETURN(const std::vector<TokenId> prompt, prompt_tokens(request));
-  if (prompt.size() >= static_cast<size_t>(session_.context())) {
+  // A prompt that fills the context can still be read, and the token after it needs no place.
+  if (prompt.size() > static_cast<size_t>(session_.context())) {
     return Error{"The prompt has " + std::to_string(prompt.size()) +
                  " tokens, the context has room for " + std::to_string(session_.context()) +
                  " (prompt and answer together). Shorten it or raise --ctx-size."};

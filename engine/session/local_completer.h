@@ -24,8 +24,11 @@ class LocalCompleter final : public Completer {
   Result<Completion> complete(const Request& request, const Sink& sink) override;
 
   // What complete() reads before it writes: the prompt, or the messages as the chat template puts them, with the tokens that begin a
-  // text.
+  // text. A last message of the assistant is continued. The token that begins a text comes once, also where the prompt or a
+  // user's message spells it again at its beginning.
   Result<std::vector<TokenId>> prompt_tokens(const Request& request) const;
+  // Whether the prompt, or the last message, spells that token again, so that it is left out there.
+  bool repeats_bos(const Request& request) const;
 
   const Session& session() const { return session_; }
 

@@ -159,7 +159,7 @@ class Tune(Case):
 
 class BadInput(Case):
     def test_arguments(self):
-        self.refused(expect="subcommand")
+        self.refused(expect="expected a command")
         self.refused("run", "--no-such-flag", "x", expect="--no-such-flag")
         self.refused("run", "--temp", "warm", "x", expect="--temp")
         self.refused("run", "--top-p", "1.5", "x", expect="--top-p")
@@ -475,7 +475,7 @@ class Chat(Case):
         done = self.chat(f"/help\n/nonsense\nHello there\n/save {self.path('talk.json')}\n/reset\n/exit\nnot read\n")
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn(b"/reset", done.stderr)
-        self.assertIn(b"no command /nonsense", done.stderr)
+        self.assertIn(b"there is no command /nonsense", done.stderr)
         with open(self.path("talk.json")) as file:
             talk = json.load(file)
         self.assertEqual([message["role"] for message in talk], ["user", "assistant"])
