@@ -139,6 +139,12 @@ class Reader {
     if (find_foreign_option(name) != nullptr) {
       return read_foreign(name, value);
     }
+    if (name == "--version") {  // of the program, wherever it stands
+      rest_.clear();
+      positionals_.clear();
+      result_.words = {name};
+      return {};
+    }
     // -n32 and -t-1: a number may follow its letter at once. Anything else would be a guess.
     if (name.size() > 2 && name[1] != '-') {
       const std::string glued = word.substr(2);

@@ -72,8 +72,12 @@ Result<void> doctor(const ModelOptions& options) {
                  threads);
   const Result<std::string> model =
       options.path.empty() ? default_model_path() : resolve_model(options.path);
-  if (!model && !options.path.empty()) {
-    return model.error();  // what was asked for by name must be there
+  if (!options.path.empty()) {  // what was asked for by name must be there
+    const Result<TensorFile> file =
+        model ? TensorFile::open(*model) : Result<TensorFile>(model.error());
+    if (!file) {
+      return file.error();
+    }
   }
   print_report_f("model      %s\n", model ? model->c_str() : model.error().message.c_str());
   if (model) {

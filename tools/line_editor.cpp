@@ -331,6 +331,8 @@ std::optional<std::string> LineEditor::read(const std::string& prompt, const std
   Terminal& t = *terminal_;
   t.prompt = prompt;
   t.right = right;
+  el_set(t.editor, EL_PREP_TERM,
+         1);  // before the prompt is seen, so that a key typed at once counts
   t.ask_for_pastes(true);
   std::fflush(stdout);
   int length = 0;

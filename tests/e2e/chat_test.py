@@ -18,7 +18,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 from pseudo_terminal import Terminal, plain  # noqa: E402
 
 TERN, ROOT = "", ""
-PROMPT = r"> (?:\x1b\[[0-9;?]*[A-Za-z]|\r|\s|[0-9]+/[0-9]+)*$"
+# Where a new message is read: pastes are asked for, then the prompt is drawn. A line that is drawn again has no such beginning.
+PROMPT = r"\x1b\[\?2004h[^>]*> "
 
 
 class Case(unittest.TestCase):

@@ -286,6 +286,7 @@ class Output(Case):
     def test_doctor_of_a_model(self):
         other = os.path.join(ROOT, "tests/golden/models/llama-f32.gguf")
         self.assertIn(other.encode(), self.run_tern("doctor", "-m", other).stdout)
+        self.run_tern("doctor", "-m", self.path("none"), code=2)
 
     def test_help(self):
         shown = self.run_tern("run", "--help").stdout.decode()

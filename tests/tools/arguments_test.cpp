@@ -64,7 +64,7 @@ struct Listed {
   int values;
 };
 constexpr Listed kLlamaCli[] = {
-    {"-h --help --usage --version", 0},
+    {"-h --help --usage", 0},
     {"-t --threads -tb --threads-batch -C --cpu-mask -Cr --cpu-range --cpu-strict --prio --poll",
      1},
     {"-Cb --cpu-mask-batch -Crb --cpu-range-batch --cpu-strict-batch --prio-batch --poll-batch", 1},
@@ -237,6 +237,7 @@ TEST_F(ArgumentsTest, QuestionsAndOtherNamesOfCommands) {
   expect_words({"help", "remote", "status"}, {"remote", "status", "--help"});
   expect_refused({"help", "rnu"}, {"Did you mean run?"});
   expect_words({"version"}, {"--version"});
+  expect_words({"run", "--version"}, {"--version"});
   expect_words({"ls"}, {"list"});
   expect_words({"show", "a.gguf"}, {"inspect", "--", "a.gguf"});
 }
