@@ -62,7 +62,9 @@ Error no_model(const fs::path& folder) {
                  "PyTorch files, which can run programs when they are read: get the "
                  "safetensors of this model."};
   }
-  return missing_file(folder / "config.json");
+  const fs::path config = folder / "config.json";
+  return unfinished_download(config).empty() ? Error{where + "a directory without either."}
+                                             : missing_file(config);
 }
 
 }  // namespace

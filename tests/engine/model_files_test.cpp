@@ -455,7 +455,9 @@ TEST_F(ModelFiles, FoldersWithoutAModelSayWhatTheyHold) {
   EXPECT_HAS(error(), "found a LoRA adapter: give its model with -m, and this folder with --lora");
   fs::remove_all(path(""));
   fs::create_directory(path(""));
-  EXPECT_HAS(error(), "config.json: this file is not there");
+  EXPECT_HAS(error(), "found a directory without either");
+  write_file(path("config.json.part"), "");
+  EXPECT_HAS(error(), "config.json.part lies beside it");
   write_file(path("pytorch_model.bin"), "PK");
   EXPECT_HAS(error(), "PyTorch files, which can run programs");
 }
