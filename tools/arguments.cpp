@@ -57,10 +57,12 @@ bool looks_like_option(const std::string& word) {
   return word.size() > 1 && word[0] == '-';
 }
 
-// Whether an empty value is a slip, as an unset variable of the shell leaves one: it names nothing.
+// Whether the value names a thing, so that an empty one is a slip, as an unset variable of the shell leaves it. Other values are
+// judged where they are read: numbers say their range there, and a text may be empty.
 bool must_name_something(const CLI::Option& option) {
   const std::string type = option.get_type_name();
-  return type != "TEXT" && type != "BIAS";
+  return type.starts_with("MODEL") || type.starts_with("FILE") || type.starts_with("NAME") ||
+         list_has("IN OUT WHAT", type);
 }
 
 std::string joined(const std::vector<std::string>& words, const char* between) {
