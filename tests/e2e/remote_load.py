@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 
-import program
+import program as environment
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "support"))
 import loopback_api  # noqa: E402
@@ -52,7 +52,7 @@ def load(program, streams, seconds, folder):
     assert (calls, settled, failed) == (counts["whole"] + counts["failed"], calls, counts["failed"])
     assert [prompt, answer] == api.tokens, "the ledger has other tokens than the server counted"
     assert cost == 1000 * prompt + 2000 * answer
-    if not program.SANITIZED:
+    if not environment.SANITIZED:
         assert counts["end_bytes"] < counts["half_bytes"] * 1.25 + 16e6, "memory grows"
     api.close()
 
