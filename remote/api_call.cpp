@@ -31,7 +31,8 @@ ApiCall::ApiCall(const ApiParties& parties, const Sinks& sinks, const std::strin
 }
 
 ErrorPlace ApiCall::place() const {
-  return {parties_.provider.name, parties_.key, model_, parties_.clock.unix_ms()};
+  return {parties_.provider.name, parties_.key, model_, parties_.clock.unix_ms(),
+          parties_.provider.key_header};
 }
 
 double ApiCall::seconds_since_start() const {
@@ -48,6 +49,10 @@ ApiCall::Failure ApiCall::own(const HttpResponse& head, ApiErrorClass kind,
   return {own_error(place(), head, kind, words), {}, false};
 }
 
+ApiCall::Failure ApiCall::not_whole(const HttpResponse& head, const std::string& words) const {
+  return {broken_answer(place(), head, words), {}, false};
+}
+
 ApiCall::Failure ApiCall::refused(const HttpResponse& head, const ServerError& said) const {
   return {refusal(place(), head, said), asked_to_retry(head), false};
 }
@@ -59,6 +64,7 @@ ApiCall::Failure ApiCall::broken(const HttpOutcome& outcome) const {
 }
 
 std::optional<ApiError> ApiCall::repeat(const Attempt& attempt, int32_t retries) {
+  int64_t waited_as_asked = 0;
   for (int32_t count = 0;; ++count) {
     std::optional<Failure> failure = attempt();
     if (!failure) {
@@ -74,10 +80,16 @@ std::optional<ApiError> ApiCall::repeat(const Attempt& attempt, int32_t retries)
     if (deadline_ms_ != 0) {
       failed.left_ms = deadline_ms_ - now_ms();
     }
-    const std::optional<int64_t> wait = retry_wait_ms(failed, retries, parties_.jitter());
+    const double jitter = parties_.jitter();
+    failed.most_asked_wait_ms =
+        std::min(kMostAskedWaitMs, sinks_.most_asked_wait_ms - waited_as_asked);
+    const std::optional<int64_t> wait = retry_wait_ms(failed, retries, jitter);
     if (!wait) {
+      failed.most_asked_wait_ms = kMostAskedWaitMs;
+      failure->error.worth_waiting_ms = retry_wait_ms(failed, retries, jitter);
       return std::move(failure->error);
     }
+    waited_as_asked += failed.asked_wait_ms ? *wait : 0;
     if (sinks_.notice) {
       sinks_.notice(failure->error.cause + " Trying again in " + duration_text(*wait) + ".");
     }
@@ -92,9 +104,13 @@ HttpRequest ApiCall::request(const std::string& method, const std::string& url) 
   http.method = method;
   http.url = url;
   http.accept_encoding = "gzip";
+  const Provider& provider = parties_.provider;
   if (!parties_.key.value.empty()) {
-    http.headers.emplace_back("Authorization", "Bearer " + parties_.key.value);
+    const bool bearer = provider.key_header.empty();
+    http.headers.emplace_back(bearer ? "Authorization" : provider.key_header,
+                              (bearer ? "Bearer " : "") + parties_.key.value);
   }
+  http.headers.insert(http.headers.end(), provider.headers.begin(), provider.headers.end());
   if (method == "POST") {
     http.headers.emplace_back("Content-Type", "application/json");
   }
@@ -118,10 +134,11 @@ std::optional<ApiCall::Failure> ApiCall::obstacle(const std::string& url) {
   if (deadline_ms_ != 0 && now_ms() >= deadline_ms_) {
     return own({}, ApiErrorClass::kTimeout, "the time allowed for this request is over");
   }
-  if (!parties_.key.value.empty() && !is_safe_for_keys(url)) {
+  const bool secret = !parties_.key.value.empty() || !parties_.provider.headers.empty();
+  if (secret && !is_safe_for_keys(url)) {
     return own({}, ApiErrorClass::kBadRequest,
-               "the key may not go over plain http to another machine, where anybody on the way "
-               "could read it; the address must be https");
+               "a key, or a header that may hold one, may not go over plain http to another "
+               "machine, where anybody on the way could read it; the address must be https");
   }
   return {};
 }

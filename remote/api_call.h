@@ -50,6 +50,7 @@ class ApiCall {
   std::optional<Failure> fetch(HttpRequest http, std::string& body, std::string& request_id);
 
   Failure own(const HttpResponse& head, ApiErrorClass kind, const std::string& words) const;
+  Failure not_whole(const HttpResponse& head, const std::string& words) const;
   Failure refused(const HttpResponse& head, const ServerError& said) const;
   Failure broken(const HttpOutcome& outcome) const;
 

@@ -4,142 +4,14 @@
 #include <array>
 
 #include "engine/base/ascii.h"
-#include "remote/retry.h"
+#include "remote/asked_wait.h"
+#include "remote/plain_line.h"
 #include "remote/time_text.h"
 
 namespace tern {
 namespace {
 
 using Kind = ApiErrorClass;
-
-struct Named {
-  std::string_view name;
-  Kind kind;
-};
-
-// Codes and types that decide whatever the status is. Those of quotas stand before those of rates: OpenAI gives both under 429.
-constexpr Named kCodes[] = {
-    {"context_length_exceeded", Kind::kContextLength},
-    {"context_window_exceeded", Kind::kContextLength},
-    {"exceed_context_size_error", Kind::kContextLength},
-    {"request_too_large", Kind::kContextLength},
-    {"content_policy_violation", Kind::kContentPolicy},
-    {"content_filter", Kind::kContentPolicy},
-    {"moderation_blocked", Kind::kContentPolicy},
-    {"data_inspection_failed", Kind::kContentPolicy},
-    {"insufficient_quota", Kind::kQuota},
-    {"insufficient_balance", Kind::kQuota},
-    {"insufficient_user_quota", Kind::kQuota},
-    {"billing_hard_limit_reached", Kind::kQuota},
-    {"billing_not_active", Kind::kQuota},
-    {"quota_exceeded", Kind::kQuota},
-    {"rate_limit_exceeded", Kind::kRateLimit},
-    {"rate_limit_error", Kind::kRateLimit},
-    {"rate_limit", Kind::kRateLimit},
-    {"rate_limited", Kind::kRateLimit},
-    {"upstream_rate_limited", Kind::kRateLimit},
-    {"too_many_requests", Kind::kRateLimit},
-    {"resource_exhausted", Kind::kRateLimit},
-    {"model_not_found", Kind::kModelNotFound},
-    {"model_not_allowed", Kind::kPermission},
-    {"permission_denied", Kind::kPermission},
-    {"permission_error", Kind::kPermission},
-    {"invalid_api_key", Kind::kAuth},
-    {"api_key_invalid", Kind::kAuth},
-    {"missing_api_key", Kind::kAuth},
-    {"authentication_error", Kind::kAuth},
-    {"unauthorized", Kind::kAuth},
-};
-
-// Codes and types that decide where no status does: in the middle of an answer that began with 200.
-constexpr Named kCodesWithoutStatus[] = {
-    {"invalid_request_error", Kind::kBadRequest},
-    {"not_found_error", Kind::kModelNotFound},
-    {"request_timeout", Kind::kTimeout},
-    {"timeout", Kind::kTimeout},
-    {"timeout_error", Kind::kTimeout},
-};
-
-// Words of messages, in lower case, for servers that have no codes.
-constexpr Named kWords[] = {
-    {"maximum context length", Kind::kContextLength},
-    {"context length", Kind::kContextLength},
-    {"context window", Kind::kContextLength},
-    {"context size", Kind::kContextLength},
-    {"prompt is too long", Kind::kContextLength},
-    {"input is too long", Kind::kContextLength},
-    {"content policy", Kind::kContentPolicy},
-    {"content management policy", Kind::kContentPolicy},
-    {"safety system", Kind::kContentPolicy},
-    {"exceeded your current quota", Kind::kQuota},
-    {"insufficient quota", Kind::kQuota},
-    {"insufficient balance", Kind::kQuota},
-    {"insufficient credit", Kind::kQuota},
-    {"credit balance is too low", Kind::kQuota},
-    {"cost limit", Kind::kQuota},
-    {"rate limit", Kind::kRateLimit},
-    {"rate_limit", Kind::kRateLimit},
-    {"too many requests", Kind::kRateLimit},
-    {"invalid api key", Kind::kAuth},
-    {"incorrect api key", Kind::kAuth},
-    {"missing api key", Kind::kAuth},
-    {"api key not valid", Kind::kAuth},
-};
-
-template <size_t n>
-std::optional<Kind> by_code(const Named (&table)[n], const std::string& code,
-                            const std::string& type) {
-  for (const std::string& name : {code, type}) {
-    const auto found = std::ranges::find(table, std::string_view(name), &Named::name);
-    if (found != std::end(table)) {
-      return found->kind;
-    }
-  }
-  return {};
-}
-
-std::optional<Kind> by_words(const std::string& message) {
-  const bool absent = message.find("not found") != std::string::npos ||
-                      message.find("does not exist") != std::string::npos;
-  if (absent && message.find("model") != std::string::npos) {
-    return Kind::kModelNotFound;
-  }
-  const auto found = std::ranges::find_if(
-      kWords, [&](const Named& words) { return message.find(words.name) != std::string::npos; });
-  return found == std::end(kWords) ? std::nullopt : std::optional(found->kind);
-}
-
-Kind by_status(int32_t status) {
-  switch (status) {
-    case 401:
-      return Kind::kAuth;
-    case 402:
-      return Kind::kQuota;
-    case 403:
-      return Kind::kPermission;
-    case 404:
-      return Kind::kModelNotFound;
-    case 408:
-    case 504:
-    case 524:  // a front proxy's: the server behind it took too long
-      return Kind::kTimeout;
-    case 409:
-      return Kind::kServer;
-    case 413:
-      return Kind::kContextLength;
-    case 429:
-      return Kind::kRateLimit;
-    case 451:
-      return Kind::kContentPolicy;
-    default:
-      break;
-  }
-  if (status >= 500) {
-    return Kind::kServer;
-  }
-  // A redirect is not followed: it would take the prompt, if not the key, to a place that nobody named.
-  return status >= 400 ? Kind::kBadRequest : status >= 300 ? Kind::kProtocol : Kind::kServer;
-}
 
 // Whether a text can be a request's id in a message: 128 printable characters at most.
 bool is_id(const std::string& text) {
@@ -181,19 +53,27 @@ const Advice& advice_for(Kind kind) {
   return kAdvice[static_cast<size_t>(kind)];
 }
 
-std::string advice_on_key(const ApiKey& key) {
+std::string advice_on_key(const ApiKey& key, std::string_view header) {
   if (key.value.empty()) {
     return "No key was sent: name the environment variable or file that holds one.";
   }
-  return "It was sent as \"Authorization: Bearer " + mask_key(key.value) + "\", from " +
-         key.source + ". Is it a key of this provider, complete, and still valid?";
+  const std::string sent = header.empty() ? "Authorization: Bearer " : std::string(header) + ": ";
+  return "It was sent as \"" + sent + mask_key(key.value) + "\", from " + key.source +
+         ". Is it a key of this provider, complete, and still valid?";
 }
 
 std::string advice_of(const ErrorPlace& place, const ApiError& error) {
   if (error.kind == Kind::kAuth) {
-    return advice_on_key(place.key);
+    return advice_on_key(place.key, place.key_header);
   }
   std::string advice = advice_for(error.kind).todo;
+  if (error.kind == Kind::kBadRequest && error.status == 413) {
+    advice =
+        "A server or proxy there takes no request of this length: shorten the prompt, or ask "
+        "another provider.";
+  } else if (error.status / 100 == 3) {
+    advice = "If you trust that address, name it as the base URL.";
+  }
   if (error.kind == Kind::kModelNotFound && !place.model.empty()) {
     advice = "Asked for was \"" + place.model + "\". " + advice;
   }
@@ -229,6 +109,41 @@ void put_message(const ErrorPlace& place, const char* what, std::string words, A
   error.message = error.cause + (advice.empty() ? "" : " " + advice);
 }
 
+// Where a redirect leads, without the query, which may hold anything; empty: it does not say.
+std::string redirect_target(const HttpResponse& head) {
+  const std::string* location = head.header("location");
+  if (location == nullptr) {
+    return {};
+  }
+  constexpr size_t kMost = 200;
+  std::string target = plain_line(location->substr(0, location->find_first_of("?#")), kMost);
+  const size_t user = target.find('@');
+  return user == std::string::npos ? target : std::string();
+}
+
+// The option and the member of providers.json that set a limit of time; null: none of ours was
+// exceeded.
+const char* setting_of(HttpLimit limit) {
+  switch (limit) {
+    case HttpLimit::kNone:
+      return nullptr;
+    case HttpLimit::kConnect:
+      return "connect";
+    case HttpLimit::kFirstByte:
+      return "first-byte";
+    case HttpLimit::kIdle:
+      return "idle";
+    case HttpLimit::kTotal:
+      return "total";
+  }
+  return nullptr;
+}
+
+std::string with_underscores(std::string name) {
+  std::ranges::replace(name, '-', '_');
+  return name;
+}
+
 ApiError error_at(const ErrorPlace& place, const HttpResponse& head, ApiErrorClass kind) {
   ApiError error;
   error.kind = kind;
@@ -239,31 +154,6 @@ ApiError error_at(const ErrorPlace& place, const HttpResponse& head, ApiErrorCla
 }
 
 }  // namespace
-
-ApiErrorClass classify(int32_t status, const ServerError& said) {
-  // An error in the middle of a good answer: the body may name what the status would have been.
-  const int32_t meant = status / 100 == 2 && said.status != 0 ? said.status : status;
-  const std::string code = lower(said.code);
-  const std::string type = lower(said.type);
-  if (code.ends_with("_cost_limit_exceeded")) {  // daily_, total_, weekly_opus_
-    return Kind::kQuota;
-  }
-  if (const auto kind = by_code(kCodes, code, type)) {
-    return *kind;
-  }
-  const bool no_status = meant / 100 == 2;
-  // A failing server's words about anything else are not to be believed.
-  const auto kind = meant >= 500 ? std::nullopt : by_words(lower(said.message));
-  // 401 is always the key, 429 always a limit; only others are vague.
-  const bool vague = meant != 401 && (meant != 429 || kind == Kind::kQuota);
-  if (kind && vague) {
-    return *kind;
-  }
-  if (no_status) {
-    return by_code(kCodesWithoutStatus, code, type).value_or(Kind::kServer);
-  }
-  return by_status(meant);
-}
 
 const char* name_of(ApiErrorClass kind) {
   return advice_for(kind).name;
@@ -286,12 +176,24 @@ ApiError refusal(const ErrorPlace& place, const HttpResponse& head, const Server
   }
   error.retry_after_ms = asked_wait_ms(head, said, error.kind, place.now_unix_ms);
   error.resets_at = said.resets_at;
+  // No limit lasts for more than a month: what says so, as a date of 2099, is a mistake.
+  constexpr int64_t kMostBelieved = 31 * int64_t{86'400'000};
+  if (error.retry_after_ms.value_or(0) > kMostBelieved) {
+    error.retry_after_ms.reset();
+  }
+  if (error.resets_at && *error.resets_at - place.now_unix_ms > kMostBelieved) {
+    error.resets_at.reset();
+  }
+  error.param = said.param;
   std::string words = said.message;
   if (words.empty()) {
     words = said.code.empty() ? said.type : said.code;
   }
   if (head.status / 100 == 3) {
-    words = "it redirects, which is not followed: the prompt would go to another place";
+    error.settings = true;
+    const std::string target = redirect_target(head);
+    words = "it redirects" + (target.empty() ? "" : " to " + target) +
+            ", which is not followed: the prompt would go to another place";
   }
   put_message(place, advice_for(error.kind).what, words, error);
   return error;
@@ -303,14 +205,31 @@ ApiError transport_error(const ErrorPlace& place, const HttpOutcome& outcome) {
   }
   const bool late = outcome.failure == HttpFailure::kTimeout;
   ApiError error = error_at(place, outcome.response, late ? Kind::kTimeout : Kind::kNetwork);
+  error.settings = outcome.failure == HttpFailure::kRequest ||
+                   outcome.failure == HttpFailure::kResolve ||
+                   outcome.failure == HttpFailure::kTls || outcome.refused;
   put_message(place, "", outcome.message, error);
+  if (const char* setting = setting_of(outcome.limit); setting != nullptr) {
+    const std::string name = setting;
+    error.message += " The limit is --timeout-" + name + ", or timeouts." + with_underscores(name) +
+                     " of this provider in providers.json.";
+  }
   return error;
 }
 
 ApiError own_error(const ErrorPlace& place, const HttpResponse& head, ApiErrorClass kind,
                    const std::string& words) {
   ApiError error = error_at(place, head, kind);
+  error.ours = kind == Kind::kBadRequest;
   put_message(place, advice_for(kind).what, words, error);
+  return error;
+}
+
+ApiError broken_answer(const ErrorPlace& place, const HttpResponse& head,
+                       const std::string& words) {
+  ApiError error = error_at(place, head, Kind::kProtocol);
+  put_message(place, "the answer is not whole", words, error);
+  error.message = error.cause + " Ask again, or another provider.";
   return error;
 }
 

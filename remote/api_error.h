@@ -20,6 +20,7 @@ inline constexpr size_t kMostWordsBytes = 2048;
 struct ServerError {
   std::string code;
   std::string type;
+  std::string param;    // the field of the request that it is about
   std::string message;  // one line without control characters, at most kMostWordsBytes
   int32_t status = 0;   // that the body names
   std::string request_id;
@@ -45,6 +46,7 @@ struct ErrorPlace {
   const ApiKey& key;
   const std::string& model;  // empty: no model was named
   int64_t now_unix_ms = 0;
+  std::string_view key_header = {};  // empty: Authorization
 };
 
 // The error of a refusal: class, times, a message with provider, status, request id, the server's words and what to do.
@@ -56,6 +58,9 @@ ApiError transport_error(const ErrorPlace& place, const HttpOutcome& outcome);
 // An error that we found ourselves; `words` is a sentence.
 ApiError own_error(const ErrorPlace& place, const HttpResponse& head, ApiErrorClass kind,
                    const std::string& words);
+// The same of an answer that had begun well: what to do is another thing than where nothing that
+// made sense came.
+ApiError broken_answer(const ErrorPlace& place, const HttpResponse& head, const std::string& words);
 
 // The id that a server gave the request; empty: none.
 std::string request_id_of(const HttpResponse& head);

@@ -36,6 +36,18 @@ bool take_word(std::string& text, std::string_view word) {
   return there;
 }
 
+// `key` without the quotes that a .env file or a copied command leaves around it.
+std::string without_quotes(std::string key) {
+  for (const std::string_view quotes : {"\"\"", "''", "``", "“”", "‘’", "«»"}) {
+    const std::string_view open = quotes.substr(0, quotes.size() / 2);
+    const std::string_view close = quotes.substr(quotes.size() / 2);
+    if (key.size() >= quotes.size() && key.starts_with(open) && key.ends_with(close)) {
+      return key.substr(open.size(), key.size() - quotes.size());
+    }
+  }
+  return key;
+}
+
 Result<ApiKey> cleaned(std::string text, const std::string& source) {
   ApiKey key;
   key.source = source;
@@ -47,6 +59,8 @@ Result<ApiKey> cleaned(std::string text, const std::string& source) {
   if (key.value.size() != text.size()) {
     key.warnings.push_back(source + ": white space around the key is ignored.");
   }
+  key.value = without_quotes(key.value);
+  const bool quoted = key.value.size() != trimmed(text).size();
   bool pasted = take_word(key.value, "authorization:");
   key.value = trimmed(key.value);
   while (key.value.size() <= 6 || kSpaces.find(key.value[6]) != std::string_view::npos) {
@@ -55,6 +69,11 @@ Result<ApiKey> cleaned(std::string text, const std::string& source) {
     }
     pasted = true;
     key.value = trimmed(key.value);
+  }
+  const std::string bare = trimmed(without_quotes(key.value));
+  if (quoted || bare != key.value) {
+    key.value = bare;
+    key.warnings.push_back(source + ": quotes around the key are ignored.");
   }
   if (pasted) {
     key.warnings.push_back(
@@ -85,23 +104,20 @@ Result<ApiKey> load_api_key(const Provider& provider) {
   if (!trimmed(environment(provider.key_variable)).empty()) {
     ASSIGN_OR_RETURN(key, cleaned(environment(provider.key_variable), variable));
   } else if (!provider.key_file.empty()) {
-    Result<std::string> text = file_text(provider.key_file);
-    if (!text) {
-      return text.error().in(provider.name);
-    }
-    ASSIGN_OR_RETURN(key, cleaned(std::move(*text), "the file " + provider.key_file));
+    ASSIGN_OR_RETURN(std::string text, file_text(provider.key_file));
+    ASSIGN_OR_RETURN(key, cleaned(std::move(text), "the file " + provider.key_file));
   } else if (provider.key_variable.empty()) {
     return key;
   }
   if (key.value.empty()) {
-    return Error{provider.name + ": there is no API key. Put one into " +
+    return Error{"there is no API key. Put one into " +
                  (provider.key_variable.empty() ? "the file " + provider.key_file : variable) +
                  "."};
   }
   if (!is_safe_for_keys(provider.base_url)) {
-    return Error{provider.name +
-                 ": the key is not sent, because the base URL is neither https nor on this "
-                 "machine: anybody on the way could read it."};
+    return Error{
+        "the key is not sent, because the base URL is neither https nor on this "
+        "machine: anybody on the way could read it."};
   }
   if (std::ranges::none_of(kKnownPrefixes,
                            [&](auto prefix) { return key.value.starts_with(prefix); })) {

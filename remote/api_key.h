@@ -16,10 +16,12 @@ struct ApiKey {
   std::vector<std::string> warnings;  // sentences for the user, with the key masked
 };
 
-// The key of `provider`, from its environment variable, else from its file ("~/" is the home folder). White space around it and a pasted
-// "Bearer " are taken off with a warning; a key that does not begin as known ones do (hs_, cr_, sk-) is only warned about. Errors:
-// the provider names a source and none holds a key, the key has white space or control characters within, or it would go
-// over plain http to another machine.
+// The key of `provider`, from its environment variable, else from its file ("~/" is the home
+// folder). White space around it and a pasted "Bearer " are taken off with a warning; a key that
+// does not begin as known ones do (hs_, cr_, sk-) is only warned about. Errors: the provider names
+// a source and none holds a key, the key has white space or control characters within, or it would
+// go over plain http to another machine. They do not begin with the provider's name, which callers
+// put before them.
 Result<ApiKey> load_api_key(const Provider& provider);
 
 // "cr_a...wxyz": the first and last four characters; of a key of up to 16 only "...".

@@ -37,6 +37,12 @@ struct ApiError {
   std::string partial_text;               // what had come of the answer
   bool delivered = false;                 // whether the caller's sink got any of it
   std::string cause;                      // the message without what to do
+  std::string param;                      // the field of the request that the server names
+  bool ours = false;  // found by us in the request: it is the same wherever it would be sent
+  bool settings =
+      false;  // a wrong address, port or certificate: nothing is learnt of the server's health
+  // So long this client would have waited for another attempt, had its caller allowed it.
+  std::optional<int64_t> worth_waiting_ms;
 };
 
 struct ApiOutcome {

@@ -1,6 +1,7 @@
 #include "remote/breaker.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace tern {
 namespace {
@@ -22,7 +23,16 @@ bool most_failed(const BreakerState& state) {
 
 }  // namespace
 
+BreakerState seen_at(BreakerState state, int64_t now) {
+  const int64_t latest = now + kClockTolerance;
+  const bool ahead =
+      state.open_until > latest + kBreakerMostPause || state.probe_since > latest ||
+      std::ranges::any_of(state.recent, [&](const BreakerCall& call) { return call.at > latest; });
+  return ahead ? BreakerState() : state;
+}
+
 BreakerAnswer may_ask(BreakerState& state, int64_t now) {
+  state = seen_at(std::move(state), now);
   if (state.open_until == 0) {
     return {};
   }
@@ -49,14 +59,17 @@ void note_success(BreakerState& state, int64_t now) {
 }
 
 void note_failure(BreakerState& state, int64_t now, std::optional<int64_t> pause, bool at_once) {
+  state = seen_at(std::move(state), now);
   ++state.failures;
   remember(state, now, true);
   const bool probe_failed = state.probe_since != 0;
   state.probe_since = 0;
   const bool open = state.open_until != 0 || probe_failed || state.failures >= kBreakerFailures ||
-                    most_failed(state) || (at_once && pause);
+                    most_failed(state) || (at_once && pause && *pause <= kMostBelievedPause);
   if (open) {
-    state.open_until = std::max(state.open_until, now + pause.value_or(kBreakerPause));
+    const bool believed = pause && *pause <= kMostBelievedPause;
+    const int64_t rest = believed ? std::min(*pause, kBreakerMostPause) : kBreakerPause;
+    state.open_until = std::max(state.open_until, now + rest);
   }
 }
 

@@ -25,11 +25,21 @@ inline constexpr size_t kBreakerLeastCalls = 5;    // as does over half of at le
 inline constexpr int64_t kBreakerWindow = 60'000;  // within so many ms,
 inline constexpr int64_t kBreakerPause = 30'000;   // for so many ms
 inline constexpr size_t kBreakerMostCalls = 100;   // remembered
+// No server is left alone for longer, whatever it asks; and one that asks for more than a day, as
+// with a date of 2099, is not believed at all.
+inline constexpr int64_t kBreakerMostPause = 3'600'000;
+inline constexpr int64_t kMostBelievedPause = 24 * int64_t{3'600'000};
+// What is noted lies so far ahead of now at most; beyond that it was noted by a clock that has been
+// corrected since.
+inline constexpr int64_t kClockTolerance = 5'000;
 
 struct BreakerAnswer {
   bool ask = true;
   int64_t again_at = 0;  // else: when it may be asked, Unix time in ms
 };
+
+// The state as it counts now: closed, if it was noted under a clock that ran ahead.
+BreakerState seen_at(BreakerState state, int64_t now);
 
 // Whether a call may be made now. Once the pause is over one call is let through as a probe, and no other until it has ended (or
 // is given up for lost after a minute).

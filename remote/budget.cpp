@@ -66,6 +66,10 @@ int64_t likely_prompt_tokens(const Request& request) {
   return estimated_tokens(prompt_bytes(request)) + 4 * message_count(request);
 }
 
+int64_t least_prompt_tokens(const Request& request) {
+  return static_cast<int64_t>(prompt_bytes(request)) / 8 + 1;
+}
+
 std::optional<NanoDollars> worst_cost(const ProviderModel* model, const Request& request) {
   if (model == nullptr) {
     return {};

@@ -36,6 +36,10 @@ std::optional<NanoDollars> cost_of(const ProviderModel& model, int64_t prompt_to
 int64_t most_prompt_tokens(const Request& request);
 // A guess at it, for choosing who is asked: a token for four bytes.
 int64_t likely_prompt_tokens(const Request& request);
+// The fewest that a text as people and programs write it comes to: a token for eight bytes.
+// (English prose has four to five of them in one, code with its runs of spaces six, Chinese up to
+// six.)
+int64_t least_prompt_tokens(const Request& request);
 
 // The most that a request can cost: prompt and max_tokens, or without a limit all that the model's context has room for.
 // None: nobody knows.

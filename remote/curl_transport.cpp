@@ -1,6 +1,9 @@
 #include "remote/curl_transport.h"
 
 #include <curl/curl.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+#include <sys/select.h>
 
 #include <algorithm>
 #include <chrono>
@@ -67,6 +70,8 @@ struct Flight {
   bool stopped_by_sink = false;
   bool answered = false;  // a first byte came
   Clock::time_point last_byte;
+  uint64_t uploaded = 0;  // bytes of the body that have left this machine
+  bool sent = false;      // all of them
 };
 
 size_t on_header(char* data, size_t, size_t count, void* user) {
@@ -145,6 +150,26 @@ HttpFailure kind_of(CURLcode code, const Flight& flight) {
   }
 }
 
+std::string advice_on_connection(CURLcode code, const HttpRequest& request) {
+  if (code == CURLE_PROXY || code == CURLE_COULDNT_RESOLVE_PROXY) {
+    return "is the proxy right that HTTPS_PROXY or http_proxy names?";
+  }
+  return is_loopback_url(request.url) ? "does a server run on this machine, at this port?"
+                                      : "are name and port of the base URL right, and is the "
+                                        "server up? A proxy is named in HTTPS_PROXY.";
+}
+
+// CURL_CA_BUNDLE comes before SSL_CERT_FILE, so that advice on the second would be lost on whoever
+// has set the first.
+std::string advice_on_authorities() {
+  if (!environment("CURL_CA_BUNDLE").empty()) {
+    return "The authorities come from the file that CURL_CA_BUNDLE names: an authority of your own "
+           "goes into it.";
+  }
+  return "An authority of your own goes into a file named by SSL_CERT_FILE" +
+         std::string(environment("SSL_CERT_FILE").empty() ? "." : ", as it is now.");
+}
+
 std::string explain(HttpFailure kind, CURLcode code, const char* detail,
                     const HttpRequest& request) {
   const std::string reason = curl_easy_strerror(code);
@@ -153,12 +178,13 @@ std::string explain(HttpFailure kind, CURLcode code, const char* detail,
       return "this name cannot be found; is there a network, and a proxy to name in HTTPS_PROXY?";
     case HttpFailure::kConnect:
       return code == CURLE_OPERATION_TIMEDOUT
-                 ? "no connection within " + seconds(request.connect_timeout_ms) + "."
-                 : "no connection: " + reason + ".";
+                 ? "no connection within " + seconds(request.connect_timeout_ms) +
+                       "; is the address right, and a network there?"
+                 : "no connection: " + reason + "; " + advice_on_connection(code, request);
     case HttpFailure::kTls:
       // curl's own words on a certificate hold no address.
       return std::string("no trusted connection: ") + (*detail != '\0' ? detail : reason.c_str()) +
-             ". An authority of your own goes into a file named by SSL_CERT_FILE.";
+             ". " + advice_on_authorities();
     case HttpFailure::kRequest:
       return code == CURLE_UNSUPPORTED_PROTOCOL
                  ? "expected an https address, or a redirect to one; found another kind."
@@ -226,32 +252,119 @@ bool is_clean(const HttpHeaders& headers) {
   });
 }
 
-// What has run out at `now`, as words; empty: nothing.
-std::string overdue(const Flight& flight, Clock::time_point started, Clock::time_point now) {
-  const HttpRequest& request = *flight.request;
-  const auto over = [now](int32_t limit, Clock::time_point since) {
-    return limit > 0 && now - since >= milliseconds(limit);
-  };
-  if (over(request.total_timeout_ms, started)) {
-    return "not finished within " + seconds(request.total_timeout_ms) + ".";
+// The socket of the one transfer in `multi`; -1: it has none yet. (CURLINFO_ACTIVESOCKET names it
+// only when the transfer is over.)
+int socket_of(CURLM* multi) {
+  fd_set reads;
+  fd_set writes;
+  fd_set errors;
+  FD_ZERO(&reads);
+  FD_ZERO(&writes);
+  FD_ZERO(&errors);
+  int last = -1;
+  if (curl_multi_fdset(multi, &reads, &writes, &errors, &last) != CURLM_OK) {
+    return -1;
   }
-  if (!flight.answered && over(request.first_byte_timeout_ms, started)) {
-    return "no answer within " + seconds(request.first_byte_timeout_ms) + ".";
+  for (int fd = 0; fd <= last; ++fd) {
+    if (FD_ISSET(fd, &reads) || FD_ISSET(fd, &writes)) {
+      return fd;
+    }
   }
-  if (flight.answered && over(request.idle_timeout_ms, flight.last_byte)) {
-    return "silent for " + seconds(request.idle_timeout_ms) + " in the middle of its answer.";
+  return -1;
+}
+
+// Bytes that the system holds for the connection, not yet acknowledged by the other side.
+uint64_t bytes_in_socket(CURLM* multi) {
+  const int socket = socket_of(multi);
+  int waiting = 0;
+  const bool known = socket >= 0 && ioctl(socket, SIOCOUTQ, &waiting) == 0;
+  return known && waiting > 0 ? static_cast<uint64_t>(waiting) : 0;
+}
+
+// Watches the upload: what curl has handed to the system is not sent yet.
+void note_upload(CURLM* multi, Flight& flight, Clock::time_point now) {
+  if (flight.sent || flight.answered) {
+    return;
   }
-  return "";
+  curl_off_t began = 0;  // when the request began to go out; 0: it has not
+  curl_off_t given = 0;
+  curl_easy_getinfo(flight.easy, CURLINFO_PRETRANSFER_TIME_T, &began);
+  curl_easy_getinfo(flight.easy, CURLINFO_SIZE_UPLOAD_T, &given);
+  if (began == 0) {
+    flight.last_byte = now;
+    return;
+  }
+  const uint64_t held = bytes_in_socket(multi);
+  const auto taken = static_cast<uint64_t>(std::max<curl_off_t>(given, 0));
+  const uint64_t left = taken - std::min(taken, held);
+  if (left > flight.uploaded) {
+    flight.uploaded = left;
+    flight.last_byte = now;
+  }
+  if (taken >= flight.request->body.size() && held == 0) {
+    flight.sent = true;
+    flight.last_byte = now;
+  }
+}
+
+// How long the answer's first byte may take once the request is out. A server reads before it
+// writes, and one that reads slower than 10 kB/s (2,500 tokens/s) is slower than those that people
+// pay for.
+int32_t first_byte_limit(const HttpRequest& request) {
+  constexpr size_t kBytesASecond = 10'000;
+  constexpr int64_t kMost = 24 * 3'600'000;
+  const auto more = static_cast<int64_t>(request.body.size() / kBytesASecond) * 1000;
+  return request.first_byte_timeout_ms == 0
+             ? 0
+             : static_cast<int32_t>(std::min(request.first_byte_timeout_ms + more, kMost));
 }
 
 struct Ended {
   HttpFailure failure = HttpFailure::kNone;
-  std::string message;
+  std::string message = {};
+  HttpLimit limit = HttpLimit::kNone;
+  bool refused = false;
 };
+
+// What has run out at `now`; no failure: nothing has.
+Ended overdue(const Flight& flight, Clock::time_point started, Clock::time_point now) {
+  const HttpRequest& request = *flight.request;
+  const auto over = [now](int32_t limit, Clock::time_point since) {
+    return limit > 0 && now - since >= milliseconds(limit);
+  };
+  const auto late = [](std::string words, HttpLimit limit) {
+    return Ended{HttpFailure::kTimeout, std::move(words), limit};
+  };
+  if (over(request.total_timeout_ms, started)) {
+    return late("not finished within " + seconds(request.total_timeout_ms) + ".",
+                HttpLimit::kTotal);
+  }
+  const int32_t first = first_byte_limit(request);
+  if (flight.sent && !flight.answered && over(first, flight.last_byte)) {
+    const bool grown = first != request.first_byte_timeout_ms;
+    return late("no answer within " + seconds(first) + " of the request's end" +
+                    (grown ? " (" + seconds(request.first_byte_timeout_ms) +
+                                 ", and more for a long prompt)."
+                           : "."),
+                HttpLimit::kFirstByte);
+  }
+  if (!flight.sent && !flight.answered && over(request.idle_timeout_ms, flight.last_byte)) {
+    return late("nothing of the request could be sent for " + seconds(request.idle_timeout_ms) +
+                    ", after " + std::to_string(flight.uploaded) + " of " +
+                    std::to_string(request.body.size()) + " bytes.",
+                HttpLimit::kIdle);
+  }
+  if (flight.answered && over(request.idle_timeout_ms, flight.last_byte)) {
+    return late("silent for " + seconds(request.idle_timeout_ms) + " in the middle of its answer.",
+                HttpLimit::kIdle);
+  }
+  return {};
+}
 
 // Drives the one transfer in `multi` to its end.
 Ended drive(CURLM* multi, Flight& flight, const char* detail) {
   const Clock::time_point started = Clock::now();
+  flight.last_byte = started;
   for (;;) {
     int running = 0;
     curl_multi_perform(multi, &running);
@@ -262,13 +375,17 @@ Ended drive(CURLM* multi, Flight& flight, const char* detail) {
         return {};
       }
       const HttpFailure kind = kind_of(code, flight);
-      return {kind, explain(kind, code, detail, *flight.request)};
+      const bool late = code == CURLE_OPERATION_TIMEDOUT;
+      return {kind, explain(kind, code, detail, *flight.request),
+              late ? HttpLimit::kConnect : HttpLimit::kNone, code == CURLE_COULDNT_CONNECT};
     }
     if (flight.request->cancelled && flight.request->cancelled()) {
       return {HttpFailure::kCancelled, "cancelled."};
     }
-    if (std::string late = overdue(flight, started, Clock::now()); !late.empty()) {
-      return {HttpFailure::kTimeout, std::move(late)};
+    const Clock::time_point now = Clock::now();
+    note_upload(multi, flight, now);
+    if (Ended late = overdue(flight, started, now); late.failure != HttpFailure::kNone) {
+      return late;
     }
     curl_multi_poll(multi, nullptr, 0, kPollMs, nullptr);
   }
@@ -316,7 +433,7 @@ HttpOutcome CurlTransport::exchange(const HttpRequest& request, const BodySink& 
   TERN_CHECK(multi && easy, "out of memory");
   const List headers = header_list(request);
   char detail[CURL_ERROR_SIZE] = "";
-  Flight flight{&request, &sink, easy.get(), {}, 0, false, false, false, {}};
+  Flight flight{&request, &sink, easy.get(), {}, 0, false, false, false, {}, 0, false};
   curl_easy_setopt(easy.get(), CURLOPT_URL, request.url.c_str());
   curl_easy_setopt(easy.get(), CURLOPT_NOSIGNAL, 1L);
   curl_easy_setopt(easy.get(), CURLOPT_USERAGENT, user_agent_.c_str());
@@ -350,7 +467,8 @@ HttpOutcome CurlTransport::exchange(const HttpRequest& request, const BodySink& 
   if (ended.failure != HttpFailure::kNone) {
     ended.message = host + ": " + ended.message;
   }
-  return {std::move(flight.response), ended.failure, std::move(ended.message)};
+  return {std::move(flight.response), ended.failure, std::move(ended.message), ended.limit,
+          ended.refused};
 }
 
 }  // namespace tern

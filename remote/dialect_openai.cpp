@@ -1,9 +1,11 @@
 #include "remote/dialect_openai.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <limits>
 
+#include "engine/base/ascii.h"
 #include "engine/base/json_text.h"
 #include "remote/json_fields.h"
 #include "remote/plain_line.h"
@@ -28,6 +30,30 @@ double shortest(float value) {
 // Bytes that are no UTF-8 become U+FFFD: JSON has no place for them.
 std::string dumped(const Json& value) {
   return value.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+// What a server may refuse and an answer can do without. Tools, formats and stops are not among
+// them: without them the answer is another one.
+constexpr std::array<const char*, 13> kMayBeLeftOut = {
+    "stream_options",     "seed",          "temperature", "top_p", "presence_penalty",
+    "frequency_penalty",  "logit_bias",    "top_k",       "min_p", "repeat_penalty",
+    "repetition_penalty", "repeat_last_n", "ignore_eos"};
+
+// Takes out what the server has refused; the rest of what it might refuse is noted.
+void leave_out_refused(const ProviderQuirks& quirks, Json& body, ChatBody& written) {
+  for (const char* name : kMayBeLeftOut) {
+    if (!body.contains(name)) {
+      continue;
+    }
+    if (quirks.refused_fields.contains(name)) {
+      body.erase(name);
+      if (name != std::string_view("stream_options")) {
+        written.left_out.emplace_back(name);
+      }
+    } else {
+      written.fields.emplace_back(name);
+    }
+  }
 }
 
 // Puts the members of the JSON object that `extra` spells into `target`.
@@ -68,7 +94,7 @@ void put_standard_sampling(const SamplingParams& wanted, Json& body) {
   put("top_p", wanted.top_p, usual.top_p);
   put("presence_penalty", wanted.presence_penalty, usual.presence_penalty);
   put("frequency_penalty", wanted.frequency_penalty, usual.frequency_penalty);
-  if (wanted.seed != usual.seed) {
+  if (wanted.seed_given) {
     // Servers read a signed number of 64 bits.
     body["seed"] = wanted.seed & uint64_t{std::numeric_limits<int64_t>::max()};
   }
@@ -102,10 +128,42 @@ std::vector<std::string> put_further_sampling(const Request& request, bool taken
   return left_out;
 }
 
+// Whether a text names a field, as a word of its own.
+bool names_field(std::string_view words, std::string_view field) {
+  const auto part_of_name = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+  };
+  for (size_t at = 0; (at = words.find(field, at)) != std::string_view::npos; ++at) {
+    const size_t end = at + field.size();
+    const bool begins = at == 0 || !part_of_name(words[at - 1]);
+    if (begins && (end == words.size() || !part_of_name(words[end]))) {
+      return true;
+    }
+  }
+  return false;
+}
+
+// Whether a refusal, in lower case, is about a field's presence rather than its value.
+bool says_unknown(const std::string& words) {
+  static constexpr std::string_view kWords[] = {
+      "unsupported",   "not supported",     "not support",
+      "unknown",       "unrecognized",      "unrecognised",
+      "unexpected",    "not permitted",     "extra_forbidden",
+      "extra inputs",  "extra fields",      "additional propert",
+      "not allowed",   "cannot find field", "no longer",
+      "deprecated",    "only the default",  "not implemented",
+      "not available", "invalid parameter", "invalid field",
+      "no such field", "not a valid field", "不支持",
+      "未知"};
+  return std::ranges::any_of(
+      kWords, [&](std::string_view each) { return words.find(each) != std::string::npos; });
+}
+
 }  // namespace
 
 Result<ChatBody> write_chat_request(const Request& request, const std::string& model,
-                                    const ProviderQuirks& quirks, bool stream) {
+                                    const ProviderQuirks& quirks, bool stream,
+                                    const std::string& extra_body) {
   Json body = {{"model", model}};
   ASSIGN_OR_RETURN(body["messages"], messages_of(request));
   if (stream) {
@@ -124,6 +182,8 @@ Result<ChatBody> write_chat_request(const Request& request, const std::string& m
   put_standard_sampling(request.sampling, body);
   ChatBody written;
   written.left_out = put_further_sampling(request, quirks.more_sampling, body);
+  leave_out_refused(quirks, body, written);
+  RETURN_IF_ERROR(put_extra(extra_body, "extra_body of the provider", body));
   RETURN_IF_ERROR(put_extra(request.extra, "the request", body));
   const auto several = number_in(member(body, "n"));
   if (several && *several != 1) {
@@ -194,19 +254,23 @@ Result<Embeddings> read_embeddings(std::string_view body, size_t count) {
   return result;
 }
 
-bool learn_quirk(std::string_view words, ProviderQuirks& quirks) {
-  const auto named = [words](const char* name) {
-    return words.find(name) != std::string_view::npos;
-  };
-  if (!quirks.no_stream_options && (named("stream_options") || named("include_usage"))) {
-    quirks.no_stream_options = true;
-    return true;
-  }
-  if (!quirks.max_completion_tokens && named("max_completion_tokens")) {
+bool learn_quirk(std::string_view words, std::string_view param, const ChatBody& sent,
+                 ProviderQuirks& quirks) {
+  if (!quirks.max_completion_tokens && names_field(words, "max_completion_tokens")) {
     quirks.max_completion_tokens = true;
     return true;
   }
-  return false;
+  const bool unknown = says_unknown(lower(words));
+  bool learnt = false;
+  for (const std::string& field : sent.fields) {
+    const bool named = param == field || names_field(words, field) ||
+                       (field == "stream_options" && names_field(words, "include_usage"));
+    // Streams without a usage are known from servers that refuse the option in other words.
+    if (named && (unknown || field == "stream_options")) {
+      learnt = quirks.refused_fields.insert(field).second || learnt;
+    }
+  }
+  return learnt;
 }
 
 int32_t estimated_tokens(size_t bytes) {

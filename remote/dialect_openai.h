@@ -14,13 +14,17 @@ namespace tern {
 struct ChatBody {
   std::string json;
   std::vector<std::string> left_out;  // settings that this provider does not take
+  std::vector<std::string> fields;    // of ours that may be left out if the server refuses them
 };
 
-// Of the sampling, values that differ from SamplingParams' defaults are sent, the non-standard ones only to providers that
-// take them. `extra` of the request and of its messages overrides what else would be sent. A prompt without messages goes
-// as the one message of a user. Errors: `extra` is no JSON object, or asks for several answers at once.
+// Of the sampling, values that differ from SamplingParams' defaults are sent, the non-standard ones
+// only to providers that take them. `extra_body` is the provider's own addition; `extra` of the
+// request and of its messages overrides what else would be sent. A prompt without messages goes as
+// the one message of a user. Errors: `extra` is no JSON object, or asks for several answers at
+// once.
 Result<ChatBody> write_chat_request(const Request& request, const std::string& model,
-                                    const ProviderQuirks& quirks, bool stream);
+                                    const ProviderQuirks& quirks, bool stream,
+                                    const std::string& extra_body = {});
 
 std::string write_embeddings_request(const std::vector<std::string>& texts,
                                      const std::string& model);
@@ -42,9 +46,11 @@ struct Embeddings {
 // Errors: not `count` vectors, or not all of one length.
 Result<Embeddings> read_embeddings(std::string_view body, size_t count);
 
-// Changes `quirks` so that the next request leaves out what the server's words, which name it, refuse; false: they name nothing that
-// can be left out.
-bool learn_quirk(std::string_view words, ProviderQuirks& quirks);
+// Changes `quirks` so that the next request leaves out what the server's words refuse because it
+// does not know it; false: they name nothing of `sent` that can be left out. A value that is
+// refused is the caller's to change.
+bool learn_quirk(std::string_view words, std::string_view param, const ChatBody& sent,
+                 ProviderQuirks& quirks);
 
 // What tokens of a text of that many bytes come to, where nobody has counted them: one for four bytes.
 int32_t estimated_tokens(size_t bytes);

@@ -7,6 +7,7 @@
 #include "engine/base/ascii.h"
 #include "engine/base/json_text.h"
 #include "remote/api_error.h"
+#include "remote/asked_wait.h"
 #include "remote/json_fields.h"
 #include "remote/plain_line.h"
 #include "remote/time_text.h"
@@ -36,22 +37,75 @@ std::optional<int64_t> moment_of(const Json& value) {
   return iso ? iso : parse_http_date(text);
 }
 
-void read_times(const Json& object, ServerError& error) {
-  constexpr std::pair<const char*, double> kWaits[] = {
-      {"retry_after_ms", 1},         {"retryAfterMs", 1},  {"retry_after", 1000},
-      {"retryAfterSeconds", 1000},   {"retryAfter", 1000}, {"retry_after_seconds", 1000},
-      {"remainingMinutes", 60'000.0}};
-  constexpr double kMost = 1e12;  // milliseconds: 30 years
-  for (const auto& [name, unit] : kWaits) {
-    const auto number = number_in(member(object, name));
-    if (number && *number > 0 && !error.retry_after_ms) {
-      error.retry_after_ms = static_cast<int64_t>(std::ceil(std::min(*number * unit, kMost)));
-    }
+// Names of members without regard to case and to what joins their words.
+std::string plain_name(const std::string& name) {
+  std::string plain = lower(name);
+  std::erase_if(plain, [](char c) { return c == '_' || c == '-' || c == ' '; });
+  return plain;
+}
+
+// Milliseconds in one of the unit of a member that says how long to wait; 0: the member says
+// something else.
+double unit_of_wait(const std::string& name) {
+  struct Wait {
+    std::string_view name;
+    double unit_ms;
+  };
+  static constexpr Wait kWaits[] = {
+      {"retryafterms", 1},        {"retryaftermilliseconds", 1},
+      {"retryafter", 1e3},        {"retryafterseconds", 1e3},
+      {"retryaftersecs", 1e3},    {"retrydelay", 1e3},
+      {"retryin", 1e3},           {"retryinseconds", 1e3},
+      {"quotaresetdelay", 1e3},   {"waitseconds", 1e3},
+      {"waittime", 1e3},          {"secondsremaining", 1e3},
+      {"resetin", 1e3},           {"resetinseconds", 1e3},
+      {"resetafter", 1e3},        {"resetafterseconds", 1e3},
+      {"remainingseconds", 1e3},  {"estimatedtime", 1e3},
+      {"remainingminutes", 60e3}, {"cooldownseconds", 1e3},
+  };
+  const auto found = std::ranges::find(kWaits, std::string_view(name), &Wait::name);
+  return found == std::end(kWaits) ? 0 : found->unit_ms;
+}
+
+bool names_a_reset(const std::string& name) {
+  static constexpr std::string_view kResets[] = {
+      "resetat",         "resetsat",    "resettime", "resettimestamp", "quotaresettimestamp",
+      "xratelimitreset", "availableat", "retryat",   "nextresettime",
+  };
+  return std::ranges::find(kResets, std::string_view(name)) != std::end(kResets);
+}
+
+void read_wait(const Json& value, double unit_ms, ServerError& error) {
+  std::optional<double> ms;
+  if (const auto number = number_in(value)) {
+    ms = *number * unit_ms;
+  } else if (value.is_string()) {
+    ms = duration_at(lower(value.get_ref<const std::string&>()), unit_ms);  // Google's "33.5s"
   }
-  for (const char* name : {"resetAt", "reset_at", "resetsAt", "resets_at"}) {
-    if (!error.resets_at) {
-      error.resets_at = moment_of(member(object, name));
+  if (ms && !error.retry_after_ms) {
+    error.retry_after_ms = wait_ahead(*ms);
+  }
+}
+
+// Times stand in the error, in its metadata, in headers that are repeated there, in a list of
+// details: they are told by their names.
+void read_times(const Json& value, ServerError& error, int depth = 0) {
+  constexpr int kMostDepth = 6;
+  if (depth > kMostDepth || !value.is_structured()) {
+    return;
+  }
+  for (const auto& [name, inner] : value.items()) {
+    const std::string plain = value.is_object() ? plain_name(name) : std::string();
+    const double unit = unit_of_wait(plain);
+    if (plain == "input") {
+      continue;  // what the caller sent
     }
+    if (unit > 0) {
+      read_wait(inner, unit, error);
+    } else if (names_a_reset(plain) && !error.resets_at) {
+      error.resets_at = moment_of(inner);
+    }
+    read_times(inner, error, depth + 1);
   }
 }
 
@@ -63,6 +117,7 @@ void read_members(const Json& object, ServerError& error) {
   };
   set(error.code, "code");
   set(error.type, "type");
+  set(error.param, "param");
   for (const char* name : {"message", "msg", "error_msg", "detail"}) {
     set(error.message, name);
   }
@@ -78,7 +133,6 @@ void read_members(const Json& object, ServerError& error) {
   if (error.code.empty()) {
     error.code = one_line(text_at(object, "status"));  // Google's RESOURCE_EXHAUSTED
   }
-  read_times(object, error);
 }
 
 ServerError from_object(const Json& object) {
@@ -86,10 +140,6 @@ ServerError from_object(const Json& object) {
   const Json& inner = member(object, "error");
   if (inner.is_object()) {
     read_members(inner, error);
-    const Json& more = member(inner, "metadata");
-    if (more.is_object()) {
-      read_times(more, error);
-    }
   } else if (inner.is_string()) {
     // A string may be a code ("upstream_rate_limited") or a sentence; "message" then says more.
     const std::string text = one_line(inner.get_ref<const std::string&>());
@@ -104,7 +154,18 @@ ServerError from_object(const Json& object) {
   if (inner.is_object() && error.type == "error") {
     error.type = type;  // the outer "type" of Anthropic's shape says nothing
   }
+  read_times(object, error);
   return error;
+}
+
+// What only the words say of times.
+void read_words(ServerError& error) {
+  if (!error.retry_after_ms) {
+    error.retry_after_ms = wait_in_words(error.message);
+  }
+  if (!error.resets_at) {
+    error.resets_at = moment_in_words(error.message);
+  }
 }
 
 // What a page calls itself; empty: nothing.
@@ -128,6 +189,7 @@ ServerError read_error_body(std::string_view body) {
     error = from_object(value);
   }
   if (!error.message.empty() || !error.code.empty()) {
+    read_words(error);
     return error;
   }
   const std::string line = one_line(body);
@@ -136,6 +198,7 @@ ServerError read_error_body(std::string_view body) {
     error.message = title.empty() ? "a page of HTML without a title" : title;
   } else {
     error.message = line;
+    read_words(error);
   }
   return error;
 }
@@ -147,12 +210,11 @@ std::optional<ServerError> error_within(const Json& value) {
   const Json& error = member(value, "error");
   const bool said = (error.is_object() && !error.empty()) ||
                     (error.is_string() && !error.get_ref<const std::string&>().empty());
-  if (said || text_at(value, "type") == "error") {
-    return from_object(value);
-  }
-  // vLLM's, where nothing but a whole error stands.
-  if (text_at(value, "object") == "error") {
-    return from_object(value);
+  // The last is vLLM's, where nothing but a whole error stands.
+  if (said || text_at(value, "type") == "error" || text_at(value, "object") == "error") {
+    ServerError found = from_object(value);
+    read_words(found);
+    return found;
   }
   return {};
 }

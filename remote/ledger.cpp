@@ -20,10 +20,14 @@ CREATE TABLE IF NOT EXISTS calls(
   estimated INTEGER NOT NULL DEFAULT 0, cost INTEGER, latency_ms INTEGER NOT NULL DEFAULT 0,
   first_token_ms INTEGER NOT NULL DEFAULT 0, request_id TEXT NOT NULL DEFAULT '', error TEXT NOT NULL DEFAULT '');
 CREATE INDEX IF NOT EXISTS calls_at ON calls(at);
-CREATE TABLE IF NOT EXISTS breakers(
-  provider TEXT NOT NULL, model TEXT NOT NULL, failures INTEGER NOT NULL, open_until INTEGER NOT NULL,
-  probe_since INTEGER NOT NULL, recent TEXT NOT NULL, PRIMARY KEY(provider, model));
-CREATE TABLE IF NOT EXISTS exhausted(provider TEXT PRIMARY KEY, until INTEGER NOT NULL);
+DROP TABLE IF EXISTS breakers;
+DROP TABLE IF EXISTS exhausted;
+CREATE TABLE IF NOT EXISTS server_breakers(
+  address TEXT NOT NULL, model TEXT NOT NULL, failures INTEGER NOT NULL, open_until INTEGER NOT NULL,
+  probe_since INTEGER NOT NULL, recent TEXT NOT NULL, PRIMARY KEY(address, model));
+CREATE TABLE IF NOT EXISTS server_quotas(address TEXT PRIMARY KEY, until INTEGER NOT NULL, noted INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS server_refusals(
+  address TEXT NOT NULL, field TEXT NOT NULL, noted INTEGER NOT NULL, PRIMARY KEY(address, field));
 CREATE TABLE IF NOT EXISTS speeds(model TEXT PRIMARY KEY, prompt REAL NOT NULL, generation REAL NOT NULL);
 )";
 
@@ -188,38 +192,60 @@ Result<Ledger> Ledger::open(const std::filesystem::path& path) {
   return Ledger(std::move(database));
 }
 
-Result<Reservation> Ledger::reserve(const PlannedCall& call, const BudgetCaps& caps) {
-  Reservation reservation;
+// What a cap says without looking at what is spent; empty: nothing.
+static std::string refusal_by_itself(const PlannedCall& call, const BudgetCaps& caps) {
   if (caps.any() && !call.worst && !caps.allow_unknown_prices) {
-    reservation.refused = "what " + call.model +
-                          " can cost is not known, and there is a budget: enter its price and "
-                          "context in providers.json, or allow it with --allow-unknown-price";
-    return reservation;
+    return "what " + call.model +
+           " can cost is not known, and there is a budget: enter its price and "
+           "context in providers.json, or allow it with --allow-unknown-price";
   }
   const NanoDollars worst = call.worst.value_or(0);
-  if (caps.call && worst > *caps.call) {
-    reservation.refused = cap_text("call", *caps.call, 0, worst);
+  return caps.call && worst > *caps.call ? cap_text("call", *caps.call, 0, worst) : std::string();
+}
+
+Result<std::string> Ledger::refusal_by_sums(const PlannedCall& call, const BudgetCaps& caps) {
+  const NanoDollars worst = call.worst.value_or(0);
+  std::string refused;
+  const auto over = [&](const char* which, std::optional<NanoDollars> cap, int64_t since) {
+    if (!cap) {
+      return true;
+    }
+    Statement sum(database_->handle(), "SELECT COALESCE(SUM(cost), 0) FROM calls WHERE at >= ?");
+    if (!sum.with(since).next()) {
+      return false;
+    }
+    const NanoDollars spent = sum.number(0);
+    if (spent + worst > *cap && refused.empty()) {
+      refused = cap_text(which, *cap, spent, worst);
+    }
+    return true;
+  };
+  if (!over("day", caps.day, day_start(call.at)) ||
+      !over("month", caps.month, month_start(call.at))) {
+    return database_->error();
+  }
+  return refused;
+}
+
+Result<std::string> Ledger::refusal(const PlannedCall& call, const BudgetCaps& caps) {
+  std::string refused = refusal_by_itself(call, caps);
+  if (refused.empty()) {
+    RETURN_IF_ERROR(database_->alone([&]() -> Result<void> {
+      ASSIGN_OR_RETURN(refused, refusal_by_sums(call, caps));
+      return {};
+    }));
+  }
+  return refused;
+}
+
+Result<Reservation> Ledger::reserve(const PlannedCall& call, const BudgetCaps& caps) {
+  Reservation reservation;
+  reservation.refused = refusal_by_itself(call, caps);
+  if (!reservation.refused.empty()) {
     return reservation;
   }
   RETURN_IF_ERROR(database_->alone([&]() -> Result<void> {
-    const auto over = [&](const char* which, std::optional<NanoDollars> cap, int64_t since) {
-      if (!cap) {
-        return true;
-      }
-      Statement sum(database_->handle(), "SELECT COALESCE(SUM(cost), 0) FROM calls WHERE at >= ?");
-      if (!sum.with(since).next()) {
-        return false;
-      }
-      const NanoDollars spent = sum.number(0);
-      if (spent + worst > *cap && reservation.refused.empty()) {
-        reservation.refused = cap_text(which, *cap, spent, worst);
-      }
-      return true;
-    };
-    if (!over("day", caps.day, day_start(call.at)) ||
-        !over("month", caps.month, month_start(call.at))) {
-      return database_->error();
-    }
+    ASSIGN_OR_RETURN(reservation.refused, refusal_by_sums(call, caps));
     if (!reservation.refused.empty()) {
       return {};
     }
@@ -280,22 +306,28 @@ Result<std::vector<LedgerSum>> Ledger::sums(int64_t since, LedgerGroup group) {
   return sums;
 }
 
-Result<void> Ledger::change_breaker(const std::string& provider, const std::string& model,
+Result<BreakerState> Ledger::breaker(const std::string& address, const std::string& model) {
+  BreakerState state;
+  Statement row(database_->handle(),
+                "SELECT failures, open_until, probe_since, recent FROM server_breakers WHERE "
+                "address=? AND model=?");
+  if (row.with(address).with(model).next()) {
+    state = breaker_at(row, 0);
+  }
+  if (!row.good()) {
+    return database_->error();
+  }
+  return state;
+}
+
+Result<void> Ledger::change_breaker(const std::string& address, const std::string& model,
                                     const std::function<void(BreakerState&)>& change) {
   return database_->alone([&]() -> Result<void> {
-    BreakerState state;
-    Statement row(database_->handle(),
-                  "SELECT failures, open_until, probe_since, recent FROM breakers WHERE provider=? "
-                  "AND model=?");
-    if (row.with(provider).with(model).next()) {
-      state = breaker_at(row, 0);
-    }
-    if (!row.good()) {
-      return database_->error();
-    }
+    ASSIGN_OR_RETURN(BreakerState state, breaker(address, model));
     change(state);
-    Statement write(database_->handle(), "INSERT OR REPLACE INTO breakers VALUES(?,?,?,?,?,?)");
-    write.with(provider).with(model).with(int64_t{state.failures}).with(state.open_until);
+    Statement write(database_->handle(),
+                    "INSERT OR REPLACE INTO server_breakers VALUES(?,?,?,?,?,?)");
+    write.with(address).with(model).with(int64_t{state.failures}).with(state.open_until);
     write.with(state.probe_since).with(text_of(state.recent)).next();
     if (!write.good()) {
       return database_->error();
@@ -308,8 +340,8 @@ Result<std::vector<BreakerRow>> Ledger::breakers() {
   std::vector<BreakerRow> found;
   RETURN_IF_ERROR(database_->alone([&]() -> Result<void> {
     Statement rows(database_->handle(),
-                   "SELECT provider, model, failures, open_until, probe_since, recent FROM "
-                   "breakers ORDER BY provider, model");
+                   "SELECT address, model, failures, open_until, probe_since, recent FROM "
+                   "server_breakers ORDER BY address, model");
     while (rows.next()) {
       found.push_back({rows.text(0), rows.text(1), breaker_at(rows, 2)});
     }
@@ -321,11 +353,14 @@ Result<std::vector<BreakerRow>> Ledger::breakers() {
   return found;
 }
 
-Result<int64_t> Ledger::exhausted_until(const std::string& provider) {
+Result<int64_t> Ledger::exhausted_until(const std::string& address, int64_t now) {
   int64_t until = 0;
   RETURN_IF_ERROR(database_->alone([&]() -> Result<void> {
-    Statement row(database_->handle(), "SELECT until FROM exhausted WHERE provider=?");
-    if (row.with(provider).next()) {
+    // What was noted in a time that has not come yet was noted by a clock that has been corrected
+    // since.
+    Statement row(database_->handle(),
+                  "SELECT until FROM server_quotas WHERE address=? AND noted<=?");
+    if (row.with(address).with(now + kClockTolerance).next()) {
       until = row.number(0);
     }
     if (!row.good()) {
@@ -336,12 +371,56 @@ Result<int64_t> Ledger::exhausted_until(const std::string& provider) {
   return until;
 }
 
-Result<void> Ledger::set_exhausted(const std::string& provider, int64_t until) {
+Result<void> Ledger::set_exhausted(const std::string& address, int64_t until, int64_t now) {
   return database_->alone([&]() -> Result<void> {
-    Statement write(database_->handle(), "INSERT OR REPLACE INTO exhausted VALUES(?,?)");
-    write.with(provider).with(until).next();
+    Statement write(database_->handle(), "INSERT OR REPLACE INTO server_quotas VALUES(?,?,?)");
+    write.with(address).with(until).with(now).next();
     if (!write.good()) {
       return database_->error();
+    }
+    return {};
+  });
+}
+
+Result<std::vector<std::string>> Ledger::refused_fields(const std::string& address, int64_t now) {
+  constexpr int64_t kRemembered = 7 * int64_t{86'400'000};  // servers are updated
+  std::vector<std::string> fields;
+  RETURN_IF_ERROR(database_->alone([&]() -> Result<void> {
+    Statement rows(database_->handle(),
+                   "SELECT field FROM server_refusals WHERE address=? AND noted>? AND noted<=?");
+    rows.with(address).with(now - kRemembered).with(now + kClockTolerance);
+    while (rows.next()) {
+      fields.push_back(rows.text(0));
+    }
+    if (!rows.good()) {
+      return database_->error();
+    }
+    return {};
+  }));
+  return fields;
+}
+
+Result<void> Ledger::note_refused_field(const std::string& address, const std::string& field,
+                                        int64_t now) {
+  return database_->alone([&]() -> Result<void> {
+    Statement write(database_->handle(), "INSERT OR REPLACE INTO server_refusals VALUES(?,?,?)");
+    write.with(address).with(field).with(now).next();
+    if (!write.good()) {
+      return database_->error();
+    }
+    return {};
+  });
+}
+
+Result<void> Ledger::forget(const std::string& address) {
+  return database_->alone([&]() -> Result<void> {
+    for (const char* table : {"server_breakers", "server_quotas", "server_refusals"}) {
+      Statement remove(database_->handle(),
+                       std::string("DELETE FROM ") + table + " WHERE ?1='' OR address=?1");
+      remove.with(address).next();
+      if (!remove.good()) {
+        return database_->error();
+      }
     }
     return {};
   });

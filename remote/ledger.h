@@ -59,7 +59,7 @@ struct LedgerSum {
 enum class LedgerGroup : uint8_t { kAll, kProvider, kModel, kDay };
 
 struct BreakerRow {
-  std::string provider;
+  std::string address;  // of the server
   std::string model;
   BreakerState state;
 };
@@ -85,14 +85,29 @@ class Ledger {
   // Calls from `since` (Unix time in ms) on.
   Result<std::vector<LedgerSum>> sums(int64_t since, LedgerGroup group);
 
+  // Why a cap would forbid the call now; empty: none would.
+  Result<std::string> refusal(const PlannedCall& call, const BudgetCaps& caps);
+
+  // What is learnt of servers is kept by their addresses: one whose address was wrong is asked at
+  // once when it is right.
+
   // Reads, changes and writes a breaker's state; no other process comes between.
-  Result<void> change_breaker(const std::string& provider, const std::string& model,
+  Result<void> change_breaker(const std::string& address, const std::string& model,
                               const std::function<void(BreakerState&)>& change);
+  Result<BreakerState> breaker(const std::string& address, const std::string& model);
   Result<std::vector<BreakerRow>> breakers();
 
-  // Until when (Unix time in ms) nothing is left there; 0: as far as is known there is.
-  Result<int64_t> exhausted_until(const std::string& provider);
-  Result<void> set_exhausted(const std::string& provider, int64_t until);
+  // Until when (Unix time in ms) nothing is left there; 0: as far as is known at `now` there is.
+  Result<int64_t> exhausted_until(const std::string& address, int64_t now);
+  Result<void> set_exhausted(const std::string& address, int64_t until, int64_t now);
+
+  // Fields of requests that the server has refused in the last days.
+  Result<std::vector<std::string>> refused_fields(const std::string& address, int64_t now);
+  Result<void> note_refused_field(const std::string& address, const std::string& field,
+                                  int64_t now);
+
+  // Forgets breakers, quotas and refused fields of a server; empty: of all.
+  Result<void> forget(const std::string& address);
 
   // How fast this machine was with a model lately.
   Result<std::optional<Speed>> speed(const std::string& model);
@@ -100,6 +115,8 @@ class Ledger {
 
  private:
   class Database;
+  // What caps of days and months say; within a transaction of the caller.
+  Result<std::string> refusal_by_sums(const PlannedCall& call, const BudgetCaps& caps);
   explicit Ledger(std::unique_ptr<Database> database);
 
   std::unique_ptr<Database> database_;

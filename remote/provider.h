@@ -3,7 +3,9 @@
 
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace tern {
@@ -33,6 +35,8 @@ struct ProviderQuirks {
   bool max_completion_tokens = false;  // wants this name for max_tokens
   // Takes top_k, min_p, repeat_penalty, repeat_last_n and ignore_eos, as llama-server and vLLM do. OpenAI rejects unknown fields.
   bool more_sampling = false;
+  // Fields that this server has refused by name: they are left out.
+  std::set<std::string> refused_fields = {};
 };
 
 enum class ProviderKind : uint8_t { kLocal, kOpenAi };
@@ -46,7 +50,14 @@ struct Provider {
   // The key is the value of this environment variable, or the content of this file; neither: none is sent.
   std::string key_variable;
   std::string key_file;
+  // The header that carries the key as it is; empty: "Authorization: Bearer KEY". Azure's is
+  // api-key.
+  std::string key_header;
+  std::vector<std::pair<std::string, std::string>> headers;  // sent with every request
+  std::string query;       // behind every address, as Azure's api-version=2024-10-21
+  std::string extra_body;  // further fields of each request for a completion, as a JSON object
   std::string default_model;
+  std::string embedding_model;        // the same for embeddings; empty: none is known
   std::vector<ProviderModel> models;  // known ones; the server may have others
   ProviderTimeouts timeouts;
   int32_t retries = 2;

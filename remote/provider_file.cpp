@@ -79,6 +79,11 @@ void read_url(StrictObject& json, const char* name, std::string& url) {
   url = given;
 }
 
+bool is_query(const std::string& text) {
+  return std::ranges::all_of(
+      text, [](char c) { return c > ' ' && c <= '~' && c != '?' && c != '#' && c != '@'; });
+}
+
 void read_provider(StrictObject& json, Provider& provider) {
   std::string kind = provider.kind == ProviderKind::kLocal ? "local" : "openai";
   json.text("kind", kind);
@@ -91,7 +96,24 @@ void read_provider(StrictObject& json, Provider& provider) {
   read_url(json, "balance_url", provider.balance_url);
   json.text("key_variable", provider.key_variable);
   json.text("key_file", provider.key_file);
+  json.text("key_header", provider.key_header);
+  if (const std::string wrong = complaint_on_header(provider.key_header, "");
+      !provider.key_header.empty() && !wrong.empty()) {
+    json.fail_at("key_header", wrong);
+  }
+  json.strings("headers", provider.headers);
+  for (const auto& [name, value] : provider.headers) {
+    if (const std::string wrong = complaint_on_header(name, value); !wrong.empty()) {
+      json.fail_at("headers", wrong);
+    }
+  }
+  json.text("query", provider.query);
+  if (!is_query(provider.query)) {
+    json.fail_at("query", "expected name=value, with & between several, without a ?.");
+  }
+  json.json_object("extra_body", provider.extra_body);
   json.text("default_model", provider.default_model);
+  json.text("embedding_model", provider.embedding_model);
   json.objects("models", [&](StrictObject& entry) {
     ProviderModel model = read_model(entry);
     const auto same = [&](const ProviderModel& each) { return each.id == model.id; };
@@ -215,6 +237,24 @@ const ProviderModel* find_model(const Provider& provider, std::string_view name)
            });
   });
   return found == provider.models.end() ? nullptr : &*found;
+}
+
+std::string complaint_on_header(const std::string& name, const std::string& value) {
+  const bool token = !name.empty() && std::ranges::all_of(name, [](unsigned char c) {
+    return std::isalnum(c) != 0 ||
+           std::string_view("!#$%&'*+-.^_`|~").find(static_cast<char>(c)) != std::string_view::npos;
+  });
+  if (!token) {
+    return "expected the name of a header, of letters, digits and -.";
+  }
+  constexpr std::string_view kOurs[] = {
+      "host", "content-length", "content-type", "transfer-encoding", "connection", "expect"};
+  if (std::ranges::find(kOurs, std::string_view(lower(name))) != std::end(kOurs)) {
+    return "the header " + name + " is set by Tern itself.";
+  }
+  const bool clean = std::ranges::all_of(
+      value, [](unsigned char c) { return c == '\t' || (c >= ' ' && c != 0x7F); });
+  return clean ? "" : "the value of the header " + name + " has control characters within.";
 }
 
 std::string host_of(std::string_view url) {

@@ -36,6 +36,10 @@ Result<void> apply_environment(ProviderSet& set,
 // The model that goes by this id or alias, case aside; null: the provider does not list it.
 const ProviderModel* find_model(const Provider& provider, std::string_view name);
 
+// What is wrong with a header that is to be sent; empty: nothing. Its value is never shown: it may
+// be a key.
+std::string complaint_on_header(const std::string& name, const std::string& value);
+
 // The host (and port) of an address, for messages.
 std::string host_of(std::string_view url);
 

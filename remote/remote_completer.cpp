@@ -83,11 +83,14 @@ std::optional<Failure> judge(const ApiCall& call, AnswerReader& reader, const Ht
       return call.refused(head, reader.error());
     case AnswerReader::End::kCut:
       // Cancelled is what an exchange is that we ended ourselves, after the marker of the end.
-      return http || http.failure == HttpFailure::kCancelled
-                 ? call.own(head, ApiErrorClass::kProtocol, reader.words())
-                 : call.broken(http);
+      if (!http && http.failure != HttpFailure::kCancelled) {
+        return call.broken(http);
+      }
+      [[fallthrough]];
     case AnswerReader::End::kNonsense:
-      return call.own(head, ApiErrorClass::kProtocol, reader.words());
+      return reader.answer().recognised()
+                 ? call.not_whole(head, reader.words())
+                 : call.own(head, ApiErrorClass::kProtocol, reader.words());
     default:
       break;
   }
@@ -137,7 +140,7 @@ RemoteCompleter::RemoteCompleter(Transport& transport, Clock& clock, Provider pr
       provider_(std::move(provider)),
       key_(std::move(key)),
       jitter_(jitter ? std::move(jitter) : random_jitter),
-      no_stream_options_(provider_.quirks.no_stream_options) {
+      quirks_(provider_.quirks) {
   while (provider_.base_url.ends_with('/')) {
     provider_.base_url.pop_back();
   }
@@ -147,6 +150,83 @@ ApiCall RemoteCompleter::begin(const Sinks& sinks, const std::string& model, int
                                int64_t limit_ms) {
   return {{transport_, clock_, provider_, key_, jitter_}, sinks, model, deadline_ms, limit_ms};
 }
+
+ProviderQuirks RemoteCompleter::quirks() {
+  const std::lock_guard guard(mutex_);
+  return quirks_;
+}
+
+bool RemoteCompleter::learn(const ApiError& error, const ChatBody& sent) {
+  if (error.kind != ApiErrorClass::kBadRequest || (error.status != 400 && error.status != 422)) {
+    return false;
+  }
+  const std::lock_guard guard(mutex_);
+  const std::set<std::string> before = quirks_.refused_fields;
+  if (!learn_quirk(error.cause, error.param, sent, quirks_)) {
+    return false;
+  }
+  for (const std::string& field : quirks_.refused_fields) {
+    if (refused_ && !before.contains(field)) {
+      refused_(field);
+    }
+  }
+  return true;
+}
+
+// What is asked for a completion, until it is answered.
+class RemoteCompleter::Asking {
+ public:
+  Asking(RemoteCompleter& owner, ApiCall& call, const Request& request, const std::string& model)
+      : owner_(owner), call_(call), request_(request), model_(model) {}
+
+  // One attempt, and at once another one without whatever the server refuses by name.
+  std::optional<Failure> attempt(Completion& completion) {
+    const Provider& provider = owner_.provider_;
+    for (;;) {
+      const Result<ChatBody> body = write_chat_request(request_, model_, owner_.quirks(),
+                                                       !call_.sinks().plain, provider.extra_body);
+      if (!body) {
+        return call_.own({}, ApiErrorClass::kBadRequest, body.error().message);
+      }
+      note(body->left_out);
+      std::optional<Failure> failure =
+          ask(call_, http_of(body->json), prompt_bytes(request_), completion);
+      if (!failure || !owner_.learn(failure->error, *body)) {
+        return failure;
+      }
+    }
+  }
+
+ private:
+  void note(const std::vector<std::string>& left_out) {
+    for (const std::string& name : left_out) {
+      if (call_.sinks().notice && noted_.insert(name).second) {
+        call_.sinks().notice(owner_.provider_.name + ": " + name +
+                             " is left out, which this API does not take.");
+      }
+    }
+  }
+
+  HttpRequest http_of(const std::string& json) const {
+    HttpRequest http = call_.request("POST", owner_.address("/chat/completions"));
+    http.body = json;
+    if (call_.sinks().plain) {
+      http.first_byte_timeout_ms = kPlainFirstByteMs;
+      http.headers.emplace_back("Accept", "application/json");
+    } else {
+      // Compression would hold back pieces until there is enough to compress.
+      http.accept_encoding = "identity";
+      http.headers.emplace_back("Accept", "text/event-stream");
+    }
+    return http;
+  }
+
+  RemoteCompleter& owner_;
+  ApiCall& call_;
+  const Request& request_;
+  const std::string& model_;
+  std::set<std::string> noted_;
+};
 
 ApiOutcome RemoteCompleter::complete(const Request& request, const std::string& model,
                                      const Sinks& sinks, int64_t deadline_ms) {
@@ -158,43 +238,9 @@ ApiOutcome RemoteCompleter::complete(const Request& request, const std::string& 
                         .error;
     return outcome;
   }
-  ProviderQuirks quirks = provider_.quirks;
-  quirks.no_stream_options = no_stream_options_;
-  bool noted = false;
-  const auto attempt = [&]() -> std::optional<Failure> {
-    for (;;) {
-      const Result<ChatBody> body = write_chat_request(request, model, quirks, !sinks.plain);
-      if (!body) {
-        return call.own({}, ApiErrorClass::kBadRequest, body.error().message);
-      }
-      for (const std::string& name : body->left_out) {
-        if (sinks.notice && !noted) {
-          sinks.notice(provider_.name + ": " + name +
-                       " is left out, which this API does not take.");
-        }
-      }
-      noted = true;
-      HttpRequest http = call.request("POST", provider_.base_url + "/chat/completions");
-      http.body = body->json;
-      if (sinks.plain) {
-        http.first_byte_timeout_ms = kPlainFirstByteMs;
-        http.headers.emplace_back("Accept", "application/json");
-      } else {
-        // Compression would hold back pieces until there is enough to compress.
-        http.accept_encoding = "identity";
-        http.headers.emplace_back("Accept", "text/event-stream");
-      }
-      std::optional<Failure> failure =
-          ask(call, std::move(http), prompt_bytes(request), outcome.completion);
-      if (failure && failure->error.kind == ApiErrorClass::kBadRequest &&
-          learn_quirk(failure->error.message, quirks)) {
-        no_stream_options_ = quirks.no_stream_options;
-        continue;
-      }
-      return failure;
-    }
-  };
-  outcome.error = call.repeat(attempt, provider_.retries);
+  Asking asking(*this, call, request, model);
+  outcome.error =
+      call.repeat([&] { return asking.attempt(outcome.completion); }, provider_.retries);
   outcome.completion.served.provider = provider_.name;
   if (outcome.completion.served.model.empty()) {
     outcome.completion.served.model = model;
@@ -202,8 +248,13 @@ ApiOutcome RemoteCompleter::complete(const Request& request, const std::string& 
   return outcome;
 }
 
+// The base URL with a path, and the query that the provider wants behind it.
+std::string RemoteCompleter::address(const std::string& path) const {
+  return provider_.base_url + path + (provider_.query.empty() ? "" : "?" + provider_.query);
+}
+
 ModelsOutcome RemoteCompleter::models(const Sinks& sinks, int64_t deadline_ms) {
-  BodyOutcome got = get(provider_.base_url + "/models", sinks, deadline_ms);
+  BodyOutcome got = get(address("/models"), sinks, deadline_ms);
   ModelsOutcome outcome;
   outcome.error = std::move(got.error);
   if (outcome.error) {
@@ -221,6 +272,31 @@ ModelsOutcome RemoteCompleter::models(const Sinks& sinks, int64_t deadline_ms) {
   return outcome;
 }
 
+KnockOutcome RemoteCompleter::knock(const Sinks& sinks) {
+  ModelsOutcome listed = models(sinks);
+  if (!listed.error) {
+    return {true, listed.models.size(), {}};
+  }
+  constexpr int32_t kNoSuchThing[] = {404, 405, 501};
+  if (std::ranges::find(kNoSuchThing, listed.error->status) == std::end(kNoSuchThing)) {
+    return {false, 0, std::move(listed.error)};
+  }
+  const std::string no_model;
+  ApiCall call = begin(sinks, no_model, 0, kShortCallMs);
+  HttpRequest http = call.request("POST", address("/chat/completions"));
+  http.body = "{}";
+  std::string body;
+  std::string request_id;
+  const std::optional<Failure> failure = call.fetch(std::move(http), body, request_id);
+  const bool about_the_body = failure &&
+                              (failure->error.status == 400 || failure->error.status == 422) &&
+                              failure->error.kind != ApiErrorClass::kAuth;
+  if (!failure || about_the_body) {
+    return {};
+  }
+  return {false, 0, failure->error};
+}
+
 BodyOutcome RemoteCompleter::get(const std::string& url, const Sinks& sinks, int64_t deadline_ms) {
   const std::string no_model;
   ApiCall call = begin(sinks, no_model, deadline_ms, kShortCallMs);
@@ -236,7 +312,7 @@ EmbeddingsOutcome RemoteCompleter::embed(const std::vector<std::string>& texts,
   ApiCall call = begin(sinks, model, deadline_ms, provider_.timeouts.total_ms);
   EmbeddingsOutcome outcome;
   const auto attempt = [&]() -> std::optional<Failure> {
-    HttpRequest http = call.request("POST", provider_.base_url + "/embeddings");
+    HttpRequest http = call.request("POST", address("/embeddings"));
     http.body = write_embeddings_request(texts, model);
     std::string body;
     if (auto failure = call.fetch(std::move(http), body, outcome.served.request_id)) {

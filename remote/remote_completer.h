@@ -4,9 +4,9 @@
 // Here stands the only retry loop (DESIGN.md has its rules): whoever calls, a router for one, never repeats a call for the
 // reasons that this loop knows, but goes elsewhere.
 
-#include <atomic>
 #include <cstdint>
 #include <functional>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -17,6 +17,7 @@
 #include "remote/clock.h"
 #include "remote/dialect_openai.h"
 #include "remote/provider.h"
+#include "remote/retry.h"
 #include "remote/transport.h"
 
 namespace tern {
@@ -34,10 +35,21 @@ struct Sinks {
   // One JSON answer is asked for instead of a stream. The limit for the first byte is then not the provider's, but ten minutes:
   // nothing comes before everything is written.
   bool plain = false;
+  // So long in all is waited at a server's wish before further attempts; a longer wish ends the
+  // call at once (another provider may answer sooner), and ApiError::worth_waiting_ms says what it
+  // was.
+  int64_t most_asked_wait_ms = kMostAskedWaitMs;
+  bool others = false;  // another provider can answer if this one does not
 };
 
 struct ModelsOutcome {
   std::vector<RemoteModel> models;
+  std::optional<ApiError> error;
+};
+
+struct KnockOutcome {
+  bool lists_models = false;
+  size_t models = 0;
   std::optional<ApiError> error;
 };
 
@@ -66,6 +78,11 @@ class RemoteCompleter {
 
   const Provider& provider() const { return provider_; }
 
+  // Told of each field that the server refuses by name (it is left out from then on), so that it
+  // can be remembered.
+  using FieldSink = std::function<void(const std::string& field)>;
+  void on_refused_field(FieldSink sink) { refused_ = std::move(sink); }
+
   // Asks for a completion by `model`, the server's own name for it (Request::model is not looked at). All attempts together end
   // before `deadline_ms` (Clock::monotonic_ms; 0: none) and within the provider's total limit.
   //
@@ -81,6 +98,11 @@ class RemoteCompleter {
   // What the server has (GET /models), and whether the key is valid: 10 s, one attempt.
   ModelsOutcome models(const Sinks& sinks = {}, int64_t deadline_ms = 0);
 
+  // Whether the server lets this key in, and what it has: GET /models, and where there is no such
+  // thing an empty request for a completion, which costs nothing and which servers refuse after
+  // they have looked at the key. 10 s each.
+  KnockOutcome knock(const Sinks& sinks = {});
+
   EmbeddingsOutcome embed(const std::vector<std::string>& texts, const std::string& model,
                           const Sinks& sinks = {}, int64_t deadline_ms = 0);
 
@@ -88,6 +110,11 @@ class RemoteCompleter {
   BodyOutcome get(const std::string& url, const Sinks& sinks = {}, int64_t deadline_ms = 0);
 
  private:
+  class Asking;
+  // Takes what a refusal teaches; false: nothing that would make the next request another one.
+  bool learn(const ApiError& error, const ChatBody& sent);
+  ProviderQuirks quirks();
+  std::string address(const std::string& path) const;
   ApiCall begin(const Sinks& sinks, const std::string& model, int64_t deadline_ms,
                 int64_t limit_ms);
 
@@ -96,7 +123,9 @@ class RemoteCompleter {
   Provider provider_;
   ApiKey key_;
   std::function<double()> jitter_;
-  std::atomic<bool> no_stream_options_;  // the server has rejected them
+  std::mutex mutex_;
+  ProviderQuirks quirks_;  // with what the server has refused so far
+  FieldSink refused_;
 };
 
 }  // namespace tern

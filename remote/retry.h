@@ -11,11 +11,6 @@ namespace tern {
 // The longest wait that a server may ask for.
 inline constexpr int64_t kMostAskedWaitMs = 120'000;
 
-// How long the server asks to wait: retry-after-ms, else Retry-After (seconds or a date), else what the body says, else, for a
-// rate limit, x-ratelimit-reset. None, or nothing that lies ahead: not asked.
-std::optional<int64_t> asked_wait_ms(const HttpResponse& head, const ServerError& said,
-                                     ApiErrorClass kind, int64_t now_unix_ms);
-
 // What x-should-retry says.
 std::optional<bool> asked_to_retry(const HttpResponse& head);
 
@@ -27,6 +22,7 @@ struct FailedAttempt {
   std::optional<bool> asked_to_retry;    // by the server
   std::optional<int64_t> asked_wait_ms;  // by the server
   std::optional<int64_t> left_ms;        // until the deadline
+  int64_t most_asked_wait_ms = kMostAskedWaitMs;  // a longer one is not waited for
 };
 
 // How long to wait before the next attempt; none: give up. `jitter` is a number from 0 to 1.

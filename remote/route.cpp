@@ -21,6 +21,21 @@ int64_t needed_context(const Wanted& wanted) {
   return wanted.prompt_tokens + std::max<int64_t>(wanted.max_tokens, 1);
 }
 
+// The same as another tokenizer counts it.
+Wanted elsewhere(const Wanted& wanted) {
+  Wanted there = wanted;
+  if (wanted.least_prompt_tokens > 0) {
+    there.prompt_tokens = wanted.least_prompt_tokens;
+  }
+  return there;
+}
+
+std::string trimmed(const std::string& text) {
+  constexpr char kBlanks[] = " \t\r\n";
+  const size_t begin = std::min(text.find_first_not_of(kBlanks), text.size());
+  return text.substr(begin, text.find_last_not_of(kBlanks) + 1 - begin);
+}
+
 std::string seconds_text(double seconds) {
   return duration_text(static_cast<int64_t>(std::min(seconds, 1e9) * 1e3));
 }
@@ -47,7 +62,7 @@ std::string too_slow(const RoutePolicy& policy, const Wanted& wanted, const Loca
 // Why this machine is not the one to answer first; empty: it is.
 std::string reason_to_offload(const RoutePolicy& policy, const Wanted& wanted,
                               const LocalSide& local) {
-  if (!local.known || !local.fits) {
+  if (!local.known || !local.fits || local.stand_in) {
     return local.why_not;
   }
   if (local.context > 0 && needed_context(wanted) > local.context) {
@@ -62,7 +77,7 @@ bool local_can(const Wanted& wanted, const LocalSide& local) {
 }
 
 RouteStep local_step(const LocalSide& local) {
-  return {kLocalName, local.model, true, false, local.context};
+  return {kLocalName, local.model, true, local.stand_in, local.context};
 }
 
 class Planner {
@@ -72,7 +87,7 @@ class Planner {
       : policy_(policy), wanted_(wanted), local_(local), remotes_(remotes) {}
 
   Result<Route> local_only(const std::string& reason) {
-    if (!local_can(wanted_, local_)) {
+    if (!local_can(wanted_, local_) || !local_is_meant()) {
       return Error{cannot_here() + " Nothing else is asked: " + reason + "."};
     }
     route_.steps = {local_step(local_)};
@@ -90,7 +105,7 @@ class Planner {
     } else if (!route_.steps.empty()) {
       route_.reason = offload;
       add_local_last();
-    } else if (local_can(wanted_, local_)) {
+    } else if (local_can(wanted_, local_) && local_is_meant()) {
       route_.steps = {local_step(local_)};
       route_.reason = "nobody else can be asked (" + all_left_out() + "), although " + offload;
     }
@@ -102,24 +117,21 @@ class Planner {
       return Error{not_allowed()};
     }
     add_remotes();
-    const auto place = std::ranges::find(policy_.chain, kLocalName);
-    if (place == policy_.chain.end()) {
-      if (!policy_.exact) {
-        add_local_last();
-      }
-    } else if (local_can(wanted_, local_)) {
-      const bool first = place == policy_.chain.begin();
-      route_.steps.insert(first ? route_.steps.begin() : route_.steps.end(), local_step(local_));
-    } else {
-      route_.left_out.push_back("local: " + cannot_here());
+    if (std::ranges::find(policy_.chain, kLocalName) != policy_.chain.end()) {
+      add_local_in_place();
+    } else if (!policy_.exact) {
+      add_local_last();
     }
     route_.reason = policy_.exact ? "the chain that was asked for" : "--route remote asks for it";
     return finished("");
   }
 
  private:
+  // It is the model that was named, or one that may stand in because it was named too.
+  bool local_is_meant() const { return !local_.stand_in || wanted_.local_named; }
+
   std::string cannot_here() const {
-    if (!local_.known || !local_.fits) {
+    if (!local_.known || !local_.fits || local_can(wanted_, local_)) {
       return local_.why_not + ".";
     }
     return tokens_text(wanted_) + " exceed the context of " + std::to_string(local_.context) +
@@ -154,6 +166,7 @@ class Planner {
       const bool lists = find_model(*side.provider, wanted_.model) != nullptr;
       if (wanted_.model.empty()) {
         step.model = side.provider->default_model;
+        step.stand_in = !wanted_.kept_here.empty();
       } else if (listed && !lists) {
         step.model = side.provider->default_model;
         step.stand_in = true;
@@ -181,15 +194,45 @@ class Planner {
       return "it has no " + (wanted_.model.empty() ? "usual model" : wanted_.model) +
              ", nor a default_model that could stand in";
     }
-    if (step.context > 0 && needed_context(wanted_) > step.context) {
-      return tokens_text(wanted_) + " exceed the context of " + std::to_string(step.context) +
-             " that " + step.model + " has there";
+    const Wanted there = elsewhere(wanted_);
+    if (step.context > 0 && needed_context(there) > step.context) {
+      const std::string counted = wanted_.least_prompt_tokens > 0 ? "at least " : "";
+      return counted + tokens_text(there) + " exceed the context of " +
+             std::to_string(step.context) + " that " + step.model + " has there" +
+             (counted.empty() ? "" : " (its own tokenizer is not here: estimated from the length)");
     }
     return {};
   }
 
+  // Where the chain has it; in place of another model it comes last, as all that stand in.
+  void add_local_in_place() {
+    if (!local_can(wanted_, local_)) {
+      route_.left_out.push_back("local: " + cannot_here());
+      return;
+    }
+    if (local_.stand_in) {
+      // Alone it is no stand-in for anybody: the model that was named is asked for, and is not
+      // here.
+      if (policy_.chain.size() == 1 && !wanted_.local_named) {
+        route_.left_out.push_back("local: " + local_.why_not + ".");
+      } else {
+        route_.steps.push_back(local_step(local_));
+      }
+      return;
+    }
+    const auto place_of = [&](const std::string& name) {
+      return std::ranges::find(policy_.chain, name) - policy_.chain.begin();
+    };
+    const auto after = std::ranges::find_if(route_.steps, [&](const RouteStep& step) {
+      const bool for_another = step.stand_in && wanted_.kept_here.empty();
+      return for_another || place_of(step.provider) > place_of(kLocalName);
+    });
+    route_.steps.insert(after, local_step(local_));
+  }
+
   void add_local_last() {
-    if (local_can(wanted_, local_) && !wanted_.model.empty()) {
+    const bool named = wanted_.local_named || !wanted_.model.empty();
+    if (local_can(wanted_, local_) && named && local_is_meant()) {
       route_.steps.push_back(local_step(local_));
     }
   }
@@ -197,7 +240,7 @@ class Planner {
   std::string all_left_out() const {
     std::string text;
     for (const std::string& each : route_.left_out) {
-      text += (text.empty() ? "" : "; ") + each;
+      text += (text.empty() ? "" : "; ") + each.substr(0, each.find_last_not_of('.') + 1);
     }
     return text.empty() ? "no provider is configured" : text;
   }
@@ -224,8 +267,9 @@ class Planner {
 
 }  // namespace
 
-Result<RoutePolicy> parse_route(const std::string& text, const ProviderSet& set) {
+Result<RoutePolicy> parse_route(const std::string& given, const ProviderSet& set) {
   RoutePolicy policy;
+  const std::string text = trimmed(given);
   if (text == "local") {
     policy.chain = {kLocalName};
     return policy;
@@ -239,7 +283,7 @@ Result<RoutePolicy> parse_route(const std::string& text, const ProviderSet& set)
   policy.exact = true;
   for (size_t begin = 0; begin <= text.size();) {
     const size_t end = std::min(text.find(',', begin), text.size());
-    const std::string name = text.substr(begin, end - begin);
+    const std::string name = trimmed(text.substr(begin, end - begin));
     if (set.find(name) == nullptr) {
       return Error{"--route: expected local, auto, remote or names of providers (" + set.names() +
                    ") with commas between them, found \"" + name + "\"."};
@@ -256,6 +300,9 @@ Result<RoutePolicy> parse_route(const std::string& text, const ProviderSet& set)
 Result<Route> decide_route(const RoutePolicy& policy, const Wanted& wanted, const LocalSide& local,
                            const std::vector<RemoteSide>& remotes) {
   Planner planner(policy, wanted, local, remotes);
+  if (!policy.offline.empty()) {
+    return planner.local_only(policy.offline + " is set: nothing leaves this machine");
+  }
   if (wanted.local_only) {
     return planner.local_only("the request may not leave this machine");
   }

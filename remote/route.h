@@ -22,6 +22,7 @@ struct RoutePolicy {
   bool exact = false;  // the user named this chain: nobody else is asked, not even this machine
   bool allow_remote = false;  // the user has agreed that prompts leave this machine
   double offload_after = 0;   // seconds that an answer may take here; 0: any time
+  std::string offline;        // the environment variable that forbids all connections; empty: none
 };
 
 // "local", "auto", "remote", or a chain of names as holysheep,openai,local. Errors name what there is.
@@ -29,10 +30,17 @@ Result<RoutePolicy> parse_route(const std::string& text, const ProviderSet& set)
 
 // What is wanted, as far as it matters here.
 struct Wanted {
-  std::string model;          // empty: the usual one
-  int64_t prompt_tokens = 0;  // may be an estimate
+  std::string model;          // by the name that providers are asked for; empty: their usual one
+  int64_t prompt_tokens = 0;  // as this machine's model counts them, or an estimate
   int64_t max_tokens = -1;    // -1: not limited
   bool local_only = false;
+  // At least so many tokens in any other tokenizer, which nobody here has: only what surely does
+  // not fit is left out. 0: as `prompt_tokens`.
+  int64_t least_prompt_tokens = 0;
+  bool local_named = false;  // the user named a model of this machine
+  // That model, where others are asked for their usual one because its name is not sent; empty: no
+  // such case.
+  std::string kept_here = {};
 };
 
 // This machine.
@@ -44,6 +52,7 @@ struct LocalSide {
   bool fits = true;             // into the memory
   double prompt_speed = 0;      // tokens/s as measured here; 0: unknown
   double generation_speed = 0;  // likewise
+  bool stand_in = false;        // not the model that was named, which `why_not` says
 };
 
 // Another one, in the order of the chain.
@@ -56,8 +65,9 @@ struct RouteStep {
   std::string provider;
   std::string model;  // by the provider's own name
   bool local = false;
-  bool stand_in = false;  // not the model that was named, but the provider's usual one
-  int64_t context = 0;    // tokens; 0: unknown
+  bool stand_in = false;         // not the model that was named, but the provider's usual one
+  int64_t context = 0;           // tokens; 0: unknown
+  std::string passed_over = {};  // why it would not be asked now (Router::outlook); empty: it would
 };
 
 struct Route {

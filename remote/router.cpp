@@ -10,8 +10,12 @@ namespace tern {
 namespace {
 
 constexpr int64_t kMostWait = 120'000;  // for a breaker, where there is no deadline
+// So long a server's wish to wait is granted where another one can answer meanwhile.
+constexpr int64_t kHandOverWait = 2'000;
 constexpr int64_t kQuotaPause =
     10 * 60'000;  // where a server does not say when its quota is renewed
+
+constexpr int64_t kLongestQuota = 31 * int64_t{86'400'000};  // a month
 
 ApiError own(ApiErrorClass kind, std::string message) {
   ApiError error;
@@ -30,6 +34,16 @@ bool is_empty(const Completion& completion) {
          completion.reason == StopReason::kEndOfText;
 }
 
+// Until when a provider whose quota is used up is not asked: as it says, unless no quota is renewed
+// so late, as with a date of 2099.
+int64_t quota_until(const ApiError& error, int64_t now) {
+  const auto said = error.resets_at        ? error.resets_at
+                    : error.retry_after_ms ? std::optional(now + *error.retry_after_ms)
+                                           : std::nullopt;
+  const bool believed = said && *said > now && *said <= now + kLongestQuota;
+  return believed ? *said : now + kQuotaPause;
+}
+
 }  // namespace
 
 ClassPolicy policy_of(ApiErrorClass kind) {
@@ -39,6 +53,7 @@ ClassPolicy policy_of(ApiErrorClass kind) {
     case ApiErrorClass::kQuota:
     case ApiErrorClass::kContextLength:
     case ApiErrorClass::kModelNotFound:
+    case ApiErrorClass::kBadRequest:
       return {.fail_over = true, .counts = false};
     case ApiErrorClass::kRateLimit:
     case ApiErrorClass::kTimeout:
@@ -46,7 +61,6 @@ ClassPolicy policy_of(ApiErrorClass kind) {
     case ApiErrorClass::kNetwork:
     case ApiErrorClass::kProtocol:
       return {.fail_over = true, .counts = true};
-    case ApiErrorClass::kBadRequest:
     case ApiErrorClass::kContentPolicy:
     case ApiErrorClass::kCancelled:
       return {};
@@ -64,8 +78,10 @@ class Router::Walk {
         deadline_ms_(deadline_ms),
         route_(std::move(route)) {
     // Where this machine is asked first nobody misses the others.
+    const bool wanted_local = router_.setup_.policy.mode == RouteMode::kAuto;
     for (const std::string& each : route_.left_out) {
-      if (!route_.steps.front().local && router_.first_time(each)) {
+      const bool missed = !wanted_local || !route_.steps.front().local;
+      if (missed && router_.first_time(each)) {
         notice("not asked: " + each);
       }
     }
@@ -77,6 +93,9 @@ class Router::Walk {
       bool asked = false;
       for (size_t i = 0; i < route_.steps.size(); ++i) {
         const RouteStep& step = route_.steps[i];
+        if (only_ && *only_ != i) {
+          continue;
+        }
         const Result<Reservation> admitted = admit(step);
         if (!admitted) {
           return failed(own(ApiErrorClass::kServer, admitted.error().message));
@@ -86,12 +105,14 @@ class Router::Walk {
           continue;
         }
         asked = true;
-        ApiOutcome outcome = ask(step, admitted->id);
-        if (is_final(outcome, i + 1 < route_.steps.size())) {
+        const bool others = !only_ && another_can(i);
+        ApiOutcome outcome = ask(step, admitted->id, others);
+        if (is_final(step, outcome, i + 1 < route_.steps.size() && !only_)) {
           return finished(step, std::move(outcome));
         }
+        defer(i, outcome);
       }
-      if (asked || !wait_for_breaker()) {
+      if (asked ? !wait_for_deferred() : !wait_for_breaker()) {
         return nobody();
       }
     }
@@ -111,17 +132,61 @@ class Router::Walk {
     return provider == nullptr ? nullptr : find_model(*provider, step.model);
   }
 
+  // One whose context nobody knows may be larger.
+  bool is_too_small(const RouteStep& step) const {
+    return least_context_ > 0 && step.context > 0 && step.context <= least_context_;
+  }
+
+  // Whether somebody behind step `i` can be asked at once.
+  bool another_can(size_t i) const {
+    return std::any_of(route_.steps.begin() + static_cast<std::ptrdiff_t>(i) + 1,
+                       route_.steps.end(), [&](const RouteStep& step) {
+                         if (is_too_small(step)) {
+                           return false;
+                         }
+                         const Result<std::string> obstacle = router_.obstacle(step, request_);
+                         return obstacle && obstacle->empty();
+                       });
+  }
+
+  // Remembers who would have been waited for if there had been nobody else.
+  void defer(size_t i, const ApiOutcome& outcome) {
+    if (outcome.error && outcome.error->worth_waiting_ms && !only_ && delivered_ == 0) {
+      deferred_.push_back({i, router_.clock_.monotonic_ms() + *outcome.error->worth_waiting_ms});
+    }
+  }
+
+  // Nobody else could answer either: the soonest of those that asked for some time is waited for
+  // after all.
+  bool wait_for_deferred() {
+    if (deferred_.empty()) {
+      return false;
+    }
+    const auto soonest = std::ranges::min_element(deferred_, {}, &Deferred::at_ms);
+    const Deferred next = *soonest;
+    deferred_.erase(soonest);
+    const int64_t wait = std::max<int64_t>(0, next.at_ms - router_.clock_.monotonic_ms());
+    if (deadline_ms_ != 0 && router_.clock_.monotonic_ms() + wait >= deadline_ms_) {
+      return false;
+    }
+    only_ = next.step;
+    notice("nobody else answered; waiting " + duration_text(wait) + " as " +
+           route_.steps[next.step].provider + " asks.");
+    return wait == 0 || router_.clock_.wait_ms(wait, sinks_.cancelled);
+  }
+
   // Whether a step may be taken now; if so, the call is entered into the ledger.
   Result<Reservation> admit(const RouteStep& step) {
     Reservation reservation;
-    if (least_context_ > 0 && step.context <= least_context_) {
-      reservation.refused = "its context is not known to be larger than " +
-                            std::to_string(least_context_) + " tokens";
+    if (is_too_small(step)) {
+      reservation.refused =
+          "its context is no larger than " + std::to_string(least_context_) + " tokens";
     }
     if (step.local || !reservation.refused.empty()) {
       return reservation;
     }
-    ASSIGN_OR_RETURN(const int64_t exhausted, router_.ledger_.exhausted_until(step.provider));
+    ASSIGN_OR_RETURN(const int64_t exhausted,
+                     router_.ledger_.exhausted_until(router_.address_of(step), now()));
     if (exhausted > now()) {
       reservation.refused = "its quota is exhausted until " + utc_text(exhausted);
       return reservation;
@@ -145,10 +210,10 @@ class Router::Walk {
   }
 
   Result<void> change(const RouteStep& step, const std::function<void(BreakerState&)>& how) {
-    return router_.ledger_.change_breaker(step.provider, step.model, how);
+    return router_.ledger_.change_breaker(router_.address_of(step), step.model, how);
   }
 
-  ApiOutcome ask(const RouteStep& step, int64_t id) {
+  ApiOutcome ask(const RouteStep& step, int64_t id, bool others) {
     announce(step);
     const int64_t began = router_.clock_.monotonic_ms();
     int64_t first_token_ms = 0;
@@ -163,6 +228,8 @@ class Router::Walk {
       };
     };
     Sinks sinks = sinks_;
+    sinks.others = others;
+    sinks.most_asked_wait_ms = others ? kHandOverWait : kMostAskedWaitMs;
     sinks.text = counting(sinks_.text);
     sinks.reasoning = counting(sinks_.reasoning);
     ApiOutcome outcome =
@@ -184,8 +251,7 @@ class Router::Walk {
 
   void announce(const RouteStep& step) {
     if (step.stand_in) {
-      notice(step.provider + " does not list " + request_.model + ": it is asked for " +
-             step.model + " instead.");
+      notice(why_another_model(step));
     }
     const Provider* provider = router_.setup_.providers.find(step.provider);
     if (!step.local && provider != nullptr && router_.first_time(step.provider)) {
@@ -198,6 +264,20 @@ class Router::Walk {
         sinks_.text(line);
       }
     }
+  }
+
+  std::string why_another_model(const RouteStep& step) const {
+    if (step.local) {
+      return (request_.model.empty() ? "the model that was named" : request_.model) +
+             " is not on this machine: " + step.model + " answers in its place.";
+    }
+    if (request_.model.empty()) {
+      return router_.setup_.kept_here +
+             " is a model of this machine, and its name is not sent: " + step.provider +
+             " is asked for " + step.model + " instead (--remote-model names another).";
+    }
+    return step.provider + " does not list " + request_.model + ": it is asked for " + step.model +
+           " instead.";
   }
 
   // What the call cost, and what it says about the provider.
@@ -240,9 +320,8 @@ class Router::Walk {
     outcome.completion.served.cost_usd = dollars(call.cost.value_or(0));
     RETURN_IF_ERROR(router_.ledger_.settle(id, call));
     if (outcome.error && outcome.error->kind == ApiErrorClass::kQuota) {
-      const int64_t pause = outcome.error->retry_after_ms.value_or(kQuotaPause);
-      RETURN_IF_ERROR(router_.ledger_.set_exhausted(
-          step.provider, outcome.error->resets_at.value_or(now() + pause)));
+      RETURN_IF_ERROR(router_.ledger_.set_exhausted(router_.address_of(step),
+                                                    quota_until(*outcome.error, now()), now()));
     }
     return change(step, [&](BreakerState& state) { judge(state, outcome); });
   }
@@ -250,7 +329,7 @@ class Router::Walk {
   void judge(BreakerState& state, const ApiOutcome& outcome) const {
     if (!outcome.error) {
       note_success(state, now());
-    } else if (policy_of(outcome.error->kind).counts) {
+    } else if (policy_of(outcome.error->kind).counts && !outcome.error->settings) {
       note_failure(state, now(), outcome.error->retry_after_ms,
                    outcome.error->kind == ApiErrorClass::kRateLimit);
     } else {
@@ -259,16 +338,20 @@ class Router::Walk {
   }
 
   // Whether this is what the caller gets; else the next one is asked.
-  bool is_final(const ApiOutcome& outcome, bool more) {
+  bool is_final(const RouteStep& step, const ApiOutcome& outcome, bool more) {
     if (!outcome.error) {
-      if (!is_empty(outcome.completion) || !more) {
+      // A model of this machine that ends at once has said what it has to say.
+      if (!is_empty(outcome.completion) || (step.local && !more)) {
         return true;
       }
-      notice("an empty answer came; the next one is asked.");
+      errors_.push_back(empty_answer(step.provider));
+      if (more) {
+        notice("an empty answer came; the next one is asked.");
+      }
       return false;
     }
     const ApiError& error = *outcome.error;
-    if (!policy_of(error.kind).fail_over || (delivered_ > 0 && !may_restart(error))) {
+    if (!policy_of(error.kind).fail_over || error.ours || (delivered_ > 0 && !may_restart(error))) {
       return true;
     }
     errors_.push_back(error);
@@ -279,8 +362,9 @@ class Router::Walk {
       notice(error.message + " The next one is asked.");
     }
     if (error.kind == ApiErrorClass::kContextLength) {
-      const RouteStep& step = step_of(error.provider);
-      least_context_ = std::max({least_context_, step.context, likely_prompt_tokens(request_)});
+      // What it did not take is longer than its window; where that is unknown, than what the prompt
+      // has at least.
+      least_context_ = std::max({least_context_, step.context, least_prompt_tokens(request_)});
     }
     if (delivered_ > 0) {
       restarted_ = true;
@@ -289,12 +373,17 @@ class Router::Walk {
     return false;
   }
 
-  bool may_restart(const ApiError& error) const {
-    return router_.setup_.restart_on_stream_error && error.provider != route_.steps.back().provider;
+  static ApiError empty_answer(const std::string& provider) {
+    ApiError error =
+        own(ApiErrorClass::kProtocol, provider +
+                                          ": the answer is empty: it has neither text nor calls of "
+                                          "functions. Ask again, or another provider.");
+    error.provider = provider;
+    return error;
   }
 
-  const RouteStep& step_of(const std::string& provider) const {
-    return *std::ranges::find(route_.steps, provider, &RouteStep::provider);
+  bool may_restart(const ApiError& error) const {
+    return router_.setup_.restart_on_stream_error && error.provider != route_.steps.back().provider;
   }
 
   ApiOutcome finished(const RouteStep& step, ApiOutcome outcome) const {
@@ -373,6 +462,12 @@ class Router::Walk {
   std::vector<std::string> passed_over_;  // who was not asked, and why
   size_t delivered_ = 0;                  // bytes of the latest answer
   int64_t least_context_ = 0;             // a window of so many tokens was too small
+  struct Deferred {
+    size_t step;
+    int64_t at_ms;  // of the monotonic clock
+  };
+  std::vector<Deferred> deferred_;  // who asked for more time than was granted
+  std::optional<size_t> only_;      // the step that is asked once more
   int64_t soonest_ = 0;  // Unix time in ms at which a breaker lets somebody be asked; 0: none
   bool restarted_ = false;
   std::string broke_off_;
@@ -384,6 +479,9 @@ Router::Router(RouterSetup setup, Ledger& ledger, Clock& clock)
 Result<Route> Router::plan(const Request& request) const {
   Wanted wanted{request.model, likely_prompt_tokens(request), request.max_tokens,
                 request.local_only};
+  wanted.least_prompt_tokens = least_prompt_tokens(request);
+  wanted.local_named = setup_.local_named;
+  wanted.kept_here = setup_.kept_here;
   std::vector<RemoteSide> remotes;
   bool named = setup_.policy.mode != RouteMode::kRemote;
   for (const std::string& name : setup_.policy.chain) {
@@ -398,11 +496,45 @@ Result<Route> Router::plan(const Request& request) const {
   LocalSide local;
   local.why_not = "this machine is not in the chain";
   // Looking at this machine takes opening a model's file; it is left alone where it has no part in this.
-  const bool last_resort = !setup_.policy.exact && !request.model.empty();
-  if (setup_.local && (named || last_resort || request.local_only)) {
+  const bool last_resort = !setup_.policy.exact && (!request.model.empty() || setup_.local_named);
+  const bool offline = !setup_.policy.offline.empty();
+  if (setup_.local && (named || last_resort || request.local_only || offline)) {
     local = setup_.local(request, wanted);
   }
   return decide_route(setup_.policy, wanted, local, remotes);
+}
+
+std::string Router::address_of(const RouteStep& step) const {
+  const Provider* provider = setup_.providers.find(step.provider);
+  return provider == nullptr ? step.provider : provider->base_url;
+}
+
+Result<std::string> Router::obstacle(const RouteStep& step, const Request& request) const {
+  if (step.local) {
+    return std::string();
+  }
+  const int64_t now = clock_.unix_ms();
+  ASSIGN_OR_RETURN(const int64_t exhausted, ledger_.exhausted_until(address_of(step), now));
+  if (exhausted > now) {
+    return "its quota is exhausted until " + utc_text(exhausted);
+  }
+  ASSIGN_OR_RETURN(BreakerState state, ledger_.breaker(address_of(step), step.model));
+  if (const BreakerAnswer answer = may_ask(state, now); !answer.ask) {
+    return "it failed too often lately, and is asked again in " +
+           duration_text(answer.again_at - now);
+  }
+  const Provider* provider = setup_.providers.find(step.provider);
+  const ProviderModel* model = provider == nullptr ? nullptr : find_model(*provider, step.model);
+  return ledger_.refusal({step.provider, step.model, "", now, worst_cost(model, request)},
+                         setup_.caps);
+}
+
+Result<Route> Router::outlook(const Request& request) const {
+  ASSIGN_OR_RETURN(Route route, plan(request));
+  for (RouteStep& step : route.steps) {
+    ASSIGN_OR_RETURN(step.passed_over, obstacle(step, request));
+  }
+  return route;
 }
 
 ApiOutcome Router::route(const Request& request, const Sinks& sinks, int64_t deadline_ms) {

@@ -36,6 +36,8 @@ struct RouterSetup {
   std::map<std::string, std::string> unusable;  // likewise: a sentence on why it cannot be asked
   // This machine, for a request. May count the prompt's tokens better than the estimate that `wanted` holds.
   std::function<LocalSide(const Request& request, Wanted& wanted)> local;
+  std::string kept_here;     // as Wanted has it
+  bool local_named = false;  // likewise
   // Told of each route before anybody is asked; may be empty.
   std::function<void(const Route& route)> planned;
 };
@@ -49,6 +51,10 @@ class Router final : public Completer {
   // Who would be asked, and why. Sends nothing.
   Result<Route> plan(const Request& request) const;
 
+  // The same with what breakers, quotas and budgets say of each step now. Sends nothing and changes
+  // nothing.
+  Result<Route> outlook(const Request& request) const;
+
   // Until `deadline_ms` (Clock::monotonic_ms; 0: none). An error after text was delivered is returned with the partial text; nothing
   // is ever delivered twice, unless restart_on_stream_error is set.
   ApiOutcome route(const Request& request, const Sinks& sinks, int64_t deadline_ms = 0);
@@ -57,6 +63,10 @@ class Router final : public Completer {
 
  private:
   class Walk;
+  // Why a step would be passed over now; empty: it would be asked.
+  Result<std::string> obstacle(const RouteStep& step, const Request& request) const;
+  // The address of a step's server, by which the ledger keeps what is learnt of it.
+  std::string address_of(const RouteStep& step) const;
   // Whether this was not said before.
   bool first_time(const std::string& text);
 

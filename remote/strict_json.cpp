@@ -126,6 +126,33 @@ void StrictObject::texts(const char* name, std::vector<std::string>& into) {
   into = value->get<std::vector<std::string>>();
 }
 
+void StrictObject::strings(const char* name,
+                           std::vector<std::pair<std::string, std::string>>& into) {
+  const Json* value = find(name);
+  if (value == nullptr) {
+    return;
+  }
+  const auto is_text = [](const Json& each) { return each.is_string(); };
+  if (!value->is_object() || !std::all_of(value->begin(), value->end(), is_text)) {
+    fail_at(name, "expected an object of strings.");
+    return;
+  }
+  into.clear();
+  for (const auto& [key, text] : value->items()) {
+    into.emplace_back(key, text.get<std::string>());
+  }
+}
+
+void StrictObject::json_object(const char* name, std::string& into) {
+  if (const Json* value = find(name)) {
+    if (value->is_object()) {
+      into = value->dump(-1, ' ', false, Json::error_handler_t::replace);
+    } else {
+      fail_at(name, "expected an object, found " + shown(*value) + ".");
+    }
+  }
+}
+
 void StrictObject::object(const char* name, const std::function<void(StrictObject&)>& read) {
   if (const Json* value = find(name)) {
     StrictObject inner(*value, path_ + "." + name, *error_);

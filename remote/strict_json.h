@@ -30,6 +30,10 @@ class StrictObject {
   void number(const char* name, double& into, double low, double high);
   void count(const char* name, int64_t& into, int64_t most);
   void texts(const char* name, std::vector<std::string>& into);
+  // A member that is an object of strings.
+  void strings(const char* name, std::vector<std::pair<std::string, std::string>>& into);
+  // A member that is any object, as its text.
+  void json_object(const char* name, std::string& into);
   // A member that is an object.
   void object(const char* name, const std::function<void(StrictObject&)>& read);
   // A member that is an array of objects.

@@ -24,10 +24,12 @@ struct HttpRequest {
   // empty: bytes are delivered as they come.
   std::string accept_encoding;
   // Limits of time in milliseconds; 0: none.
-  int32_t connect_timeout_ms = 10'000;     // until name, connection and TLS are ready
-  int32_t first_byte_timeout_ms = 60'000;  // from the start until the answer's head begins
-  int32_t idle_timeout_ms = 60'000;        // the longest silence within the answer
-  int32_t total_timeout_ms = 0;            // from start to end
+  int32_t connect_timeout_ms = 10'000;  // until name, connection and TLS are ready
+  // From the end of the upload until the answer's head begins. Servers read before they write: each
+  // started 10 kB of the body adds a second.
+  int32_t first_byte_timeout_ms = 60'000;
+  int32_t idle_timeout_ms = 60'000;  // the longest silence within the upload or the answer
+  int32_t total_timeout_ms = 0;      // from start to end
   // How many redirects are followed, GET and HEAD alone; the answer is the last one's. Authorization stays with the first
   // host, and none leads from https to http.
   int32_t max_redirects = 0;
@@ -55,10 +57,16 @@ enum class HttpFailure {
   kCancelled,
 };
 
+// Which limit of time was exceeded.
+enum class HttpLimit { kNone, kConnect, kFirstByte, kIdle, kTotal };
+
 struct HttpOutcome {
   HttpResponse response;  // status 0: not even a head came
   HttpFailure failure = HttpFailure::kNone;
-  std::string message;  // of a failure: names the host, never a path, a query or a header's value
+  std::string message =
+      {};  // of a failure: names the host, never a path, a query or a header's value
+  HttpLimit limit = HttpLimit::kNone;
+  bool refused = false;  // nothing listens at this port
 
   explicit operator bool() const noexcept { return failure == HttpFailure::kNone; }
 };

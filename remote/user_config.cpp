@@ -24,9 +24,23 @@ Result<UserConfig> parse_user_config(const std::string& where, const std::string
     json.text("route", config.route);
     json.text("provider", config.provider);
     json.flag("allow_remote", config.allow_remote);
+    json.text("local_model", config.local_model);
+    json.text("remote_model", config.remote_model);
     json.number("offload_after", config.offload_after, 0, kMostSeconds);
     json.flag("restart_on_stream_error", config.restart_on_stream_error);
     json.number("deadline", config.deadline, 0, kMostSeconds);
+    json.object("timeouts", [&](StrictObject& times) {
+      constexpr double kMostTimeout = 86'400;
+      times.number("connect", config.limits.connect, 0, kMostTimeout);
+      times.number("first_byte", config.limits.first_byte, 0, kMostTimeout);
+      times.number("idle", config.limits.idle, 0, kMostTimeout);
+      times.number("total", config.limits.total, 0, kMostTimeout);
+    });
+    if (json.has("retries")) {
+      int64_t retries = 0;
+      json.count("retries", retries, 10);
+      config.limits.retries = retries;
+    }
     json.object("budget", [&](StrictObject& budget) {
       read_cap(budget, "call", config.caps.call);
       read_cap(budget, "day", config.caps.day);

@@ -122,7 +122,6 @@ class Chat {
   Result<void> answer_last() {
     Request request;
     RETURN_IF_ERROR(options_.sampling.apply(request));
-    request.model = options_.model.path;
     request.local_only = options_.remote.local_only;
     RETURN_IF_ERROR(make_room());
     clear_interrupt();

@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "engine/base/memory.h"
+#include "tools/asides.h"
 #include "tools/local_model.h"
 #include "tools/offload.h"
 #include "tools/report.h"
@@ -77,14 +78,31 @@ class LocalBackend final : public ChatBackend {
 // The model of this machine is loaded only if it is asked. Each answer that costs something is followed by what it cost.
 class RoutedBackend final : public ChatBackend {
  public:
-  RoutedBackend(const TalkOptions& options, std::unique_ptr<Offload> offload)
-      : options_(options), offload_(std::move(offload)) {}
+  RoutedBackend(const TalkOptions& options, std::unique_ptr<Offload> offload, std::string model,
+                std::string extra)
+      : options_(options),
+        offload_(std::move(offload)),
+        model_(std::move(model)),
+        extra_(std::move(extra)) {}
 
   Result<Completion> complete(const Request& request, const Completer::Sink& sink) override {
-    return offload_->complete(request, sink);
+    Request routed = request;
+    routed.model = model_;
+    routed.extra = extra_;
+    Thoughts thoughts;
+    const auto answer = [&](std::string_view piece) {
+      thoughts.end();
+      return sink(piece);
+    };
+    Result<Completion> completion = offload_->complete(
+        routed, answer, [&](std::string_view piece) { return thoughts.show(piece); });
+    thoughts.end();
+    calls_ = completion ? completion->tool_calls : std::vector<ToolCall>();
+    return completion;
   }
 
   void summarize(const Completion& completion, bool) override {
+    print_tool_calls(calls_);
     if (completion.served.provider != kLocalName) {
       print_remote_summary(completion);
     }
@@ -106,6 +124,9 @@ class RoutedBackend final : public ChatBackend {
  private:
   const TalkOptions& options_;
   std::unique_ptr<Offload> offload_;
+  std::string model_;  // as providers are asked for it
+  std::string extra_;  // further fields of each request
+  std::vector<ToolCall> calls_;
 };
 
 }  // namespace
@@ -113,12 +134,18 @@ class RoutedBackend final : public ChatBackend {
 Result<std::unique_ptr<ChatBackend>> open_chat_backend(const TalkOptions& options) {
   ASSIGN_OR_RETURN(const std::optional<RemoteSettings> others, options.remote.others());
   if (others) {
-    ASSIGN_OR_RETURN(auto offload,
-                     Offload::create(*others, options.model, options.speculation, options.context));
-    return std::unique_ptr<ChatBackend>(new RoutedBackend(options, std::move(offload)));
+    ASSIGN_OR_RETURN(const ModelNames names, options.remote.names(options.model.path, &*others));
+    ASSIGN_OR_RETURN(std::string extra, options.remote.calls.extra());
+    ASSIGN_OR_RETURN(auto offload, Offload::create(*others, options.model, names,
+                                                   options.speculation, options.context));
+    return std::unique_ptr<ChatBackend>(
+        new RoutedBackend(options, std::move(offload), names.remote, std::move(extra)));
   }
-  ASSIGN_OR_RETURN(auto completer,
-                   open_local_model(options.model, options.speculation, options.context));
+  ASSIGN_OR_RETURN(const ModelNames names, options.remote.names(options.model.path, nullptr));
+  RETURN_IF_ERROR(options.remote.calls.expect_none());
+  ModelOptions here = options.model;
+  here.path = names.local;
+  ASSIGN_OR_RETURN(auto completer, open_local_model(here, options.speculation, options.context));
   const Model& model = completer->session().model();
   RETURN_IF_ERROR(check_writes_text(model));
   if (!model.chat_template().is_chat()) {

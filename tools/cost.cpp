@@ -126,17 +126,15 @@ Result<void> show_spent(const CostCommand& command) {
   }
   print_table(rows);
   if (unsettled > 0) {
-    print_report_f(
-        "%lld calls have not ended, or their process was killed: counted at the most they can "
-        "cost.\n",
-        static_cast<long long>(unsettled));
+    print_report_f("%s not ended, or killed with its process: counted at the most it can cost.\n",
+                   count_text(unsettled, "call").c_str());
   }
   if (unpriced > 0) {
-    print_report_f("%lld calls have no known price: not counted.\n",
-                   static_cast<long long>(unpriced));
+    print_report_f("%s no known price: not counted.\n",
+                   (count_text(unpriced, "call") + (unpriced == 1 ? " has" : " have")).c_str());
   }
   if (estimated > 0) {
-    print_report_f("The tokens of %lld calls are estimates.\n", static_cast<long long>(estimated));
+    print_report_f("The tokens of %s are estimates.\n", count_text(estimated, "call").c_str());
   }
   return {};
 }

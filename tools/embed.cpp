@@ -1,12 +1,15 @@
 // tern embed: texts as vectors.
 
 #include <bit>
+#include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "engine/base/input_file.h"
 #include "engine/session/embedder.h"
+#include "remote/plain_line.h"
 #include "tools/cli.h"
+#include "tools/embed_remote.h"
 #include "tools/text_input.h"
 
 namespace tern::cli {
@@ -16,6 +19,7 @@ static_assert(std::endian::native == std::endian::little, "--output f32 is littl
 
 struct EmbedOptions {
   ModelOptions model;
+  RemoteOptions remote;
   std::vector<std::string> texts;
   std::string file;
   std::string pooling;  // empty: as the model's file says
@@ -85,23 +89,64 @@ nlohmann::ordered_json entry_of(size_t index, std::span<const float> vector) {
 }
 
 // As OpenAI's API and llama-embedding's --embd-output-format json write them.
-void print_json(const Model& model, nlohmann::ordered_json entries, size_t tokens) {
+void print_json(const std::string& model, nlohmann::ordered_json entries, int64_t tokens) {
   const nlohmann::ordered_json json = {
       {"object", "list"},
       {"data", std::move(entries)},
-      {"model", model.config().name},
+      {"model", model},
       {"usage", {{"prompt_tokens", tokens}, {"total_tokens", tokens}}}};
   const std::string text =
       json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
   print_json_text(text + "\n");
 }
 
-Result<void> embed_texts(const EmbedOptions& options) {
+void scale_to_one(std::vector<float>& vector) {
+  double sum = 0;
+  for (const float value : vector) {
+    sum += double{value} * double{value};
+  }
+  const double length = std::sqrt(sum);
+  for (float& value : vector) {
+    value = length > 0 ? static_cast<float>(double{value} / length) : value;
+  }
+}
+
+void print_foreign(const EmbedOptions& options, ForeignEmbeddings foreign) {
+  nlohmann::ordered_json entries = nlohmann::ordered_json::array();
+  for (size_t i = 0; i < foreign.vectors.size(); ++i) {
+    std::vector<float>& vector = foreign.vectors[i];
+    if (!options.no_normalize) {
+      scale_to_one(vector);
+    }
+    if (options.output == "json") {
+      entries.push_back(entry_of(i, vector));
+    } else {
+      print_data({reinterpret_cast<const char*>(vector.data()), vector.size() * sizeof(float)});
+    }
+  }
+  if (options.output == "json") {
+    print_json(foreign.model, std::move(entries), foreign.tokens);
+  }
+  print_message_f("%s %s: %zu x %zu\n", foreign.provider.c_str(),
+                  plain_line(foreign.model, 100).c_str(), foreign.vectors.size(),
+                  foreign.vectors.front().size());
+}
+
+Result<void> embed_texts(EmbedOptions options) {
   ASSIGN_OR_RETURN(const std::vector<std::string> texts, texts_of(options));
   if (texts.empty()) {
     return Error{
         "Expected a text: give one or more as arguments, or one a line with -f FILE or through a "
         "pipe."};
+  }
+  ASSIGN_OR_RETURN(std::optional<ForeignEmbeddings> foreign,
+                   embed_elsewhere(options.remote, options.model.path, texts));
+  if (foreign) {
+    if (!options.pooling.empty()) {
+      print_notice("--pooling is for models of this machine: a provider's model has its own.");
+    }
+    print_foreign(options, std::move(*foreign));
+    return {};
   }
   ASSIGN_OR_RETURN(const LoadedModel loaded, load_model(options.model));
   const Model& model = *loaded.model;
@@ -127,7 +172,7 @@ Result<void> embed_texts(const EmbedOptions& options) {
     }
   }
   if (options.output == "json") {
-    print_json(model, std::move(entries), tokens);
+    print_json(model.config().name, std::move(entries), static_cast<int64_t>(tokens));
   } else {
     print_data({reinterpret_cast<const char*>(raw.data()), raw.size() * sizeof(float)});
     print_message_f("%zu x %d float32\n", texts.size(), model.config().width);
@@ -153,6 +198,7 @@ Action declare_embed(CLI::App& app) {
                  "json, or f32: raw little-endian float32, one vector after another")
       ->check(CLI::IsMember({"json", "f32"}));
   declare_context(app, options->context);
+  options->remote.declare(app);
   return [options] { return embed_texts(*options); };
 }
 

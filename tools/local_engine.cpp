@@ -3,10 +3,14 @@
 #include <algorithm>
 #include <cstdio>
 
+#include <nlohmann/json.hpp>
+
 #include "engine/base/clock.h"
+#include "engine/base/json_text.h"
 #include "engine/base/memory.h"
 #include "engine/io/tensor_file.h"
 #include "engine/model/tokenizer.h"
+#include "remote/time_text.h"
 #include "tools/model_store.h"
 #include "tools/report.h"
 
@@ -21,6 +25,21 @@ std::string without_stop(std::string text) {
   return text;
 }
 
+// A field of the request that an answer cannot do without, and that this machine's engine does not
+// know; empty: none.
+std::string only_elsewhere(const Request& request) {
+  const nlohmann::json extra = parse_json(request.extra.empty() ? "{}" : request.extra);
+  for (const char* field : {"tools", "response_format"}) {
+    const auto found = extra.find(field);
+    const bool plain =
+        found != extra.end() && found->is_object() && found->value("type", "") == "text";
+    if (found != extra.end() && !plain) {
+      return field;
+    }
+  }
+  return {};
+}
+
 int64_t count_tokens(const Tokenizer& tokenizer, const Request& request) {
   constexpr int64_t kTemplate = 8;  // tokens around a message
   int64_t tokens =
@@ -33,14 +52,17 @@ int64_t count_tokens(const Tokenizer& tokenizer, const Request& request) {
 
 }  // namespace
 
-LocalEngine::LocalEngine(const ModelOptions& options, const SpeculationFlags& speculation,
-                         int context, const Provider* local, Ledger& ledger, bool needs_speed)
+LocalEngine::LocalEngine(const ModelOptions& options, const ModelNames& names,
+                         const SpeculationFlags& speculation, int context, const Provider* local,
+                         Ledger& ledger, double offload_after)
     : options_(options),
+      not_here_(names.not_here),
       speculation_(speculation),
       context_(context),
       ledger_(ledger),
-      needs_speed_(needs_speed) {
-  if (const ProviderModel* model = local == nullptr ? nullptr : find_model(*local, options.path)) {
+      offload_after_(offload_after) {
+  options_.path = names.local;
+  if (const ProviderModel* model = local == nullptr ? nullptr : find_model(*local, names.local)) {
     options_.path = model->id;
   }
   if (options_.path.empty() && local != nullptr) {
@@ -83,13 +105,21 @@ LocalSide LocalEngine::look(const Request& request, Wanted& wanted) {
     return side;
   }
   side.model = std::filesystem::path(*file).filename().string();
+  if (const std::string field = only_elsewhere(request); !field.empty()) {
+    side.why_not = "this machine's models take no " + field;
+    return side;
+  }
   if (const Result<void> seen = look_at_file(*file, request, wanted, side); !seen) {
     side.why_not = without_stop(seen.error().message);
     return side;
   }
   side.known = true;
+  if (!not_here_.empty()) {
+    side.stand_in = true;
+    side.why_not = not_here_ + " is not on this machine";
+  }
   Speed speed = known_speed(*file);
-  if (speed.prompt <= 0 && needs_speed_ && side.fits && load()) {
+  if (speed.prompt <= 0 && offload_after_ > 0 && side.fits && !side.stand_in && load()) {
     speed = known_speed(*file);
   }
   side.prompt_speed = speed.prompt;
@@ -128,7 +158,7 @@ Result<LocalCompleter*> LocalEngine::load() {
     ASSIGN_OR_RETURN(const LoadedModel loaded, load_model(options_));
     ASSIGN_OR_RETURN(const uint64_t draft, speculation_.draft_memory(options_, context_));
     ASSIGN_OR_RETURN(Session session, create_session(loaded, context_, draft));
-    if (needs_speed_) {
+    if (offload_after_ > 0) {
       measure(session);
     }
     ASSIGN_OR_RETURN(Speculation speculation,
@@ -150,6 +180,8 @@ ApiOutcome LocalEngine::complete(const Request& request, const Sinks& sinks) {
     outcome.error->message = error.message;
     return outcome;
   };
+  const double began = steady_seconds();
+  const bool may_hand_over = sinks.others && offload_after_ > 0;
   const Result<LocalCompleter*> completer = load();
   if (!completer) {
     return fail(completer.error());
@@ -160,12 +192,29 @@ ApiOutcome LocalEngine::complete(const Request& request, const Sinks& sinks) {
     own.prompt = own.messages.front().content;
     own.messages.clear();
   }
+  bool begun = false;
+  const auto late = [&] {
+    return !begun && may_hand_over && steady_seconds() - began > offload_after_;
+  };
+  const auto too_late = [&] {
+    fail(Error{"local: no first token within --offload-after, " +
+               duration_text(static_cast<int64_t>(offload_after_ * 1e3)) + "."});
+    outcome.error->kind = ApiErrorClass::kTimeout;
+    return outcome;
+  };
+  if (late()) {  // loading took all of it
+    return too_late();
+  }
   const auto sink = [&](std::string_view piece) {
-    return !(sinks.cancelled && sinks.cancelled()) && (!sinks.text || sinks.text(piece));
+    begun = begun || !piece.empty();
+    return !late() && !(sinks.cancelled && sinks.cancelled()) && (!sinks.text || sinks.text(piece));
   };
   Result<Completion> completion = (*completer)->complete(own, sink);
   if (!completion) {
     return fail(completion.error());
+  }
+  if (completion->reason == StopReason::kCancelled && late()) {
+    return too_late();
   }
   const Usage& usage = completion->usage;
   // Later prompts of a conversation are mostly held already, and say nothing about reading one.

@@ -11,16 +11,19 @@
 #include "remote/remote_completer.h"
 #include "remote/route.h"
 #include "tools/cli.h"
+#include "tools/model_names.h"
 #include "tools/speculation_options.h"
 
 namespace tern::cli {
 
 class LocalEngine {
  public:
-  // `local`: the provider of this machine, whose aliases name models. `needs_speed`: how long an answer takes will matter, so
-  // that it is measured where no earlier run has done so.
-  LocalEngine(const ModelOptions& options, const SpeculationFlags& speculation, int context,
-              const Provider* local, Ledger& ledger, bool needs_speed);
+  // `local`: the provider of this machine, whose aliases name models. `offload_after`: seconds that
+  // an answer may take here where others can give it (0: any time): speeds are measured where no
+  // earlier run has done so, and a run whose first token does not come by then is handed over.
+  LocalEngine(const ModelOptions& options, const ModelNames& names,
+              const SpeculationFlags& speculation, int context, const Provider* local,
+              Ledger& ledger, double offload_after);
 
   LocalSide look(const Request& request, Wanted& wanted);
   ApiOutcome complete(const Request& request, const Sinks& sinks);
@@ -37,11 +40,12 @@ class LocalEngine {
   Result<void> look_at_file(const std::string& file, const Request& request, Wanted& wanted,
                             LocalSide& side) const;
 
-  ModelOptions options_;
+  ModelOptions options_;  // its path is this machine's own name for the model
+  std::string not_here_;  // as ModelNames has it
   const SpeculationFlags& speculation_;
   int context_;
   Ledger& ledger_;
-  bool needs_speed_;
+  double offload_after_;
   std::optional<LocalCompleter> completer_;
   bool answered_ = false;
 };

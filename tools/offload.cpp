@@ -17,7 +17,7 @@ void show_route(const Route& route) {
 Offload::Offload(Ledger ledger) : ledger_(std::move(ledger)), transport_(user_agent()) {}
 
 Result<std::unique_ptr<Offload>> Offload::create(const RemoteSettings& settings,
-                                                 const ModelOptions& model,
+                                                 const ModelOptions& model, const ModelNames& names,
                                                  const SpeculationFlags& speculation, int context) {
   ASSIGN_OR_RETURN(Ledger ledger, Ledger::open(ledger_path()));
   std::unique_ptr<Offload> offload(new Offload(std::move(ledger)));
@@ -27,6 +27,8 @@ Result<std::unique_ptr<Offload>> Offload::create(const RemoteSettings& settings,
   setup.policy = settings.policy;
   setup.caps = settings.config.caps;
   setup.restart_on_stream_error = settings.config.restart_on_stream_error;
+  setup.kept_here = names.kept_here;
+  setup.local_named = names.local_named;
   if (model.verbose) {
     setup.planned = show_route;
   }
@@ -43,21 +45,18 @@ Result<std::unique_ptr<Offload>> Offload::create(const RemoteSettings& settings,
     for (const std::string& warning : key->warnings) {
       print_notice(warning);
     }
-    auto& remote = offload->remotes_[name];
-    remote =
-        std::make_unique<RemoteCompleter>(offload->transport_, offload->clock_, provider, *key);
-    setup.backends[name] = [completer = remote.get()](const Request& request, const std::string& id,
-                                                      const Sinks& sinks, int64_t deadline_ms) {
-      return completer->complete(request, id, sinks, deadline_ms);
-    };
+    setup.backends[name] = offload->backend_of(provider, std::move(*key));
   }
   const Provider* here = settings.providers.find(kLocalName);
-  offload->local_ = std::make_unique<LocalEngine>(
-      model, speculation, context, here, offload->ledger_, settings.policy.offload_after > 0);
+  offload->local_ = std::make_unique<LocalEngine>(model, names, speculation, context, here,
+                                                  offload->ledger_, settings.policy.offload_after);
   LocalEngine* local = offload->local_.get();
-  setup.backends[kLocalName] = [local](const Request& request, const std::string&,
-                                       const Sinks& sinks,
-                                       int64_t) { return local->complete(request, sinks); };
+  setup.backends[kLocalName] = [local, owner = offload.get()](const Request& request,
+                                                              const std::string&,
+                                                              const Sinks& sinks, int64_t) {
+    owner->local_answers_ = true;
+    return local->complete(request, sinks);
+  };
   setup.local = [local](const Request& request, Wanted& wanted) {
     return local->look(request, wanted);
   };
@@ -65,9 +64,30 @@ Result<std::unique_ptr<Offload>> Offload::create(const RemoteSettings& settings,
   return offload;
 }
 
-Result<Completion> Offload::complete(const Request& request, const Completer::Sink& sink) {
+RouterSetup::Backend Offload::backend_of(Provider provider, ApiKey key) {
+  const std::string address = provider.base_url;
+  if (const auto refused = ledger_.refused_fields(address, clock_.unix_ms())) {
+    provider.quirks.refused_fields.insert(refused->begin(), refused->end());
+  }
+  auto& remote = remotes_[provider.name];
+  remote =
+      std::make_unique<RemoteCompleter>(transport_, clock_, std::move(provider), std::move(key));
+  remote->on_refused_field([this, address](const std::string& field) {
+    // What cannot be remembered is learnt again.
+    static_cast<void>(ledger_.note_refused_field(address, field, clock_.unix_ms()));
+  });
+  return [this, completer = remote.get()](const Request& request, const std::string& id,
+                                          const Sinks& sinks, int64_t deadline_ms) {
+    local_answers_ = false;
+    return completer->complete(request, id, sinks, deadline_ms);
+  };
+}
+
+Result<Completion> Offload::complete(const Request& request, const Completer::Sink& sink,
+                                     const Completer::Sink& reasoning) {
   Sinks sinks;
   sinks.text = sink;
+  sinks.reasoning = reasoning;
   sinks.notice = print_notice;
   sinks.cancelled = [] { return interrupted(); };
   const int64_t deadline = deadline_ms_ == 0 ? 0 : clock_.monotonic_ms() + deadline_ms_;

@@ -19,17 +19,22 @@ class Offload {
  public:
   // Opens no connection and loads no model.
   static Result<std::unique_ptr<Offload>> create(const RemoteSettings& settings,
-                                                 const ModelOptions& model,
+                                                 const ModelOptions& model, const ModelNames& names,
                                                  const SpeculationFlags& speculation, int context);
 
   // Streams to `sink`; Ctrl-C ends it. Notices go to stderr.
-  Result<Completion> complete(const Request& request, const Completer::Sink& sink);
-  Result<Route> plan(const Request& request) const { return router_->plan(request); }
+  Result<Completion> complete(const Request& request, const Completer::Sink& sink,
+                              const Completer::Sink& reasoning = {});
+  // Who would be asked, and who would be passed over now.
+  Result<Route> outlook(const Request& request) const { return router_->outlook(request); }
+  // Whether it is this machine that is asked now, or was last.
+  bool local_answers() const { return local_answers_; }
   const LocalEngine& local() const { return *local_; }
   Ledger& ledger() { return ledger_; }
 
  private:
   explicit Offload(Ledger ledger);
+  RouterSetup::Backend backend_of(Provider provider, ApiKey key);
 
   Ledger ledger_;
   SystemClock clock_;
@@ -38,6 +43,7 @@ class Offload {
   std::unique_ptr<LocalEngine> local_;
   std::unique_ptr<Router> router_;
   int64_t deadline_ms_ = 0;
+  bool local_answers_ = false;
 };
 
 // "tern/0.1.0", as servers see it.

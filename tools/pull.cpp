@@ -11,6 +11,7 @@
 #include "engine/io/tensor_file.h"
 #include "remote/curl_transport.h"
 #include "remote/hub.h"
+#include "remote/offline.h"
 #include "remote/url.h"
 #include "tools/cli.h"
 #include "tools/model_store.h"
@@ -29,11 +30,6 @@ struct Options {
   int retries = 5;
   int silence = 60;
 };
-
-bool is_set(const char* name) {
-  const std::string value = environment(name);
-  return !value.empty() && value != "0" && value != "false" && value != "no";
-}
 
 void say(const std::string& text) {
   print_message(text);
@@ -293,7 +289,7 @@ class Puller {
 };
 
 Result<void> pull(Options options) {
-  options.offline = options.offline || is_set("TERN_OFFLINE") || is_set("HF_HUB_OFFLINE");
+  options.offline = options.offline || !offline_variable().empty();
   options.sha256 = lower(options.sha256);
   if (!options.sha256.empty() &&
       (options.sha256.size() != 64 ||

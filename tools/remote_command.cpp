@@ -116,6 +116,27 @@ std::string state_text(const BreakerState& state, int64_t now) {
                                 : "half open: the next call decides";
 }
 
+// The provider that has this address now, else the address.
+std::string name_of_server(const ProviderSet& set, const std::string& address) {
+  const auto found = std::ranges::find(set.providers, address, &Provider::base_url);
+  return found == set.providers.end() ? plain_line(address, 100) : found->name;
+}
+
+// Forgets what was learnt of servers: breakers, exhausted quotas and refused fields. What was spent
+// stays.
+Result<void> reset(const RemoteCommand& command, const RemoteSettings& settings) {
+  ASSIGN_OR_RETURN(Ledger ledger, Ledger::open(ledger_path()));
+  const std::string& name = command.options.provider;
+  const Provider* provider = settings.providers.find(name);
+  if (!name.empty() && (provider == nullptr || provider->kind == ProviderKind::kLocal)) {
+    return Error{"--provider: expected a provider that is not this machine, found " + name + "."};
+  }
+  RETURN_IF_ERROR(ledger.forget(provider == nullptr ? "" : provider->base_url));
+  print_report_f("Forgotten: breakers, quotas and refused fields of %s.\n",
+                 name.empty() ? "all providers" : name.c_str());
+  return {};
+}
+
 Result<void> show_status(const RemoteCommand& command, const RemoteSettings& settings) {
   ASSIGN_OR_RETURN(Ledger ledger, Ledger::open(ledger_path()));
   const int64_t now = SystemClock().unix_ms();
@@ -125,10 +146,12 @@ Result<void> show_status(const RemoteCommand& command, const RemoteSettings& set
       {"PROVIDER", "MODEL", "STATE", "CALLS LATELY", "FAILED"}};
   for (const BreakerRow& row : breakers) {
     const auto failed = std::ranges::count(row.state.recent, true, &BreakerCall::failed);
-    const std::string state = state_text(row.state, now);
-    rows.push_back({row.provider, plain_line(row.model, 100), state,
+    const std::string state = state_text(seen_at(row.state, now), now);
+    const std::string provider = name_of_server(settings.providers, row.address);
+    rows.push_back({provider, plain_line(row.model, 100), state,
                     std::to_string(row.state.recent.size()), std::to_string(failed)});
-    list.push_back({{"provider", row.provider},
+    list.push_back({{"provider", provider},
+                    {"address", row.address},
                     {"model", row.model},
                     {"state", state},
                     {"failures_in_a_row", row.state.failures},
@@ -136,7 +159,7 @@ Result<void> show_status(const RemoteCommand& command, const RemoteSettings& set
   }
   Json exhausted = Json::object();
   for (const Provider& provider : settings.providers.providers) {
-    ASSIGN_OR_RETURN(const int64_t until, ledger.exhausted_until(provider.name));
+    ASSIGN_OR_RETURN(const int64_t until, ledger.exhausted_until(provider.base_url, now));
     if (until > now) {
       exhausted[provider.name] = utc_text(until);
     }
@@ -183,6 +206,15 @@ struct Client {
   Sinks sinks;
 };
 
+// Whether the server answers who has no key: what it says to one with a key then proves nothing.
+bool lets_everybody_in(Provider provider, const Sinks& sinks) {
+  provider.headers.clear();
+  CurlTransport transport(user_agent());
+  SystemClock clock;
+  RemoteCompleter nobody(transport, clock, std::move(provider), ApiKey());
+  return !nobody.knock(sinks).error;
+}
+
 Result<void> check_keys(const RemoteCommand& command, const RemoteSettings& settings) {
   ASSIGN_OR_RETURN(const std::vector<Provider> providers, chosen(command, settings));
   std::string wrong;
@@ -197,13 +229,23 @@ Result<void> check_keys(const RemoteCommand& command, const RemoteSettings& sett
       continue;
     }
     Client client(provider, *key);
-    const ModelsOutcome outcome = client.completer.models(client.sinks);
+    const KnockOutcome outcome = client.completer.knock(client.sinks);
     if (outcome.error) {
-      refuse(outcome.error->message);
+      // The message begins with the name.
+      refuse(outcome.error->message.substr(provider.name.size() + 2));
       continue;
     }
-    print_report_f("%s: accepted (%s), %zu models\n", provider.name.c_str(),
-                   key_text(provider).c_str(), outcome.models.size());
+    const std::string models = outcome.lists_models
+                                   ? count_text(static_cast<int64_t>(outcome.models), "model")
+                                   : "it has no list of models";
+    const bool open = lets_everybody_in(provider, client.sinks);
+    if (open && !key->value.empty()) {
+      print_report_f("%s: it answers without a key too (%s): whether it takes %s is not known\n",
+                     provider.name.c_str(), models.c_str(), mask_key(key->value).c_str());
+    } else {
+      print_report_f("%s: accepted (%s), %s\n", provider.name.c_str(), key_text(provider).c_str(),
+                     models.c_str());
+    }
   }
   if (!wrong.empty()) {
     return Error{"no access to " + wrong + "."};
@@ -235,7 +277,7 @@ Result<void> list_models(const RemoteCommand& command, const RemoteSettings& set
       }
     }
     if (!error.empty()) {
-      print_notice(provider.name + ": " + error);
+      print_notice(key ? error : provider.name + ": " + error);
       failed = error;
     }
   }
@@ -265,8 +307,11 @@ Result<void> show_balance(const RemoteCommand& command, const RemoteSettings& se
         "server, its own does not count: the key would go to a host that you did not name.)"};
   }
   for (const Provider& provider : providers) {
-    ASSIGN_OR_RETURN(const ApiKey key, load_api_key(provider));
-    Client client(provider, key);
+    const Result<ApiKey> key = load_api_key(provider);
+    if (!key) {
+      return key.error().in(provider.name);
+    }
+    Client client(provider, *key);
     const BodyOutcome outcome = client.completer.get(provider.balance_url, client.sinks);
     if (outcome.error) {
       return Error{outcome.error->message};
@@ -279,9 +324,10 @@ Result<void> show_balance(const RemoteCommand& command, const RemoteSettings& se
       print_json({{"provider", provider.name}, {"balance", Json::parse(outcome.body)}});
       continue;
     }
-    print_report_f("%s: balance %s, today %s, this month %s, %s calls\n", provider.name.c_str(),
+    const std::string calls = field_text(body, "totalCalls");
+    print_report_f("%s: balance %s, today %s, this month %s, %s call%s\n", provider.name.c_str(),
                    field_text(body, "balance").c_str(), field_text(body, "todayCost").c_str(),
-                   field_text(body, "monthCost").c_str(), field_text(body, "totalCalls").c_str());
+                   field_text(body, "monthCost").c_str(), calls.c_str(), calls == "1" ? "" : "s");
   }
   return {};
 }
@@ -296,6 +342,7 @@ constexpr Part kParts[] = {
     {"check-key", "Ask each provider whether it takes your key", check_keys},
     {"models", "List the models that providers offer", list_models},
     {"status", "Who is asked now: breakers and quotas (opens no connection)", show_status},
+    {"reset", "Forget breakers, quotas and refused fields (opens no connection)", reset},
     {"balance", "What is left of your money there (HolySheep)", show_balance},
     {"providers", "Check and print the configuration (opens no connection)", show_providers},
 };
@@ -303,6 +350,12 @@ constexpr Part kParts[] = {
 Result<void> run_part(const RemoteCommand& command) {
   ASSIGN_OR_RETURN(const RemoteSettings settings, command.options.settings());
   catch_interrupts();
+  const std::string& offline = settings.policy.offline;
+  const bool asks =
+      command.what == "check-key" || command.what == "models" || command.what == "balance";
+  if (asks && !offline.empty()) {
+    return Error{offline + " is set: nothing leaves this machine."};
+  }
   for (const Part& part : kParts) {
     if (command.what == part.name) {
       return part.run(command, settings);

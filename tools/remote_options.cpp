@@ -5,6 +5,7 @@
 #include "engine/base/environment.h"
 #include "engine/base/file.h"
 #include "engine/base/own_file.h"
+#include "remote/offline.h"
 #include "tools/built_in.h"
 #include "tools/cli.h"
 
@@ -17,9 +18,12 @@ bool is_there(const std::filesystem::path& path) {
   return !path.empty() && std::filesystem::exists(path, ignored);
 }
 
-Result<UserConfig> read_config() {
-  const std::filesystem::path path = config_file("config.json");
-  if (!is_there(path)) {
+// `named`: by --config; empty: the user's own, if there is one. Never one of the working folder
+// that nobody named: it could send prompts and keys where its author likes.
+Result<UserConfig> read_config(const std::string& named) {
+  const std::filesystem::path path =
+      named.empty() ? config_file("config.json") : std::filesystem::path(named);
+  if (named.empty() && !is_there(path)) {
     return UserConfig();
   }
   ASSIGN_OR_RETURN(const std::string text, read_own_text_file(path, size_t{1} << 20));
@@ -82,6 +86,16 @@ void RemoteOptions::declare(CLI::App& app) {
       ->type_name("ROUTE");
   app.add_option("--provider", provider, "Ask this provider and no other")->type_name("NAME");
   declare_providers_file(app);
+  app.add_option("--config", config_file,
+                 "Read settings from this file; default: ~/.config/tern/config.json")
+      ->type_name("FILE");
+  app.add_option("--remote-model", remote_model,
+                 "The model that providers are asked for, where -m names one of this machine; "
+                 "default: each one's own")
+      ->type_name("NAME");
+  app.add_option("--local-model", local_model,
+                 "The model of this machine, where -m names a provider's")
+      ->type_name("MODEL");
   app.add_flag("--allow-remote", allow_remote, "Agree that prompts are sent to providers");
   app.add_flag("--local-only", local_only,
                "Nothing of this may leave the machine, whatever else is said");
@@ -107,6 +121,7 @@ void RemoteOptions::declare(CLI::App& app) {
       ->type_name("USD");
   app.add_flag("--allow-unknown-price", allow_unknown_price,
                "Under a budget, ask also for models whose price is not known");
+  calls.declare(app);
 }
 
 void RemoteOptions::declare_providers_file(CLI::App& app) {
@@ -116,7 +131,7 @@ void RemoteOptions::declare_providers_file(CLI::App& app) {
 }
 
 Result<UserConfig> RemoteOptions::config() const {
-  ASSIGN_OR_RETURN(UserConfig config, read_config());
+  ASSIGN_OR_RETURN(UserConfig config, read_config(config_file));
   if (!route.empty()) {
     config.route = route;
     config.provider.clear();  // what the command line says is not narrowed by the file
@@ -145,7 +160,9 @@ Result<RemoteSettings> RemoteOptions::settings_of(const UserConfig& config) cons
   }
   settings.policy.allow_remote = config.allow_remote;
   settings.policy.offload_after = config.offload_after;
-  if (local_only) {
+  settings.policy.offline = offline_variable();
+  RETURN_IF_ERROR(calls.apply(config.limits, settings.policy, settings.providers));
+  if (local_only || !settings.policy.offline.empty()) {
     settings.policy.mode = RouteMode::kLocal;
   }
   return settings;
@@ -163,9 +180,39 @@ Result<std::optional<RemoteSettings>> RemoteOptions::others() const {
   }
   ASSIGN_OR_RETURN(RemoteSettings settings, settings_of(merged));
   if (settings.policy.mode == RouteMode::kLocal) {
+    if (!settings.policy.offline.empty() && !local_only) {
+      print_notice(settings.policy.offline + " is set: nothing leaves this machine.");
+    }
     return std::optional<RemoteSettings>();
   }
   return std::optional(std::move(settings));
+}
+
+Result<ModelNames> RemoteOptions::names(const std::string& model,
+                                        const RemoteSettings* settings) const {
+  ASSIGN_OR_RETURN(const UserConfig merged, config());
+  const NamedModels named{model, local_model, remote_model, merged.local_model,
+                          merged.remote_model};
+  if (settings == nullptr) {
+    // A provider's name for a model means nothing here; the error says so where there is no
+    // stand-in.
+    ModelNames names;
+    const bool two = !model.empty() && !local_model.empty() && model != local_model;
+    if (two && (has_form_of_path(model) || std::filesystem::exists(model))) {
+      return Error{"-m " + model + " and --local-model " + local_model +
+                   " name two models of this machine: expected one."};
+    }
+    names.local_named = !model.empty() || !local_model.empty();
+    names.local = !local_model.empty() ? local_model : !model.empty() ? model : merged.local_model;
+    return names;
+  }
+  std::vector<const Provider*> asked;
+  for (const std::string& name : settings->policy.chain) {
+    if (name != kLocalName) {
+      asked.push_back(settings->providers.find(name));
+    }
+  }
+  return model_names(named, asked, settings->providers.find(kLocalName));
 }
 
 std::filesystem::path config_file(std::string_view name) {

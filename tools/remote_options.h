@@ -11,6 +11,8 @@
 #include "remote/provider_file.h"
 #include "remote/route.h"
 #include "remote/user_config.h"
+#include "tools/model_names.h"
+#include "tools/provider_options.h"
 
 namespace tern::cli {
 
@@ -25,6 +27,9 @@ struct RemoteOptions {
   std::string route;
   std::string provider;
   std::string providers_file;
+  std::string config_file;
+  std::string local_model;
+  std::string remote_model;
   bool allow_remote = false;
   bool local_only = false;
   bool restart = false;
@@ -34,6 +39,7 @@ struct RemoteOptions {
   std::optional<double> cap_call;
   std::optional<double> cap_day;
   std::optional<double> cap_month;
+  ProviderOptions calls;
 
   // All of them, for commands that complete text.
   void declare(CLI::App& app);
@@ -41,6 +47,9 @@ struct RemoteOptions {
   Result<RemoteSettings> settings() const;
   // The same for commands that complete text; none where this machine alone may answer. By default that needs no providers.json.
   Result<std::optional<RemoteSettings>> others() const;
+  // What -m's word means for this machine and for those that `settings` lets answer (none: this
+  // machine alone).
+  Result<ModelNames> names(const std::string& model, const RemoteSettings* settings) const;
 
  private:
   // What config.json says, with what the command line says in its place.

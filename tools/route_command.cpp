@@ -34,6 +34,9 @@ void print_route(const Route& route) {
   for (const RouteStep& step : route.steps) {
     print_report_f("%d. %s: %s%s%s\n", ++number, step.provider.c_str(), step.model.c_str(),
                    window_text(step).c_str(), step.stand_in ? ", in place of what was named" : "");
+    if (!step.passed_over.empty()) {
+      print_report_f("   passed over now: %s\n", step.passed_over.c_str());
+    }
   }
   for (const std::string& each : route.left_out) {
     print_report_f("not asked: %s\n", each.c_str());
@@ -47,7 +50,8 @@ Json json_of(const Route& route) {
                      {"model", step.model},
                      {"local", step.local},
                      {"stand_in", step.stand_in},
-                     {"context", step.context}});
+                     {"context", step.context},
+                     {"passed_over", step.passed_over}});
   }
   return {{"reason", route.reason}, {"steps", steps}, {"left_out", route.left_out}};
 }
@@ -60,12 +64,13 @@ Result<void> explain(const RouteCommand& command) {
     ASSIGN_OR_RETURN(prompt, read_stream_or_file(prompt));
   }
   request.messages.push_back({"user", std::move(prompt), ""});
-  request.model = command.model.path;
+  ASSIGN_OR_RETURN(const ModelNames names, command.remote.names(command.model.path, &settings));
+  request.model = names.remote;
   request.max_tokens = command.max_tokens;
   request.local_only = command.remote.local_only;
-  ASSIGN_OR_RETURN(const auto offload,
-                   Offload::create(settings, command.model, command.speculation, command.context));
-  ASSIGN_OR_RETURN(const Route route, offload->plan(request));
+  ASSIGN_OR_RETURN(const auto offload, Offload::create(settings, command.model, names,
+                                                       command.speculation, command.context));
+  ASSIGN_OR_RETURN(const Route route, offload->outlook(request));
   if (command.json) {
     print_json(json_of(route));
   } else {

@@ -5,6 +5,7 @@
 
 #include "engine/base/memory.h"
 #include "engine/session/local_completer.h"
+#include "tools/asides.h"
 #include "tools/chat.h"
 #include "tools/local_model.h"
 #include "tools/offload.h"
@@ -124,9 +125,11 @@ void add_messages(Request& request, const RunOptions& options, const std::string
 Result<void> run_routed(const RunOptions& options, const RemoteSettings& settings,
                         const std::string& prompt, Request& request) {
   const TalkOptions& talk = options.talk;
+  ASSIGN_OR_RETURN(const ModelNames names, talk.remote.names(talk.model.path, &settings));
   ASSIGN_OR_RETURN(const auto offload,
-                   Offload::create(settings, talk.model, talk.speculation, talk.context));
-  request.model = talk.model.path;
+                   Offload::create(settings, talk.model, names, talk.speculation, talk.context));
+  request.model = names.remote;
+  ASSIGN_OR_RETURN(request.extra, talk.remote.calls.extra());
   if (options.raw) {
     request.prompt = prompt;
   } else {
@@ -134,9 +137,20 @@ Result<void> run_routed(const RunOptions& options, const RemoteSettings& setting
   }
   catch_interrupts();
   Show show(options, prompt);
-  const Result<Completion> answered = offload->complete(request, [&](std::string_view piece) {
-    return show(piece, offload->local().continues_text() && talk.system.empty());
-  });
+  Thoughts thoughts;
+  const Result<Completion> answered = offload->complete(
+      request,
+      [&](std::string_view piece) {
+        thoughts.end();
+        // Until something comes another one may yet answer, whose answer stands alone.
+        const bool continues = !piece.empty() && offload->local_answers() &&
+                               offload->local().continues_text() && talk.system.empty();
+        return show(piece, continues);
+      },
+      [&](std::string_view piece) {
+        return options.json || options.json_lines || thoughts.show(piece);
+      });
+  thoughts.end();
   if (!answered) {
     if (show.begun()) {
       show.end();
@@ -159,6 +173,9 @@ Result<void> run_routed(const RunOptions& options, const RemoteSettings& setting
         {{"id", call.id}, {"name", call.name}, {"arguments", call.arguments}});
   }
   show.finish(std::move(json));
+  if (!options.json && !options.json_lines) {
+    print_tool_calls(completion.tool_calls);
+  }
   if (const LocalCompleter* local = offload->local().completer();
       local != nullptr && served.provider == kLocalName) {
     print_summary(completion, local->session().model().bytes_per_token());
@@ -170,8 +187,11 @@ Result<void> run_routed(const RunOptions& options, const RemoteSettings& setting
 
 Result<void> run_here(const RunOptions& options, const std::string& prompt, Request& request) {
   const TalkOptions& talk = options.talk;
-  ASSIGN_OR_RETURN(const auto completer,
-                   open_local_model(talk.model, talk.speculation, talk.context));
+  RETURN_IF_ERROR(talk.remote.calls.expect_none());
+  ASSIGN_OR_RETURN(const ModelNames names, talk.remote.names(talk.model.path, nullptr));
+  ModelOptions here = talk.model;
+  here.path = names.local;
+  ASSIGN_OR_RETURN(const auto completer, open_local_model(here, talk.speculation, talk.context));
   const Model& model = completer->session().model();
   RETURN_IF_ERROR(check_writes_text(model));
   const bool chat = !options.raw && (model.chat_template().is_chat() || !talk.system.empty());

@@ -80,6 +80,7 @@ void SamplingOptions::declare(CLI::App& app) {
 
 Result<void> SamplingOptions::apply(Request& request) const {
   request.sampling = params;
+  request.sampling.seed_given = seed.has_value();
   request.sampling.seed = seed ? *seed : std::random_device()();
   for (const std::string& text : logit_bias) {
     ASSIGN_OR_RETURN(const auto bias, parse_bias(text));

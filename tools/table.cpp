@@ -24,6 +24,10 @@ void print_table(const std::vector<std::vector<std::string>>& rows) {
   }
 }
 
+std::string count_text(int64_t count, const std::string& thing) {
+  return std::to_string(count) + " " + thing + (count == 1 ? "" : "s");
+}
+
 void print_json(const nlohmann::ordered_json& json) {
   using Json = nlohmann::ordered_json;
   print_json_text(json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");

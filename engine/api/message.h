@@ -26,6 +26,7 @@ struct SamplingParams {
   float frequency_penalty = 0.0F;
   int32_t repeat_last_n = 64;  // how many recent tokens the penalties look at; -1 = all
   uint64_t seed = 0;
+  bool seed_given = false;  // by the caller, not drawn: only then do others get it
   std::vector<std::pair<int32_t, float>> logit_bias;  // token, addend
 };
 

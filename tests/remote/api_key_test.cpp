@@ -66,6 +66,16 @@ TEST(ApiKey, IsCleanedWithAWarning) {
     ASSERT_EQ(key->warnings.size(), 1U) << pasted;
     EXPECT_EQ(key->warnings[0].find(kPlain), std::string::npos);
   }
+  for (const std::string& quoted :
+       {std::string("\"") + kPlain + "\"", std::string("'") + kPlain + "'",
+        std::string("“") + kPlain + "”", std::string("\" ") + kPlain + " \""}) {
+    const Result<ApiKey> key = loaded(quoted);
+    ASSERT_TRUE(key) << quoted;
+    EXPECT_EQ(key->value, kPlain) << quoted;
+    EXPECT_EQ(key->warnings.size(), 1U) << quoted;
+  }
+  EXPECT_EQ(loaded(std::string("\"Bearer ") + kPlain + "\"")->value, kPlain);
+  EXPECT_EQ(loaded(std::string("Bearer \"") + kPlain + "\"")->value, kPlain);
   EXPECT_TRUE(loaded(kPlain)->warnings.empty());
   EXPECT_TRUE(loaded(std::string(kPlain) + "\r\n")->warnings.empty());
 }

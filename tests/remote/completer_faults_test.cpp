@@ -42,7 +42,7 @@ TEST(Completer, RepeatsByClassAndByTheServersWish) {
       {"400 Bad Request", "", "x-should-retry: true\r\n", Kind::kBadRequest, twice},
       {"408 Request Timeout", "", "", Kind::kTimeout, twice},
       {"409 Conflict", "", "", Kind::kServer, twice},
-      {"413 Payload Too Large", "", "", Kind::kContextLength, never},
+      {"413 Payload Too Large", "", "", Kind::kBadRequest, never},
       {"429 Too Many Requests",
        R"({"error":"Queue overloaded"})",
        "Retry-After: 3\r\n",
@@ -314,7 +314,9 @@ TEST(Completer, CarriesNoKeyElsewhere) {
   ScriptedApi other({says("200 OK", kPlainHello)});
   Client redirected({says("307 Temporary Redirect", "",
                           "Location: " + other.url("/v1/chat/completions") + "\r\n")});
-  expect_error(redirected.call(), Kind::kProtocol, "redirects");
+  const Called sent_on = redirected.call();
+  expect_error(sent_on, Kind::kProtocol, "it redirects to " + other.url("/v1/chat/completions"));
+  EXPECT_TRUE(sent_on.outcome.error->settings);
   EXPECT_TRUE(redirected.completer.models().error);
   EXPECT_EQ(other.connections(), 0);
   // Nor over plain http to another machine, nor to a proxy that sits before this one.
@@ -330,6 +332,19 @@ TEST(Completer, CarriesNoKeyElsewhere) {
   EXPECT_EQ(other.connections(), 0);
 }
 
+// Text that came is no reason to doubt the base URL.
+TEST(Completer, ABrokenAnswerIsNotAskedForItsAddress) {
+  Client client({sends(events_head() + chunked(text_event("Hel"))),
+                 streams(text_event("Hel") + "data: {\"choices\": [\n\n"),
+                 says("200 OK", "<html><title>Welcome</title></html>")});
+  for (const bool text_came : {true, true, false}) {
+    const Called called = client.call();
+    ASSERT_TRUE(called.outcome.error);
+    EXPECT_EQ(called.outcome.error->message.find("base URL") == std::string::npos, text_came)
+        << called.outcome.error->message;
+  }
+}
+
 TEST(Completer, TrustsNoWrongCertificate) {
   const TempFolder folder;
   const TlsServer server(folder);
@@ -338,12 +353,20 @@ TEST(Completer, TrustsNoWrongCertificate) {
   FakeClock clock;
   RemoteCompleter completer(
       transport, clock, provider_at("https://localhost:" + std::to_string(server.port())), kKey);
+  const Variable no_bundle("CURL_CA_BUNDLE", "");
   const ApiOutcome outcome = completer.complete(request_of("Hi"), "m", {});
   ASSERT_TRUE(outcome.error);
   EXPECT_EQ(outcome.error->kind, Kind::kNetwork);
   EXPECT_NE(outcome.error->message.find("SSL_CERT_FILE"), std::string::npos)
       << outcome.error->message;
   EXPECT_TRUE(clock.waits.empty());  // it would be as wrong the next time
+  EXPECT_TRUE(outcome.error->settings);
+  // Advice on SSL_CERT_FILE is of no use where CURL_CA_BUNDLE comes before it.
+  const Variable bundle("CURL_CA_BUNDLE", "/etc/ssl/certs/ca-certificates.crt");
+  const ApiOutcome other = completer.complete(request_of("Hi"), "m", {});
+  ASSERT_TRUE(other.error);
+  EXPECT_NE(other.error->message.find("CURL_CA_BUNDLE"), std::string::npos) << other.error->message;
+  EXPECT_EQ(other.error->message.find("SSL_CERT_FILE"), std::string::npos);
 }
 
 }  // namespace

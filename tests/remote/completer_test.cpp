@@ -2,9 +2,11 @@
 
 #include "remote/remote_completer.h"
 
+#include <algorithm>
 #include <chrono>
 #include <future>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <thread>
 
 #include "remote/system_clock.h"
@@ -168,6 +170,7 @@ TEST(Completer, SendsWhatIsSetAndWhatTheProviderTakes) {
   request.sampling.presence_penalty = 0.5F;
   request.sampling.frequency_penalty = -0.25F;
   request.sampling.seed = 42;
+  request.sampling.seed_given = true;
   request.sampling.logit_bias = {{7, -1e30F}, {9, 1.5F}};
   request.max_tokens = 512;
   request.stop = {"\n", "END"};
@@ -250,6 +253,123 @@ TEST(Completer, LeavesOutWhatAServerRejectsAndRemembersIt) {
   request.max_tokens = 5;
   expect_hello(newer.call(request));
   EXPECT_EQ(Json::parse(body_of(newer.api.requests()[1]))["max_completion_tokens"], 5);
+}
+
+// A drawn seed would make every request another one: caches never hit, and strict servers refuse
+// the field.
+TEST(Completer, SendsASeedOnlyWhereItWasGiven) {
+  Client client({streams(kHello)});
+  Request request = request_of("Hi");
+  request.sampling.seed = 7;
+  expect_hello(client.call(request));
+  request.sampling.seed_given = true;
+  request.sampling.seed = 0;
+  expect_hello(client.call(request));
+  EXPECT_FALSE(Json::parse(body_of(client.api.requests()[0])).contains("seed"));
+  EXPECT_EQ(Json::parse(body_of(client.api.requests()[1]))["seed"], 0);
+}
+
+// A refusal, and the fields that the next request goes without.
+struct Lesson {
+  const char* status;
+  const char* body;
+  std::vector<std::string> left_out;  // none: the refusal is final
+};
+
+TEST(Completer, LearnsFromRefusalsThatNameAField) {
+  const Lesson kLessons[] = {
+      {"422 Unprocessable Entity",
+       R"({"detail":[{"type":"extra_forbidden","loc":["body","seed"],"msg":"Extra inputs are not permitted"}]})",
+       {"seed"}},
+      {"422 Unprocessable Entity",
+       R"({"detail":[{"type":"extra_forbidden","loc":["body","seed"],"msg":"Extra inputs are not permitted"},{"type":"extra_forbidden","loc":["body","logit_bias"],"msg":"Extra inputs are not permitted"}]})",
+       {"seed", "logit_bias"}},
+      {"400 Bad Request",
+       R"({"error":{"message":"property 'logit_bias' is unsupported"}})",
+       {"logit_bias"}},
+      {"400 Bad Request",
+       R"([{"error":{"code":400,"message":"Invalid JSON payload received. Unknown name \"seed\": Cannot find field."}}])",
+       {"seed"}},
+      {"400 Bad Request",
+       R"({"error":{"message":"Unsupported value: 'temperature' does not support 0.5 with this model. Only the default (1) value is supported.","param":"temperature","code":"unsupported_value"}})",
+       {"temperature"}},
+      {"400 Bad Request",
+       R"({"error":{"message":"This parameter is not supported.","param":"seed"}})",
+       {"seed"}},
+      // A wrong value is the user's to change, as are fields that the answer depends on.
+      {"400 Bad Request", R"({"error":{"message":"temperature must be at most 0.4"}})", {}},
+      {"400 Bad Request", R"({"error":{"message":"'stop' is not supported"}})", {}},
+      {"400 Bad Request", R"({"error":{"message":"the seeds of 'temperatures' are unknown"}})", {}},
+      {"404 Not Found", R"({"error":{"message":"'seed' is not supported"}})", {}},
+  };
+  for (const Lesson& lesson : kLessons) {
+    SCOPED_TRACE(lesson.body);
+    Client client({says(lesson.status, lesson.body), streams(kHello)});
+    std::vector<std::string> told;
+    client.completer.on_refused_field([&](const std::string& field) { told.push_back(field); });
+    Request request = request_of("Hi");
+    request.sampling.seed = 5;
+    request.sampling.seed_given = true;
+    request.sampling.temperature = 0.5F;
+    request.sampling.logit_bias = {{1, 2.0F}};
+    request.stop = {"x"};
+    const Called first = client.call(request);
+    if (lesson.left_out.empty()) {
+      EXPECT_TRUE(first.outcome.error);
+      EXPECT_EQ(client.api.requests().size(), 1U);
+      continue;
+    }
+    expect_hello(first);
+    expect_hello(client.call(request));
+    ASSERT_EQ(client.api.requests().size(), 3U);  // the second call knew
+    EXPECT_EQ(std::set(told.begin(), told.end()),
+              std::set(lesson.left_out.begin(), lesson.left_out.end()));
+    for (size_t i = 1; i < 3; ++i) {
+      const Json sent = Json::parse(body_of(client.api.requests()[i]));
+      for (const char* field : {"seed", "temperature", "logit_bias", "stop"}) {
+        EXPECT_EQ(sent.contains(field), std::ranges::count(lesson.left_out, field) == 0) << field;
+      }
+    }
+    EXPECT_NE(first.notices.find(lesson.left_out[0] + " is left out"), std::string::npos);
+  }
+}
+
+TEST(Completer, SendsHeadersAndFieldsOfTheProvider) {
+  Provider provider;
+  provider.name = "holysheep";
+  provider.key_header = "api-key";
+  provider.headers = {{"X-Team", "blue"}};
+  provider.query = "api-version=2024-10-21";
+  provider.extra_body = R"({"enable_thinking":false,"user":"a"})";
+  Client client({streams(kHello), says("401 Unauthorized", "")}, provider);
+  Request request = request_of("Hi");
+  request.extra = R"({"user":"b"})";
+  expect_hello(client.call(request));
+  const std::string sent = client.api.requests()[0];
+  EXPECT_NE(sent.find("POST /v1/chat/completions?api-version=2024-10-21 "), std::string::npos)
+      << sent;
+  EXPECT_NE(sent.find("api-key: " + kKey.value + "\r\n"), std::string::npos);
+  EXPECT_EQ(sent.find("Authorization"), std::string::npos);
+  EXPECT_NE(sent.find("X-Team: blue\r\n"), std::string::npos);
+  EXPECT_EQ(Json::parse(body_of(sent))["enable_thinking"], false);
+  EXPECT_EQ(Json::parse(body_of(sent))["user"], "b");  // the caller's word is the last
+  expect_error(client.call(), Kind::kAuth, "sent as \"api-key: cr_S...wxyz\"");
+}
+
+TEST(Completer, KnocksWhereThereIsNoListOfModels) {
+  const char* kNoKey = R"({"error":"Invalid API key"})";
+  Client listed({says("200 OK", R"({"data":[{"id":"a"},{"id":"b"}]})")});
+  EXPECT_EQ(listed.completer.knock().models, 2U);
+  Client none({says("404 Not Found", ""),
+               says("422 Unprocessable Entity", R"({"detail":"messages: field required"})")});
+  EXPECT_FALSE(none.completer.knock().error);
+  Client refused({says("404 Not Found", ""), says("401 Unauthorized", kNoKey)});
+  ASSERT_TRUE(refused.completer.knock().error);
+  Client hidden({says("405 Method Not Allowed", ""), says("404 Not Found", "")});
+  EXPECT_TRUE(hidden.completer.knock().error);
+  Client wrong({says("401 Unauthorized", kNoKey)});
+  EXPECT_EQ(wrong.completer.knock().error->kind, Kind::kAuth);
+  EXPECT_EQ(wrong.api.requests().size(), 1U);
 }
 
 TEST(Completer, ListsModelsAndChecksTheKeyWithThem) {

@@ -211,7 +211,9 @@ TEST(CurlTransport, TimesEachPhaseApart) {
   });
   HttpRequest request = get(mute.url("/path?query"));
   request.first_byte_timeout_ms = 150;
-  expect_failure(fetch(request).outcome, HttpFailure::kTimeout, "no answer within 0.1 s");
+  const HttpOutcome mute_outcome = fetch(request).outcome;
+  expect_failure(mute_outcome, HttpFailure::kTimeout, "no answer within 0.1 s");
+  EXPECT_EQ(mute_outcome.limit, HttpLimit::kFirstByte);
 
   LoopbackServer stalls([](Peer& peer) {
     peer.read_request();
@@ -236,6 +238,44 @@ TEST(CurlTransport, TimesEachPhaseApart) {
   request.idle_timeout_ms = 5000;
   request.total_timeout_ms = 300;
   expect_failure(fetch(request).outcome, HttpFailure::kTimeout, "not finished within 0.3 s");
+}
+
+HttpRequest post(const std::string& url, size_t bytes) {
+  HttpRequest request;
+  request.url = url;
+  request.body = std::string(bytes, 'x');
+  return request;
+}
+
+// A slow line: the limit for the first byte begins when the request is out, and a line that stands
+// still is told apart from it.
+TEST(CurlTransport, AnUploadIsNoSilence) {
+  // The limit is 2.3 s, two of them for the length. The first 4 kB take three seconds; what comes
+  // behind them waits in the system of this side, which is not on the way yet.
+  constexpr size_t kBody = 29'000;
+  LoopbackServer slow(
+      [](Peer& peer) {
+        peer.read_slowly(4'000, 500, 375);
+        peer.read_request();
+        peer.send(answer("200 OK", "read"));
+        peer.closed_within(5);
+      },
+      2'048);
+  HttpRequest request = post(slow.url(), kBody);
+  request.first_byte_timeout_ms = 300;
+  request.idle_timeout_ms = 3'000;
+  const Fetched fetched = fetch(request);
+  ASSERT_TRUE(fetched.outcome) << fetched.outcome.message;
+  EXPECT_EQ(fetched.body, "read");
+
+  LoopbackServer stuck([](Peer& peer) { peer.read_slowly(1, 1, 1'000); }, 2'048);
+  constexpr size_t kMore = size_t{16} << 20;  // more than the system takes in
+  request = post(stuck.url(), kMore);
+  request.first_byte_timeout_ms = 100;
+  request.idle_timeout_ms = 300;
+  const HttpOutcome outcome = fetch(request).outcome;
+  expect_failure(outcome, HttpFailure::kTimeout, "nothing of the request could be sent for 0.3 s");
+  EXPECT_EQ(outcome.limit, HttpLimit::kIdle);
 }
 
 TEST(CurlTransport, ReportsCutsWithWhatCame) {
@@ -350,6 +390,7 @@ TEST(CurlTransport, KeepsCredentialsWithinAHostAndCountsRedirects) {
 }
 
 TEST(CurlTransport, TrustsOnlyCertificatesOfKnownAuthoritiesForTheRightName) {
+  const Variable no_bundle("CURL_CA_BUNDLE", "");
   const testing::TempFolder folder;
   const TlsServer server(folder);
   ASSERT_NE(server.port(), 0) << "the package openssl is needed";

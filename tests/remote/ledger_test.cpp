@@ -104,7 +104,7 @@ TEST(Ledger, KeepsWhatWasLearnt) {
       note_failure(state, 5, 90, true);
       note_failure(state, 6, {}, false);
     }));
-    ASSERT_TRUE(ledger.set_exhausted("a", 77));
+    ASSERT_TRUE(ledger.set_exhausted("a", 77, 5));
     ASSERT_TRUE(ledger.note_speed("m", {100, 10}));
     ASSERT_TRUE(ledger.note_speed("m", {200, 30}));
   }
@@ -115,8 +115,8 @@ TEST(Ledger, KeepsWhatWasLearnt) {
   ASSERT_EQ(rows[0].state.recent.size(), 2U);
   EXPECT_EQ(rows[0].state.recent[1].at, 6);
   EXPECT_TRUE(rows[0].state.recent[1].failed);
-  EXPECT_EQ(ledger.exhausted_until("a").value(), 77);
-  EXPECT_EQ(ledger.exhausted_until("b").value(), 0);
+  EXPECT_EQ(ledger.exhausted_until("a", 5).value(), 77);
+  EXPECT_EQ(ledger.exhausted_until("b", 5).value(), 0);
   EXPECT_DOUBLE_EQ(ledger.speed("m").value()->prompt, 150);
   EXPECT_FALSE(ledger.speed("other").value());
 }

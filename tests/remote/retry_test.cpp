@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include "remote/asked_wait.h"
 #include "remote/time_text.h"
 
 namespace tern {
@@ -102,7 +103,7 @@ TEST(Retry, ReadsEveryWayToAskForAWait) {
   EXPECT_EQ(asked({{"Retry-After", "Thu, 01 Jan 2026 00:00:20 GMT"}}), 20'000);
   EXPECT_EQ(asked({{"Retry-After", "Thu, 01 Jan 2026 00:00:00 GMT"}}), std::nullopt);
   EXPECT_EQ(asked({{"Retry-After", "Wed, 31 Dec 2025 23:59:59 GMT"}}), std::nullopt);
-  for (const char* nothing : {"0", "-3", "soon", "", "nan", "inf", "3 s"}) {
+  for (const char* nothing : {"0", "-3", "soon", "", "nan", "inf", "3 sheep"}) {
     EXPECT_EQ(asked({{"Retry-After", nothing}}), std::nullopt) << nothing;
   }
   EXPECT_EQ(asked({{"Retry-After", "1e300"}}),
@@ -171,6 +172,75 @@ TEST(TimeText, WritesTimesForPeople) {
   EXPECT_EQ(duration_text(44'500), "45 s");
   EXPECT_EQ(duration_text(150'000), "3 min");
   EXPECT_EQ(duration_text(7'200'000), "2 h");
+}
+
+// One row: a refusal as servers send it, and the wait that it asks for; 0: none.
+struct WaitRow {
+  int32_t status;
+  HttpHeaders headers;
+  const char* body;
+  int64_t wait_ms;
+};
+
+TEST(Retry, FindsTheWaitWhereverServersPutIt) {
+  const WaitRow table[] = {
+      {429, {}, R"({"error":{"message":"Please retry after 33 seconds."}})", 33'000},
+      {429, {}, "Rate limit reached. Please try again in 1m2.5s. Visit the page.", 62'500},
+      {429, {}, "Please try again in 20ms.", 20},
+      {429, {}, "Limit 500000, Used 499000. Please try again in 7m12s.", 432'000},
+      {429, {}, "Please retry in 58.3s.", 58'300},
+      {429, {}, "Try again in 1 minute and 2 seconds", 62'000},
+      {429, {}, "Too many requests: please wait for about 30 seconds before the next", 30'000},
+      {429, {}, "Slow down, retry after 7", 7'000},
+      {429, {}, "请求过于频繁，请在 33 秒后重试", 33'000},
+      {429, {}, "您的请求过多，5分钟后再试", 300'000},
+      {429, {}, R"({"error":{"message":"m","retry_after":"12s"}})", 12'000},
+      {429, {}, R"({"error":{"message":"m","retry_after":"12"}})", 12'000},
+      {429,
+       {},
+       R"({"error":{"code":429,"message":"m","status":"RESOURCE_EXHAUSTED","details":[{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"33.5s"}]}})",
+       33'500},
+      {429,
+       {},
+       R"({"error":{"message":"m","metadata":{"headers":{"X-RateLimit-Reset":"1767225645000"}}}})",
+       45'000},
+      {429, {}, R"({"error":{"message":"m","metadata":{"retry_after_seconds":9}}})", 9'000},
+      {429, {}, R"({"error":"Rate limit exceeded","remainingMinutes":7})", 420'000},
+      {429, {}, R"({"error":"Rate limit exceeded","resetAt":"2026-01-01T00:00:40Z"})", 40'000},
+      {429, {}, "Limit resets at: 2026-01-01 00:00:50 UTC", 50'000},
+      {503, {}, R"({"error":"Model x is currently loading","estimated_time":20.5})", 20'500},
+      {429, {{"Retry-After", "3"}}, "please retry after 33 seconds", 3'000},
+      {429, {{"Retry-After", "1m30s"}}, "", 90'000},
+      {429, {{"retry-after-ms", "250"}, {"Retry-After", "3"}}, "", 250},
+      {429, {{"Retry-After", "Thu, 01 Jan 2026 00:00:05 GMT"}}, "", 5'000},
+      {429, {{"x-ratelimit-reset-requests", "1s"}}, "", 1'000},
+      {429, {{"x-ratelimit-reset-tokens", "6m0s"}}, "", 360'000},
+      {429,
+       {{"x-ratelimit-remaining-requests", "0"},
+        {"x-ratelimit-reset-requests", "2m59.56s"},
+        {"x-ratelimit-remaining-tokens", "800"},
+        {"x-ratelimit-reset-tokens", "1s"}},
+       "",
+       179'560},
+      {429, {{"anthropic-ratelimit-input-tokens-reset", "2026-01-01T00:00:08Z"}}, "", 8'000},
+      {429, {{"RateLimit-Reset", "14"}}, "", 14'000},
+      {429, {{"RateLimit", "limit=10, remaining=0, reset=15"}}, "", 15'000},
+      {429, {{"RateLimit", "\"default\";r=0;t=16"}}, "", 16'000},
+      // What only looks like a wait.
+      {429, {}, "Rate limit reached: 33 requests in 60 seconds", 0},
+      {429, {}, "Please try again in 0s.", 0},
+      {429, {}, "Please try again in a while", 0},
+      {429, {}, "Please wait until your plan is renewed", 0},
+      {500, {{"x-ratelimit-reset-requests", "1s"}}, "", 0},
+  };
+  for (const WaitRow& row : table) {
+    HttpResponse head;
+    head.status = row.status;
+    head.headers = row.headers;
+    const ServerError said = read_error_body(row.body);
+    const Kind kind = row.status == 429 ? Kind::kRateLimit : Kind::kServer;
+    EXPECT_EQ(asked_wait_ms(head, said, kind, kNow).value_or(0), row.wait_ms) << row.body;
+  }
 }
 
 }  // namespace

@@ -20,6 +20,7 @@ struct Play {
   std::optional<Kind> error;
   std::optional<int64_t> retry_after_ms;
   std::optional<int64_t> resets_at;
+  std::optional<int64_t> worth_waiting_ms = {};
 };
 
 Play says(const std::string& text) {
@@ -55,6 +56,7 @@ class RouterTest : public ::testing::Test {
 
   ApiOutcome play(const std::string& name, const std::string& model, const Sinks& sinks) {
     asked_ += name + "/" + model + " ";
+    granted_.push_back(sinks.most_asked_wait_ms);
     clock_.now_ms += 10;
     ApiOutcome outcome;
     std::deque<Play>& plays = plays_[name];
@@ -72,6 +74,10 @@ class RouterTest : public ::testing::Test {
       outcome.error->partial_text = next.text;
       outcome.error->retry_after_ms = next.retry_after_ms;
       outcome.error->resets_at = next.resets_at;
+      // As the client does it: what it may not wait for it names.
+      if (next.retry_after_ms && *next.retry_after_ms > sinks.most_asked_wait_ms) {
+        outcome.error->worth_waiting_ms = next.retry_after_ms;
+      }
       return outcome;
     }
     outcome.completion.text = next.text;
@@ -86,6 +92,7 @@ class RouterTest : public ::testing::Test {
     setup.policy.allow_remote = allow_;
     Router router(std::move(setup), ledger_, clock_);
     asked_.clear();
+    granted_.clear();
     shown_.clear();
     notices_.clear();
     Sinks sinks;
@@ -115,6 +122,7 @@ class RouterTest : public ::testing::Test {
   Request request_;
   std::map<std::string, std::deque<Play>> plays_;
   std::string asked_;
+  std::vector<int64_t> granted_;  // how long each that was asked might wait
   std::string shown_;
   std::string notices_;
   int64_t deadline_ = 0;
@@ -135,11 +143,12 @@ TEST_F(RouterTest, TheFirstAnswersAndIsPaid) {
 
 TEST_F(RouterTest, FailsOverByClass) {
   const std::pair<Kind, bool> table[] = {
-      {Kind::kAuth, true},          {Kind::kPermission, true},     {Kind::kQuota, true},
-      {Kind::kRateLimit, true},     {Kind::kModelNotFound, true},  {Kind::kTimeout, true},
-      {Kind::kServer, true},        {Kind::kNetwork, true},        {Kind::kProtocol, true},
+      {Kind::kAuth, true},           {Kind::kPermission, true},    {Kind::kQuota, true},
+      {Kind::kRateLimit, true},      {Kind::kModelNotFound, true}, {Kind::kTimeout, true},
+      {Kind::kServer, true},         {Kind::kNetwork, true},       {Kind::kProtocol, true},
       {Kind::kContextLength, true},  // the second has the larger window
-      {Kind::kBadRequest, false},   {Kind::kContentPolicy, false}, {Kind::kCancelled, false},
+      {Kind::kBadRequest, true},     // another server may take what this one refuses
+      {Kind::kContentPolicy, false}, {Kind::kCancelled, false},
   };
   for (const auto& [kind, over] : table) {
     SCOPED_TRACE(static_cast<int>(kind));
@@ -150,17 +159,16 @@ TEST_F(RouterTest, FailsOverByClass) {
       EXPECT_NE(notices_.find("open (large) answered"), std::string::npos) << notices_;
     }
     EXPECT_EQ(notices_.find("WARNING") != std::string::npos, kind == Kind::kAuth);
-    ASSERT_TRUE(ledger_.set_exhausted("sheep", 0));
-    ASSERT_TRUE(ledger_.change_breaker("sheep", "small", [](BreakerState& state) { state = {}; }));
+    ASSERT_TRUE(ledger_.forget("https://sheep.test/v1"));
   }
-  EXPECT_EQ(books().cost, 10 * (100 * 10'000 + 10 * 20'000));  // refusals cost nothing
+  EXPECT_EQ(books().cost, 11 * (100 * 10'000 + 10 * 20'000));  // refusals cost nothing
 }
 
 TEST_F(RouterTest, ALongPromptGoesOnlyToALargerWindow) {
   plays_["open"] = {fails(Kind::kContextLength)};
   expect("open,sheep", "open/large ", "open said no");
   plays_["open"] = {fails(Kind::kContextLength)};
-  expect("open,desk", "open/large ", "open said no");  // unknown is not larger
+  expect("open,desk", "open/large desk/any ", "from desk");  // what is not known may be larger
 }
 
 TEST_F(RouterTest, AnExhaustedQuotaIsRememberedUntilItsReset) {
@@ -244,10 +252,171 @@ TEST_F(RouterTest, ABreakerIsOpenedAndWaitedFor) {
 TEST_F(RouterTest, TheSoonestIsWaitedFor) {
   plays_["sheep"] = {{"", Kind::kRateLimit, 50'000, {}}};
   plays_["open"] = {{"", Kind::kRateLimit, 20'000, {}}};
+  deadline_ = clock_.now_ms + 1000;  // neither can be waited for
   expect("sheep,open", "sheep/small open/large ", "Nobody answered");
+  deadline_ = 0;
   expect("sheep,open", "open/large ", "from open");
   EXPECT_EQ(clock_.waits.size(), 1U);
   EXPECT_LE(clock_.waits[0], 20'000);
+}
+
+// A server asks for half a minute: a healthy one behind it answers at once, and without one it is
+// waited for as it asks.
+TEST_F(RouterTest, ALongWaitIsLeftToWhoHasNobodyElse) {
+  plays_["sheep"] = {{"", Kind::kRateLimit, 30'000, {}}};
+  expect("sheep,open", "sheep/small open/large ", "from open");
+  EXPECT_EQ(granted_, (std::vector<int64_t>{2'000, kMostAskedWaitMs}));
+  EXPECT_TRUE(clock_.waits.empty());
+  ASSERT_TRUE(ledger_.forget(""));
+
+  plays_["sheep"] = {{"", Kind::kRateLimit, 30'000, {}}};
+  expect("sheep", "sheep/small ", "sheep said no");  // the client itself had all the time it wanted
+  EXPECT_EQ(granted_, (std::vector<int64_t>{kMostAskedWaitMs}));
+  ASSERT_TRUE(ledger_.forget(""));
+
+  plays_["sheep"] = {{"", Kind::kRateLimit, 30'000, {}}};
+  plays_["open"] = {fails(Kind::kServer)};
+  expect("sheep,open", "sheep/small open/large sheep/small ", "from sheep");
+  ASSERT_EQ(clock_.waits.size(), 1U);
+  EXPECT_LE(clock_.waits[0], 30'000);
+  EXPECT_GT(clock_.waits[0], 29'000);
+  ASSERT_TRUE(ledger_.forget(""));
+
+  // Who is behind it, but rests, cannot answer meanwhile.
+  ASSERT_TRUE(ledger_.set_exhausted("https://open.test/v1", clock_.unix_ms() + 1'000'000,
+                                    clock_.unix_ms()));
+  expect("sheep,open", "sheep/small ", "from sheep");
+  EXPECT_EQ(granted_, (std::vector<int64_t>{kMostAskedWaitMs}));
+}
+
+TEST_F(RouterTest, WhatIsWrongWithTheRequestItselfEndsTheChain) {
+  for (const bool ours : {true, false}) {
+    setup_.backends["sheep"] = [ours](const Request&, const std::string&, const Sinks&, int64_t) {
+      ApiOutcome outcome;
+      outcome.error.emplace();
+      outcome.error->kind = Kind::kBadRequest;
+      outcome.error->message = "a wrong request";
+      outcome.error->ours = ours;
+      return outcome;
+    };
+    expect("sheep,open", ours ? "" : "open/large ", ours ? "a wrong request" : "from open");
+  }
+}
+
+// Dates of 2099 and clocks that ran ahead: nobody is left alone for years.
+TEST_F(RouterTest, NoServerRestsForEver) {
+  constexpr int64_t kHour = 3'600'000;
+  constexpr int64_t kYear = 8'760 * kHour;
+  plays_["sheep"] = {{"", Kind::kQuota, {}, clock_.unix_ms() + 73 * kYear}};
+  expect("sheep,open", "sheep/small open/large ", "from open");
+  const int64_t until = ledger_.exhausted_until("https://sheep.test/v1", clock_.unix_ms()).value();
+  EXPECT_LE(until - clock_.unix_ms(), 10 * 60'000);
+  ASSERT_TRUE(ledger_.forget(""));
+  plays_["sheep"] = {{"", Kind::kRateLimit, 73 * kYear, {}}};
+  expect("sheep,open", "sheep/small open/large ", "from open");
+  clock_.now_ms += kBreakerPause + 1;
+  expect("sheep,open", "sheep/small ", "from sheep");
+
+  // A year ahead, five failures and a spent quota; then the clock is put right.
+  clock_.now_ms += kYear;
+  plays_["open"] = {{"", Kind::kQuota, {}, clock_.unix_ms() + kHour}};
+  for (int i = 0; i < 5; ++i) {
+    plays_["sheep"] = {fails(Kind::kServer)};
+    ask("sheep,open");
+  }
+  deadline_ = clock_.now_ms + 1000;
+  expect("sheep,open", "", "failed too often lately");
+  deadline_ = 0;
+  clock_.now_ms -= kYear;
+  expect("sheep", "sheep/small ", "from sheep");
+  expect("open", "open/large ", "from open");
+}
+
+TEST_F(RouterTest, WhatIsLearntGoesWithTheAddress) {
+  for (int i = 0; i < 5; ++i) {
+    plays_["sheep"] = {fails(Kind::kServer)};
+    ask("sheep");
+  }
+  expect("sheep,open", "open/large ", "from open");
+  ASSERT_TRUE(
+      add_providers(setup_.providers, "p.json",
+                    R"({"providers": [{"name": "sheep", "base_url": "https://right.test/v1"}]})"));
+  expect("sheep,open", "sheep/small ", "from sheep");
+}
+
+TEST_F(RouterTest, AWrongAddressOrCertificateOpensNoBreaker) {
+  for (int i = 0; i < 8; ++i) {
+    setup_.backends["sheep"] = [](const Request&, const std::string&, const Sinks&, int64_t) {
+      ApiOutcome outcome;
+      outcome.error.emplace();
+      outcome.error->kind = Kind::kNetwork;
+      outcome.error->message = "no trusted connection";
+      outcome.error->settings = true;
+      return outcome;
+    };
+    ask("sheep,open");
+  }
+  EXPECT_EQ(ledger_.breaker("https://sheep.test/v1", "small")->failures, 0);
+  EXPECT_NE(notices_.find("no trusted connection"), std::string::npos);
+}
+
+TEST_F(RouterTest, TheOutlookSaysWhoWouldBePassedOver) {
+  ASSERT_TRUE(
+      ledger_.set_exhausted("https://sheep.test/v1", clock_.unix_ms() + 60'000, clock_.unix_ms()));
+  RouterSetup setup = setup_;
+  setup.policy = parse_route("sheep, open ,desk", setup.providers).value();
+  setup.policy.allow_remote = true;
+  setup.caps.call = nano_dollars(1e-6);
+  const Router router(std::move(setup), ledger_, clock_);
+  const Route route = router.outlook(request_).value();
+  ASSERT_EQ(route.steps.size(), 3U);
+  EXPECT_NE(route.steps[0].passed_over.find("quota is exhausted"), std::string::npos);
+  EXPECT_NE(route.steps[1].passed_over.find("the budget of"), std::string::npos);
+  EXPECT_NE(route.steps[2].passed_over.find("not known"), std::string::npos);
+  EXPECT_TRUE(ledger_.breakers()->empty());  // looking changes nothing
+}
+
+// The name of a file is not sent: everybody is asked for a model of their own, and says so.
+TEST_F(RouterTest, AModelOfThisMachineIsNotNamedElsewhere) {
+  request_.model = "";
+  setup_.kept_here = "/home/me/secret.gguf";
+  setup_.local_named = true;
+  expect("open,local", "open/large ", "from open");
+  EXPECT_NE(notices_.find("its name is not sent: open is asked for large"), std::string::npos)
+      << notices_;
+  plays_["open"] = {fails(Kind::kServer)};
+  expect("open,local", "open/large local/here ", "from local");
+  plays_["sheep"] = plays_["open"] = {fails(Kind::kServer)};
+  expect("remote", "sheep/small open/large local/here ", "from local");
+}
+
+// The other way round: a provider's model was named, and another one of this machine stands in.
+TEST_F(RouterTest, ThisMachineStandsInWhereItIsNamed) {
+  setup_.local = [](const Request&, Wanted&) {
+    LocalSide side{true, "here", "small is not on this machine", 500, true, 0, 0};
+    side.stand_in = true;
+    return side;
+  };
+  plays_["sheep"] = {fails(Kind::kServer)};
+  expect("sheep,local", "sheep/small local/here ", "from local");
+  EXPECT_NE(notices_.find("small is not on this machine: here answers in its place"),
+            std::string::npos);
+  expect("local,sheep", "sheep/small ", "from sheep");  // who has the model comes first
+  plays_["sheep"] = plays_["open"] = {fails(Kind::kServer)};
+  expect("remote", "sheep/small open/large ", "Nobody answered");  // nobody named this machine
+  expect("auto", "sheep/small ", "from sheep");
+  expect("local", "", "small is not on this machine");
+  setup_.local_named = true;
+  plays_["sheep"] = plays_["open"] = {fails(Kind::kServer)};
+  expect("remote", "sheep/small open/large local/here ", "from local");
+}
+
+TEST_F(RouterTest, AnEmptyAnswerOfTheLastOneIsAnError) {
+  plays_["sheep"] = {says("")};
+  const ApiOutcome outcome = ask("sheep");
+  ASSERT_FALSE(outcome);
+  EXPECT_EQ(outcome.error->provider, "sheep");
+  EXPECT_NE(outcome.error->message.find("the answer is empty"), std::string::npos);
 }
 
 TEST_F(RouterTest, ABudgetSendsNothingThatMayExceedIt) {

@@ -60,7 +60,7 @@ class Api:
             def do_GET(self):
                 if not outer._allowed(self):
                     return
-                if self.path.endswith("/models"):
+                if self.path.endswith("/models") and outer.models is not None:
                     outer._send(self, 200, {"object": "list", "data": [
                         {"id": name, "object": "model", "owned_by": "test"} for name in outer.models]})
                 elif self.path.endswith("/overview"):
@@ -76,6 +76,10 @@ class Api:
                     play = outer.fault(number) if outer.fault else None
                     if play is None:
                         play = outer.plays.pop(0) if len(outer.plays) > 1 else outer.plays[0]
+                if self.path.endswith("/embeddings"):
+                    if outer._allowed(self):
+                        outer._send(self, play["status"], play["body"]) if "status" in play else outer._embed(self, body)
+                    return
                 if outer._allowed(self):
                     try:
                         outer._chat(self, body, play)
@@ -110,6 +114,13 @@ class Api:
         handler.send_header("X-Request-ID", "req-%d" % status)
         handler.end_headers()
         handler.wfile.write(data)
+
+    def _embed(self, handler, body):
+        """A text's vector is (length, 1, 0), in an order of its own."""
+        data = [{"object": "embedding", "index": i, "embedding": [len(text), 1, 0]} for i, text in enumerate(body["input"])]
+        tokens = sum(len(text) for text in body["input"])
+        self._send(handler, 200, {"object": "list", "model": body["model"], "data": data[::-1],
+                                  "usage": {"prompt_tokens": tokens, "total_tokens": tokens}})
 
     def _chat(self, handler, body, play):
         time.sleep(play.get("delay", 0))

@@ -5,6 +5,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <stdexcept>
 
@@ -49,6 +51,19 @@ void Peer::send(std::string_view bytes) {
   }
 }
 
+void Peer::read_slowly(size_t bytes, size_t each, int pause_ms) {
+  std::string block(each, '\0');
+  while (bytes > 0) {
+    const ssize_t count = ::recv(fd_, block.data(), std::min(bytes, each), 0);
+    if (count <= 0) {
+      return;
+    }
+    unread_.append(block, 0, static_cast<size_t>(count));
+    bytes -= static_cast<size_t>(count);
+    std::this_thread::sleep_for(std::chrono::milliseconds(pause_ms));
+  }
+}
+
 void Peer::reset() {
   const linger now{1, 0};
   ::setsockopt(fd_, SOL_SOCKET, SO_LINGER, &now, sizeof now);
@@ -60,12 +75,15 @@ bool Peer::closed_within(double seconds) {
   return ::poll(&wait, 1, static_cast<int>(seconds * 1000)) == 1 && ::recv(fd_, &byte, 1, 0) <= 0;
 }
 
-LoopbackServer::LoopbackServer(Handler handler)
+LoopbackServer::LoopbackServer(Handler handler, int receive_buffer)
     : handler_(std::move(handler)), listener_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   socklen_t size = sizeof address;
+  if (receive_buffer > 0) {  // of the connections that it accepts too
+    ::setsockopt(listener_, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof receive_buffer);
+  }
   auto* const generic = reinterpret_cast<sockaddr*>(&address);
   if (::bind(listener_, generic, size) != 0 || ::listen(listener_, 16) != 0 ||
       ::getsockname(listener_, generic, &size) != 0) {

@@ -19,6 +19,9 @@ class Peer {
   // The next request, head and body (by Content-Length); empty once the client has gone.
   std::string read_request();
   void send(std::string_view bytes);
+  // Takes so many bytes of the request in, `each` at a time with a pause behind them: a slow line.
+  // read_request() has them then.
+  void read_slowly(size_t bytes, size_t each, int pause_ms);
   // Ends the connection with a reset instead of an orderly end.
   void reset();
   // Waits until the client has closed its end. False after `seconds`.
@@ -34,7 +37,8 @@ class LoopbackServer {
   using Handler = std::function<void(Peer&)>;
 
   // `handler` runs once a connection, on a thread of its own; the connection closes when it returns.
-  explicit LoopbackServer(Handler handler);
+  // `receive_buffer`: bytes that the system takes in before the handler reads; 0: as it likes.
+  explicit LoopbackServer(Handler handler, int receive_buffer = 0);
   LoopbackServer(const LoopbackServer&) = delete;
   LoopbackServer& operator=(const LoopbackServer&) = delete;
   ~LoopbackServer();
