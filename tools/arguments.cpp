@@ -191,6 +191,12 @@ class Reader {
     if (value) {
       result_.words.push_back(*value);
     }
+    // -f data/*.jsonl: the shell makes several words of it.
+    const bool several = value && option.get_items_expected_max() > 1;
+    while (several && option.get_allow_extra_args() && !rest_.empty() &&
+           !looks_like_option(rest_.front())) {
+      result_.words.push_back(take());
+    }
     return {};
   }
 

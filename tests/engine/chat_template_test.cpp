@@ -161,7 +161,7 @@ TEST(ChatTemplate, ASystemPromptIsNotLostWhereTheTemplateHasNoPlaceForIt) {
   for (const char* source : {refuses, ignores}) {
     const auto chat = ChatTemplate::choose(context(source));
     EXPECT_EQ(render(chat), "[user]Be brief.\n\nHi[assistant]Hello.[user]Bye");
-    ASSERT_EQ(chat->notices().size(), 1U);
+    EXPECT_FALSE(chat->takes_system());
   }
 }
 
