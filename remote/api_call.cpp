@@ -31,8 +31,12 @@ ApiCall::ApiCall(const ApiParties& parties, const Sinks& sinks, const std::strin
 }
 
 ErrorPlace ApiCall::place() const {
-  return {parties_.provider.name, parties_.key, model_, parties_.clock.unix_ms(),
-          parties_.provider.key_header};
+  return {parties_.provider.name,
+          parties_.key,
+          model_,
+          parties_.clock.unix_ms(),
+          parties_.provider.key_header,
+          &parties_.provider.headers};
 }
 
 double ApiCall::seconds_since_start() const {

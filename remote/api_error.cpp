@@ -105,6 +105,14 @@ void put_message(const ErrorPlace& place, const char* what, std::string words, A
   text += about.empty() ? "" : " (" + about + ")";
   text += words.empty() ? "" : ": " + words;
   error.cause = redact_keys(place.provider + ": " + as_sentence(text), place.key.value);
+  if (place.headers != nullptr) {
+    for (const auto& [name, value] : *place.headers) {
+      // "Bearer KEY": the key alone may come back. What is shorter hides nothing, and may be any word.
+      const std::string secret = value.substr(value.rfind(' ') + 1);
+      constexpr size_t kLeastKey = 8;
+      error.cause = secret.size() < kLeastKey ? error.cause : redact_keys(error.cause, secret);
+    }
+  }
   const std::string advice = advice_of(place, error);
   error.message = error.cause + (advice.empty() ? "" : " " + advice);
 }

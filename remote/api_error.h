@@ -46,7 +46,8 @@ struct ErrorPlace {
   const ApiKey& key;
   const std::string& model;  // empty: no model was named
   int64_t now_unix_ms = 0;
-  std::string_view key_header = {};  // empty: Authorization
+  std::string_view key_header = {};      // empty: Authorization
+  const HttpHeaders* headers = nullptr;  // sent besides: their values may be keys too
 };
 
 // The error of a refusal: class, times, a message with provider, status, request id, the server's words and what to do.

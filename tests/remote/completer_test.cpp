@@ -354,6 +354,14 @@ TEST(Completer, SendsHeadersAndFieldsOfTheProvider) {
   EXPECT_EQ(Json::parse(body_of(sent))["enable_thinking"], false);
   EXPECT_EQ(Json::parse(body_of(sent))["user"], "b");  // the caller's word is the last
   expect_error(client.call(), Kind::kAuth, "sent as \"api-key: cr_S...wxyz\"");
+  // A header may be a key, and a server may repeat it.
+  provider.headers = {{"Ocp-Key", "0123456789abcdefghij"},
+                      {"X-Auth", "Bearer zyxwvutsrqponmlkjihg"}};
+  Client talkative(
+      {says("403 Forbidden", R"({"error":"not 0123456789abcdefghij, nor zyxwvutsrqponmlkjihg"})")},
+      provider);
+  const Called told = talkative.call();
+  expect_error(told, Kind::kPermission, "not 0123...ghij, nor zyxw...jihg");
 }
 
 TEST(Completer, KnocksWhereThereIsNoListOfModels) {
