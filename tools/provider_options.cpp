@@ -115,8 +115,9 @@ void ProviderOptions::declare(CLI::App& app) {
       ->check(in_range(0, 10))
       ->type_name("N");
   app.add_option("--header", headers,
-                 "Send this header to the one provider that is asked (may be given several times)")
-      ->type_name("\"NAME: VALUE\"")
+                 "Send this header, as NAME: VALUE, to the one provider that is asked (may be "
+                 "given several times)")
+      ->type_name("HEADER")
       ->allow_extra_args(false);
   app.add_option("--extra-body", extra_body,
                  "Further fields of the request to a provider, as a JSON object")

@@ -20,7 +20,7 @@ TERN = MODEL = ROOT = ""
 
 # What help calls values that are numbers, and values that are something else.
 NUMBERS = {"N", "N,...", "ID,ID,...", "INT", "UINT", "FLOAT", "SECONDS", "USD"}
-OTHERS = {"BIAS", "BYTES", "FILE", "FILE...", "FILES", "FILE[:SCALE]", "FORMAT", "HEX", "IN/OUT", "MODEL", "NAME", "NAME,...", "NAME|FILE",
+OTHERS = {"BIAS", "BYTES", "FILE", "FILE...", "FILES", "FILE[:SCALE]", "FORMAT", "HEADER", "HEX", "IN/OUT", "JSON", "MODEL", "NAME", "NAME,...", "NAME|FILE",
           "N|auto", "OUT", "ROUTE", "TEXT", "TIME", "TYPE", "WHAT"}
 BAD = ["nan", "-nan", "inf", "-inf", "infinity", "1e999", "-1e999", "0x10", "010", "5x", "x", "", " ", "5 ", "--5", "+-5", "1,5;",
        "99999999999999999999999", "-99999999999999999999999", "1e", ".", "٣"]
