@@ -50,7 +50,7 @@ bool ApiCall::check_cancelled() {
 
 ApiCall::Failure ApiCall::own(const HttpResponse& head, ApiErrorClass kind,
                               const std::string& words) const {
-  return {own_error(place(), head, kind, words), {}, false};
+  return {own_error(place(), head, kind, words), {}, false, false};
 }
 
 ApiCall::Failure ApiCall::not_whole(const HttpResponse& head, const std::string& words) const {
@@ -58,22 +58,26 @@ ApiCall::Failure ApiCall::not_whole(const HttpResponse& head, const std::string&
 }
 
 ApiCall::Failure ApiCall::refused(const HttpResponse& head, const ServerError& said) const {
-  return {refusal(place(), head, said), asked_to_retry(head), false};
+  return {refusal(place(), head, said), asked_to_retry(head), false, true};
 }
 
 ApiCall::Failure ApiCall::broken(const HttpOutcome& outcome) const {
   return {transport_error(place(), outcome),
           {},
-          outcome.failure == HttpFailure::kTls || outcome.failure == HttpFailure::kRequest};
+          outcome.failure == HttpFailure::kTls || outcome.failure == HttpFailure::kRequest,
+          false};
 }
 
 std::optional<ApiError> ApiCall::repeat(const Attempt& attempt, int32_t retries) {
   int64_t waited_as_asked = 0;
   for (int32_t count = 0;; ++count) {
+    sent_ = false;
     std::optional<Failure> failure = attempt();
     if (!failure) {
       return {};
     }
+    const bool declined = failure->refused && !failure->error.delivered;
+    unanswered_ += sent_ && !declined ? 1 : 0;
     FailedAttempt failed;
     failed.attempt = count;
     failed.kind = failure->error.kind;
@@ -162,10 +166,14 @@ std::optional<ApiCall::Failure> ApiCall::exchange(HttpRequest http, const Transp
         answer.refusal += piece.substr(0, kMostRefusalBytes - answer.refusal.size());
         return answer.refusal.size() < kMostRefusalBytes;
       });
+  for (auto& [name, value] : http.headers) {
+    wipe(value);  // one of them holds the key
+  }
+  const int32_t status = answer.http.response.status;
+  sent_ = answer.http.sent;
   if (cancelled_) {
     return own(answer.http.response, ApiErrorClass::kCancelled, "");
   }
-  const int32_t status = answer.http.response.status;
   if (status != 0 && status / 100 != 2) {  // even if its body broke off
     return refused(answer.http.response, read_error_body(answer.refusal));
   }

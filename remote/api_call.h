@@ -26,6 +26,7 @@ class ApiCall {
     ApiError error;
     std::optional<bool> asked_to_retry;  // by the server
     bool hopeless = false;
+    bool refused = false;  // in the server's own words
   };
   // None: it went well.
   using Attempt = std::function<std::optional<Failure>()>;
@@ -57,6 +58,8 @@ class ApiCall {
   const Sinks& sinks() const { return sinks_; }
   int64_t now_ms() const { return parties_.clock.monotonic_ms(); }
   double seconds_since_start() const;
+  // Failed attempts whose request went out whole, and which the server did not refuse before any text came.
+  int32_t unanswered() const { return unanswered_; }
 
  private:
   bool check_cancelled();
@@ -69,6 +72,8 @@ class ApiCall {
   int64_t started_ms_;
   int64_t deadline_ms_;  // 0: none
   bool cancelled_ = false;
+  bool sent_ = false;  // the latest exchange's request went out whole
+  int32_t unanswered_ = 0;
 };
 
 }  // namespace tern

@@ -27,7 +27,7 @@ struct Advice {
 };
 
 const Advice& advice_for(Kind kind) {
-  static constexpr std::array<Advice, 13> kAdvice = {{
+  static constexpr std::array<Advice, 14> kAdvice = {{
       {"auth", "the key was refused", ""},  // what to do depends on the key
       {"permission", "not allowed",
        "The key is known, but may not do this: look at its rights in the provider's console, or "
@@ -49,6 +49,7 @@ const Advice& advice_for(Kind kind) {
       {"protocol", "the answer is not as expected",
        "Is the base URL that of an OpenAI-compatible API, with its /v1?"},
       {"cancelled", "cancelled", ""},
+      {"local", "", ""},
   }};
   return kAdvice[static_cast<size_t>(kind)];
 }
@@ -93,6 +94,7 @@ std::string as_sentence(const std::string& text) {
 
 // "name: what (401, request abc): the server's words. What to do." Without a `what` the words stand in its place.
 void put_message(const ErrorPlace& place, const char* what, std::string words, ApiError& error) {
+  error.request_id = redact_keys(error.request_id, place.key.value);
   std::string about = error.status == 0 ? "" : std::to_string(error.status);
   if (!error.request_id.empty()) {
     about += (about.empty() ? "request " : ", request ") + error.request_id;

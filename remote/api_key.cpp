@@ -1,6 +1,10 @@
 #include "remote/api_key.h"
 
+#include <sys/prctl.h>
+#include <sys/stat.h>
+
 #include <algorithm>
+#include <cstring>
 #include <iterator>
 
 #include "engine/base/ascii.h"
@@ -15,11 +19,6 @@ constexpr std::string_view kSpaces = " \t\r\n\f\v";
 constexpr std::string_view kKnownPrefixes[] = {"hs_", "cr_", "sk-"};
 // No key of an API is longer; a file that is, was named by mistake.
 constexpr size_t kMostKeyBytes = 16'384;
-
-bool is_key_char(char c) {
-  return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' ||
-         c == '-';
-}
 
 std::string trimmed(std::string text) {
   text.erase(0, std::min(text.find_first_not_of(kSpaces), text.size()));
@@ -91,9 +90,21 @@ Result<ApiKey> cleaned(std::string text, const std::string& source) {
   return key;
 }
 
+// A warning if others than the user can read a file; empty: nobody else can.
+std::string exposure_of(const std::string& path) {
+  struct stat info {};
+  if (::stat(path.c_str(), &info) != 0 || !S_ISREG(info.st_mode) || (info.st_mode & 077) == 0) {
+    return {};
+  }
+  return "the file " + path + ": other users of this machine may read this key: chmod 600 " + path;
+}
+
+std::string path_of(const std::string& name) {
+  return name.starts_with("~/") ? environment("HOME") + name.substr(1) : name;
+}
+
 Result<std::string> file_text(const std::string& name) {
-  const std::string path = name.starts_with("~/") ? environment("HOME") + name.substr(1) : name;
-  return read_text_file(path, size_t{1} << 16);
+  return read_text_file(path_of(name), size_t{1} << 16);
 }
 
 }  // namespace
@@ -106,6 +117,9 @@ Result<ApiKey> load_api_key(const Provider& provider) {
   } else if (!provider.key_file.empty()) {
     ASSIGN_OR_RETURN(std::string text, file_text(provider.key_file));
     ASSIGN_OR_RETURN(key, cleaned(std::move(text), "the file " + provider.key_file));
+    if (std::string warning = exposure_of(path_of(provider.key_file)); !warning.empty()) {
+      key.warnings.push_back(std::move(warning));
+    }
   } else if (provider.key_variable.empty()) {
     return key;
   }
@@ -114,6 +128,8 @@ Result<ApiKey> load_api_key(const Provider& provider) {
                  (provider.key_variable.empty() ? "the file " + provider.key_file : variable) +
                  "."};
   }
+  // A core dump would hold the key, and be sent to whoever collects crashes.
+  ::prctl(PR_SET_DUMPABLE, 0);
   if (!is_safe_for_keys(provider.base_url)) {
     return Error{
         "the key is not sent, because the base URL is neither https nor on this "
@@ -128,37 +144,10 @@ Result<ApiKey> load_api_key(const Provider& provider) {
   return key;
 }
 
-std::string mask_key(std::string_view key) {
-  if (key.size() <= 16) {
-    return "...";
-  }
-  return std::string(key.substr(0, 4)) + "..." + std::string(key.substr(key.size() - 4));
-}
-
-std::string redact_keys(std::string text, std::string_view key) {
-  if (!key.empty()) {
-    const std::string masked = mask_key(key);
-    for (size_t at = 0; (at = text.find(key, at)) != std::string::npos; at += masked.size()) {
-      text.replace(at, key.size(), masked);
-    }
-  }
-  for (const std::string_view prefix : kKnownPrefixes) {
-    for (size_t at = 0; (at = text.find(prefix, at)) != std::string::npos;) {
-      const auto begin = text.begin() + static_cast<std::ptrdiff_t>(at);
-      const auto end = std::find_if_not(begin, text.end(), is_key_char);
-      const bool within_word = at > 0 && is_key_char(text[at - 1]);
-      const std::string found(begin, end);
-      // Masked already, or too short to be a key: "sk-learn".
-      if (within_word || found.size() < 16) {
-        at += prefix.size();
-        continue;
-      }
-      const std::string masked = mask_key(found);
-      text.replace(at, found.size(), masked);
-      at += masked.size();
-    }
-  }
-  return text;
+void wipe(std::string& secret) {
+  secret.resize(secret.capacity());
+  ::explicit_bzero(secret.data(), secret.size());
+  secret.clear();
 }
 
 }  // namespace tern

@@ -24,6 +24,7 @@ enum class ApiErrorClass : uint8_t {
   kNetwork,
   kProtocol,
   kCancelled,
+  kLocal,  // this machine failed: its model, its memory, its ledger
 };
 
 struct ApiError {
@@ -48,6 +49,11 @@ struct ApiError {
 struct ApiOutcome {
   Completion completion;
   std::optional<ApiError> error;
+  // Attempts that failed after their whole request had gone out, unless the server refused it before any text came.
+  int32_t unanswered = 0;
+  int32_t cached_tokens = 0;  // those of the prompt that the server took from its cache
+  // Cached tokens count at the full price, because theirs is not known: the answer cost this much at most.
+  bool cost_is_upper_bound = false;
 
   explicit operator bool() const noexcept { return !error.has_value(); }
 };

@@ -46,16 +46,18 @@ std::string dollars_text(NanoDollars nano) {
   return text;
 }
 
-std::optional<NanoDollars> cost_of(const ProviderModel& model, int64_t prompt_tokens,
-                                   int64_t completion_tokens) {
+std::optional<Cost> cost_of(const ProviderModel& model, const TokenCounts& tokens) {
   if (!model.price_in || !model.price_out) {
     return {};
   }
-  const double nano = (static_cast<double>(prompt_tokens) * *model.price_in +
-                       static_cast<double>(completion_tokens) * *model.price_out) *
+  const int64_t cached = std::clamp<int64_t>(tokens.cached_tokens, 0, tokens.prompt_tokens);
+  const double nano = (static_cast<double>(tokens.prompt_tokens - cached) * *model.price_in +
+                       static_cast<double>(cached) * model.price_cached.value_or(*model.price_in) +
+                       static_cast<double>(tokens.completion_tokens) * *model.price_out) *
                       1e3;
   constexpr double kMost = 4e18;  // two of them fit 63 bits
-  return static_cast<NanoDollars>(std::llround(std::min(nano, kMost)));
+  return Cost{static_cast<NanoDollars>(std::llround(std::min(nano, kMost))),
+              cached > 0 && !model.price_cached};
 }
 
 int64_t most_prompt_tokens(const Request& request) {
@@ -74,14 +76,12 @@ std::optional<NanoDollars> worst_cost(const ProviderModel* model, const Request&
   if (model == nullptr) {
     return {};
   }
-  const int64_t prompt = most_prompt_tokens(request);
-  if (request.max_tokens >= 0) {
-    return cost_of(*model, prompt, request.max_tokens);
-  }
-  if (model->context == 0) {
+  if (request.max_tokens < 0 && model->context == 0) {
     return {};
   }
-  return cost_of(*model, prompt, model->context);
+  const int64_t answer = request.max_tokens >= 0 ? request.max_tokens : model->context;
+  const auto cost = cost_of(*model, {most_prompt_tokens(request), 0, answer});
+  return cost ? std::optional(cost->amount) : std::nullopt;
 }
 
 int64_t day_start(int64_t unix_ms) {

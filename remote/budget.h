@@ -27,9 +27,20 @@ double dollars(NanoDollars nano);
 // "$0.0042", with as many digits as it takes to see something.
 std::string dollars_text(NanoDollars nano);
 
+struct TokenCounts {
+  int64_t prompt_tokens = 0;
+  int64_t cached_tokens = 0;  // those of the prompt that the server took from its cache
+  int64_t completion_tokens = 0;
+};
+
+struct Cost {
+  NanoDollars amount = 0;
+  // Tokens from a cache are cheaper, but their price is not known: they count as the others do.
+  bool is_upper_bound = false;
+};
+
 // None: the price is not known.
-std::optional<NanoDollars> cost_of(const ProviderModel& model, int64_t prompt_tokens,
-                                   int64_t completion_tokens);
+std::optional<Cost> cost_of(const ProviderModel& model, const TokenCounts& tokens);
 
 // The most tokens that a request's prompt can be: no tokenizer of bytes makes more tokens than there are bytes; a few more
 // for what templates add.

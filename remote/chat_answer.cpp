@@ -1,5 +1,6 @@
 #include "remote/chat_answer.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "engine/base/json_text.h"
@@ -177,35 +178,62 @@ void ChatAnswer::take_reason(const std::string& reason, News& news) {
   }
 }
 
+// Servers name the same counts differently:
+//   OpenAI, vLLM, OpenRouter  prompt_tokens, of which prompt_tokens_details.cached_tokens; completion_tokens
+//   the Responses API         input_tokens, of which input_tokens_details.cached_tokens; output_tokens
+//   DeepSeek                  prompt_tokens, of which prompt_cache_hit_tokens
+//   Moonshot                  prompt_tokens, of which cached_tokens
+//   Anthropic                 input_tokens, and beside them cache_read_input_tokens and cache_creation_input_tokens;
+//                             LiteLLM repeats these beside prompt_tokens, which there hold them
+// Gemini and xAI leave the tokens of reasoning out of completion_tokens, but not out of total_tokens, and charge for them.
+// A count of zero is none: servers that count nothing send zeros.
 void ChatAnswer::take_usage(const Json& usage) {
-  const auto either = [&](const char* name, const char* other) {
-    const auto count = count_at(usage, name);
-    return count ? count : count_at(usage, other);
+  const auto count = [&](const Json& where, const char* name) {
+    return std::max(count_at(where, name).value_or(0), 0);
   };
-  // The last one counts: some servers send the usage so far with each chunk.
-  if (const auto prompt = either("prompt_tokens", "input_tokens")) {
-    completion_.usage.prompt_tokens = *prompt;
-    has_prompt_tokens_ = true;
+  const int32_t held_in_prompt = std::max({
+      count(member(usage, "prompt_tokens_details"), "cached_tokens"),
+      count(member(usage, "input_tokens_details"), "cached_tokens"),
+      count(usage, "prompt_cache_hit_tokens"),
+      count(usage, "cached_tokens"),
+  });
+  const int32_t beside_prompt = count(usage, "cache_read_input_tokens");
+  int32_t prompt = count(usage, "prompt_tokens");
+  if (prompt == 0) {
+    const int64_t all = int64_t{count(usage, "input_tokens")} + beside_prompt +
+                        count(usage, "cache_creation_input_tokens");
+    prompt = static_cast<int32_t>(std::min<int64_t>(all, std::numeric_limits<int32_t>::max()));
   }
-  if (const auto answer = either("completion_tokens", "output_tokens")) {
-    completion_.usage.completion_tokens = *answer;
-    has_completion_tokens_ = true;
+  int32_t answer = std::max(count(usage, "completion_tokens"), count(usage, "output_tokens"));
+  if (prompt > 0 && answer > 0) {
+    answer = std::max(answer, count(usage, "total_tokens") - prompt);
+  }
+  // The last one counts: some servers send the usage so far with each chunk.
+  if (prompt > 0) {
+    completion_.usage.prompt_tokens = prompt;
+    cached_tokens_ = std::min(prompt, std::max(held_in_prompt, beside_prompt));
+  }
+  if (answer > 0) {
+    completion_.usage.completion_tokens = answer;
   }
 }
 
 Completion ChatAnswer::so_far(size_t prompt_bytes) const {
   Completion completion = completion_;
-  if (!has_prompt_tokens_) {
-    completion.usage.prompt_tokens = estimated_tokens(prompt_bytes);
+  Usage& usage = completion.usage;
+  const int32_t prompt = estimated_tokens(prompt_bytes);
+  if (usage.prompt_tokens == 0 && prompt > 0) {
+    usage.prompt_tokens = prompt;
+    usage.estimated = true;
   }
-  if (!has_completion_tokens_) {
-    size_t bytes = completion.text.size() + completion.reasoning.size();
-    for (const auto& [index, call] : calls_) {
-      bytes += call.arguments.size();
-    }
-    completion.usage.completion_tokens = estimated_tokens(bytes);
+  size_t bytes = completion.text.size() + completion.reasoning.size();
+  for (const auto& [index, call] : calls_) {
+    bytes += call.name.size() + call.arguments.size();
   }
-  completion.usage.estimated = !has_prompt_tokens_ || !has_completion_tokens_;
+  if (usage.completion_tokens == 0 && bytes > 0) {
+    usage.completion_tokens = estimated_tokens(bytes);
+    usage.estimated = true;
+  }
   return completion;
 }
 

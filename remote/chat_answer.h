@@ -30,6 +30,8 @@ class ChatAnswer {
   const std::string& reasoning() const { return completion_.reasoning; }
   const std::string& model() const { return model_; }
   const std::string& id() const { return id_; }
+  // Tokens of the prompt that the server took from its cache.
+  int32_t cached_tokens() const { return cached_tokens_; }
   StopReason reason() const { return completion_.reason; }
   // Bytes that are kept, at least.
   size_t size() const { return size_; }
@@ -62,8 +64,7 @@ class ChatAnswer {
   std::string model_;
   std::string id_;
   size_t size_ = 0;
-  bool has_prompt_tokens_ = false;
-  bool has_completion_tokens_ = false;
+  int32_t cached_tokens_ = 0;
   bool deltas_came_ = false;
   bool refused_ = false;
   bool finished_ = false;

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 #include <mutex>
 
 #include "engine/base/check.h"
@@ -30,7 +31,12 @@ struct FreeMulti {
   void operator()(CURLM* multi) const { curl_multi_cleanup(multi); }
 };
 struct FreeList {
-  void operator()(curl_slist* list) const { curl_slist_free_all(list); }
+  void operator()(curl_slist* list) const {
+    for (const curl_slist* each = list; each != nullptr; each = each->next) {
+      ::explicit_bzero(each->data, std::strlen(each->data));  // one of them holds a key
+    }
+    curl_slist_free_all(list);
+  }
 };
 using Easy = std::unique_ptr<CURL, FreeEasy>;
 using Multi = std::unique_ptr<CURLM, FreeMulti>;
@@ -148,6 +154,16 @@ HttpFailure kind_of(CURLcode code, const Flight& flight) {
       // What broke before the request went out is a failure to connect: a proxy's refusal, for one.
       return sent == 0 ? HttpFailure::kConnect : HttpFailure::kBroken;
   }
+}
+
+// Whether a server can have the whole request.
+bool was_sent(const Flight& flight) {
+  curl_off_t bytes = 0;
+  curl_easy_getinfo(flight.easy, CURLINFO_SIZE_UPLOAD_T, &bytes);
+  curl_off_t began = 0;
+  curl_easy_getinfo(flight.easy, CURLINFO_PRETRANSFER_TIME_T, &began);
+  return flight.answered ||
+         (began != 0 && static_cast<size_t>(bytes) >= flight.request->body.size());
 }
 
 std::string advice_on_connection(CURLcode code, const HttpRequest& request) {
@@ -461,14 +477,19 @@ HttpOutcome CurlTransport::exchange(const HttpRequest& request, const BodySink& 
   curl_multi_add_handle(multi.get(), easy.get());
   Ended ended = drive(multi.get(), flight, detail);
   flight.response.status = status_of(easy.get());
+  const bool sent = was_sent(flight);
   // Removing a transfer that has not ended closes its connection.
   curl_multi_remove_handle(multi.get(), easy.get());
   pool_->give(std::move(multi));
   if (ended.failure != HttpFailure::kNone) {
     ended.message = host + ": " + ended.message;
   }
-  return {std::move(flight.response), ended.failure, std::move(ended.message), ended.limit,
-          ended.refused};
+  return {std::move(flight.response),
+          ended.failure,
+          std::move(ended.message),
+          ended.limit,
+          ended.refused,
+          sent};
 }
 
 }  // namespace tern

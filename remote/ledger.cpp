@@ -1,12 +1,17 @@
 #include "remote/ledger.h"
 
+#include <fcntl.h>
 #include <sqlite3.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <mutex>
 #include <sstream>
 
 #include "engine/base/environment.h"
 #include "engine/base/output_file.h"
+#include "remote/process_mark.h"
 
 namespace tern {
 namespace {
@@ -29,7 +34,22 @@ CREATE TABLE IF NOT EXISTS server_quotas(address TEXT PRIMARY KEY, until INTEGER
 CREATE TABLE IF NOT EXISTS server_refusals(
   address TEXT NOT NULL, field TEXT NOT NULL, noted INTEGER NOT NULL, PRIMARY KEY(address, field));
 CREATE TABLE IF NOT EXISTS speeds(model TEXT PRIMARY KEY, prompt REAL NOT NULL, generation REAL NOT NULL);
+CREATE INDEX IF NOT EXISTS calls_open ON calls(id) WHERE settled = 0;
 )";
+
+// Columns of `calls` that ledgers of earlier versions do not have.
+constexpr const char* kNewColumns[][2] = {
+    {"process", "TEXT NOT NULL DEFAULT ''"},  // of an open call
+    {"likely", "INTEGER"},
+    {"cached_tokens", "INTEGER NOT NULL DEFAULT 0"},
+    {"upper_bound", "INTEGER NOT NULL DEFAULT 0"},
+};
+
+// Values of calls.settled. What was booked because its process seemed gone gives way to what that process says after all.
+constexpr int64_t kSettled = 1;
+constexpr int64_t kAbandoned = 2;
+
+constexpr int64_t kLongestCallMs = 86'400'000;
 
 // "time:failed time:failed ..."
 std::string text_of(const std::vector<BreakerCall>& calls) {
@@ -53,10 +73,57 @@ std::vector<BreakerCall> calls_of(const std::string& text) {
   return calls;
 }
 
-std::string cap_text(const char* which, NanoDollars cap, NanoDollars spent, NanoDollars worst) {
+std::string cap_text(const char* which, NanoDollars cap, NanoDollars spent,
+                     const PlannedCall& call) {
+  const std::string costs = call.least
+                                ? "even a short answer can cost " + dollars_text(*call.least)
+                                : "this call can cost " + dollars_text(call.worst.value_or(0)) +
+                                      ". A smaller -n lowers that";
   return std::string("the budget of ") + dollars_text(cap) + " a " + which +
-         " would not hold: " + (spent > 0 ? dollars_text(spent) + " are spent, and " : "") +
-         "this call can cost " + dollars_text(worst) + ". A smaller -n lowers that";
+         " would not hold: " + (spent > 0 ? dollars_text(spent) + " are spent, and " : "") + costs;
+}
+
+// What a call costs at least if it is made.
+NanoDollars least_of(const PlannedCall& call) {
+  return call.least.value_or(call.worst.value_or(0));
+}
+
+// What to do about an error of SQLite; the sentence before it names file and reason.
+const char* advice_on(int code) {
+  switch (code & 0xff) {
+    case SQLITE_NOTADB:
+    case SQLITE_CORRUPT:
+      return " The ledger is damaged: move the file away, and a new one begins. What was spent is "
+             "then forgotten.";
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+      return " Another process holds the ledger: try again.";
+    case SQLITE_FULL:
+      return " Is the disk full?";
+    default:
+      return " The ledger must be a file that can be written: mend that, or name another folder "
+             "with XDG_STATE_HOME.";
+  }
+}
+
+// Only the user may read the file, and what SQLite puts beside it, which takes over the file's mode.
+void make_private(const std::string& path) {
+  // Made here, as SQLite would make it readable for all. An existing file is not opened: closing it again would
+  // take away the locks that SQLite may hold on it in this process.
+  const int made = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  if (made >= 0) {
+    ::close(made);
+    return;
+  }
+  for (const char* end : {"", "-wal", "-shm"}) {
+    struct stat info {};
+    const std::string file = path + end;
+    const bool open_to_others = ::stat(file.c_str(), &info) == 0 && S_ISREG(info.st_mode) &&
+                                (info.st_mode & 077) != 0 && info.st_uid == ::geteuid();
+    if (open_to_others) {
+      ::chmod(file.c_str(), 0600);
+    }
+  }
 }
 
 }  // namespace
@@ -65,11 +132,15 @@ std::string cap_text(const char* which, NanoDollars cap, NanoDollars spent, Nano
 class Ledger::Database {
  public:
   Database(sqlite3* handle, std::string path) : handle_(handle), path_(std::move(path)) {}
+  explicit Database(Error unusable) : handle_(nullptr), unusable_(std::move(unusable)) {}
   Database(const Database&) = delete;
   Database& operator=(const Database&) = delete;
   ~Database() { sqlite3_close(handle_); }
 
-  Error error() const { return Error{path_ + ": " + sqlite3_errmsg(handle_) + "."}; }
+  Error error() const {
+    return Error{path_ + ": " + sqlite3_errmsg(handle_) + "." +
+                 advice_on(sqlite3_errcode(handle_))};
+  }
 
   Result<void> run(const char* sql) {
     if (sqlite3_exec(handle_, sql, nullptr, nullptr, nullptr) != SQLITE_OK) {
@@ -80,6 +151,9 @@ class Ledger::Database {
 
   // Runs `work` alone: no thread, and no process that writes, comes between.
   Result<void> alone(const std::function<Result<void>()>& work) {
+    if (unusable_) {
+      return *unusable_;
+    }
     const std::lock_guard guard(mutex_);
     RETURN_IF_ERROR(run("BEGIN IMMEDIATE"));
     Result<void> done = work();
@@ -98,6 +172,7 @@ class Ledger::Database {
  private:
   sqlite3* handle_;
   std::string path_;
+  std::optional<Error> unusable_;
   std::mutex mutex_;
 };
 
@@ -160,6 +235,21 @@ class Statement {
   bool good_ = false;
 };
 
+Result<void> add_new_columns(sqlite3* handle, const std::function<Result<void>(const char*)>& run) {
+  std::vector<std::string> names;
+  Statement columns(handle, "SELECT name FROM pragma_table_info('calls')");
+  while (columns.next()) {
+    names.push_back(columns.text(0));
+  }
+  for (const auto& [name, type] : kNewColumns) {
+    if (std::ranges::find(names, name) == names.end()) {
+      RETURN_IF_ERROR(
+          run(("ALTER TABLE calls ADD COLUMN " + std::string(name) + " " + type).c_str()));
+    }
+  }
+  return {};
+}
+
 BreakerState breaker_at(const Statement& row, int first) {
   return {static_cast<int32_t>(row.number(first)), row.number(first + 1), row.number(first + 2),
           calls_of(row.text(first + 3))};
@@ -169,6 +259,7 @@ BreakerState breaker_at(const Statement& row, int first) {
 
 Ledger::Ledger(std::unique_ptr<Database> database) : database_(std::move(database)) {}
 Ledger::Ledger(Ledger&&) noexcept = default;
+Ledger& Ledger::operator=(Ledger&&) noexcept = default;
 Ledger::~Ledger() = default;
 
 Result<Ledger> Ledger::open(const std::filesystem::path& path) {
@@ -176,6 +267,7 @@ Result<Ledger> Ledger::open(const std::filesystem::path& path) {
     return Error{"the ledger of remote calls: " + std::string(kNoHomeFolder)};
   }
   RETURN_IF_ERROR(make_private_folders(path.parent_path()));
+  make_private(path.string());
   sqlite3* handle = nullptr;
   const int opened =
       sqlite3_open_v2(path.c_str(), &handle,
@@ -188,23 +280,88 @@ Result<Ledger> Ledger::open(const std::filesystem::path& path) {
   // NORMAL: what is committed survives the end of the process, killed or not; a power cut may cost the last seconds.
   RETURN_IF_ERROR(database->run("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"));
   Database& tables = *database;
-  RETURN_IF_ERROR(tables.alone([&] { return tables.run(kSchema); }));
+  const auto make_tables = [&]() -> Result<void> {
+    RETURN_IF_ERROR(tables.run(kSchema));
+    return add_new_columns(handle, [&](const char* sql) { return tables.run(sql); });
+  };
+  RETURN_IF_ERROR(tables.alone(make_tables));
   return Ledger(std::move(database));
 }
 
-// What a cap says without looking at what is spent; empty: nothing.
-static std::string refusal_by_itself(const PlannedCall& call, const BudgetCaps& caps) {
+Ledger Ledger::unusable(const Error& why) {
+  return Ledger(std::make_unique<Database>(why));
+}
+
+// Within a transaction.
+Result<int64_t> Ledger::book_abandoned(int64_t now, bool unknown_too) {
+  std::vector<int64_t> abandoned;
+  Statement open_calls(database_->handle(), "SELECT id, at, process FROM calls WHERE settled = 0");
+  while (open_calls.next()) {
+    const Presence presence = presence_of(open_calls.text(2));
+    const bool old = now - open_calls.number(1) > kLongestCallMs;
+    if (presence == Presence::kGone || (presence == Presence::kUnknown && (old || unknown_too))) {
+      abandoned.push_back(open_calls.number(0));
+    }
+  }
+  if (!open_calls.good()) {
+    return database_->error();
+  }
+  for (const int64_t id : abandoned) {
+    // Without an estimate the worst cost stays.
+    Statement book(database_->handle(),
+                   "UPDATE calls SET settled=?, estimated=1, cost=COALESCE(likely, cost), "
+                   "error='abandoned' WHERE id=?");
+    book.with(kAbandoned).with(id).next();
+    if (!book.good()) {
+      return database_->error();
+    }
+  }
+  return static_cast<int64_t>(abandoned.size());
+}
+
+Result<int64_t> Ledger::settle_abandoned(int64_t now, bool unknown_too) {
+  int64_t count = 0;
+  RETURN_IF_ERROR(database_->alone([&]() -> Result<void> {
+    ASSIGN_OR_RETURN(count, book_abandoned(now, unknown_too));
+    return {};
+  }));
+  return count;
+}
+
+Result<void> Ledger::note_progress(int64_t id, int64_t completion_tokens,
+                                   std::optional<NanoDollars> likely) {
+  return database_->alone([&]() -> Result<void> {
+    Statement update(database_->handle(),
+                     "UPDATE calls SET completion_tokens=?, likely=? WHERE id=? AND settled=0");
+    update.with(completion_tokens).with(likely).with(id).next();
+    if (!update.good()) {
+      return database_->error();
+    }
+    return {};
+  });
+}
+
+// What a cap says without looking at what is spent; empty: nothing. `granted` becomes what it leaves
+// of the worst cost.
+static std::string refusal_by_itself(const PlannedCall& call, const BudgetCaps& caps,
+                                     NanoDollars& granted) {
   if (caps.any() && !call.worst && !caps.allow_unknown_prices) {
     return "what " + call.model +
            " can cost is not known, and there is a budget: enter its price and "
            "context in providers.json, or allow it with --allow-unknown-price";
   }
-  const NanoDollars worst = call.worst.value_or(0);
-  return caps.call && worst > *caps.call ? cap_text("call", *caps.call, 0, worst) : std::string();
+  granted = call.worst.value_or(0);
+  if (caps.call && least_of(call) > *caps.call) {
+    return cap_text("call", *caps.call, 0, call);
+  }
+  if (caps.call) {
+    granted = std::min(granted, *caps.call);
+  }
+  return {};
 }
 
-Result<std::string> Ledger::refusal_by_sums(const PlannedCall& call, const BudgetCaps& caps) {
-  const NanoDollars worst = call.worst.value_or(0);
+Result<std::string> Ledger::refusal_by_sums(const PlannedCall& call, const BudgetCaps& caps,
+                                            NanoDollars& granted) {
   std::string refused;
   const auto over = [&](const char* which, std::optional<NanoDollars> cap, int64_t since) {
     if (!cap) {
@@ -215,9 +372,10 @@ Result<std::string> Ledger::refusal_by_sums(const PlannedCall& call, const Budge
       return false;
     }
     const NanoDollars spent = sum.number(0);
-    if (spent + worst > *cap && refused.empty()) {
-      refused = cap_text(which, *cap, spent, worst);
+    if (least_of(call) > *cap - spent && refused.empty()) {
+      refused = cap_text(which, *cap, spent, call);
     }
+    granted = std::min(granted, *cap - spent);
     return true;
   };
   if (!over("day", caps.day, day_start(call.at)) ||
@@ -228,10 +386,11 @@ Result<std::string> Ledger::refusal_by_sums(const PlannedCall& call, const Budge
 }
 
 Result<std::string> Ledger::refusal(const PlannedCall& call, const BudgetCaps& caps) {
-  std::string refused = refusal_by_itself(call, caps);
+  NanoDollars granted = 0;
+  std::string refused = refusal_by_itself(call, caps, granted);
   if (refused.empty()) {
     RETURN_IF_ERROR(database_->alone([&]() -> Result<void> {
-      ASSIGN_OR_RETURN(refused, refusal_by_sums(call, caps));
+      ASSIGN_OR_RETURN(refused, refusal_by_sums(call, caps, granted));
       return {};
     }));
   }
@@ -240,37 +399,46 @@ Result<std::string> Ledger::refusal(const PlannedCall& call, const BudgetCaps& c
 
 Result<Reservation> Ledger::reserve(const PlannedCall& call, const BudgetCaps& caps) {
   Reservation reservation;
-  reservation.refused = refusal_by_itself(call, caps);
+  reservation.refused = refusal_by_itself(call, caps, reservation.granted);
   if (!reservation.refused.empty()) {
     return reservation;
   }
-  RETURN_IF_ERROR(database_->alone([&]() -> Result<void> {
-    ASSIGN_OR_RETURN(reservation.refused, refusal_by_sums(call, caps));
+  const auto enter = [&]() -> Result<void> {
+    if (const Result<int64_t> booked = book_abandoned(call.at, false); !booked) {
+      return booked.error();
+    }
+    ASSIGN_OR_RETURN(reservation.refused, refusal_by_sums(call, caps, reservation.granted));
     if (!reservation.refused.empty()) {
       return {};
     }
     Statement insert(database_->handle(),
-                     "INSERT INTO calls(at, provider, model, reason, cost) VALUES(?,?,?,?,?)");
-    insert.with(call.at).with(call.provider).with(call.model).with(call.reason).with(call.worst);
+                     "INSERT INTO calls(at, provider, model, reason, cost, process, prompt_tokens, "
+                     "likely) VALUES(?,?,?,?,?,?,?,?)");
+    insert.with(call.at).with(call.provider).with(call.model).with(call.reason);
+    insert.with(call.worst ? std::optional(reservation.granted) : std::nullopt);
+    insert.with(process_mark()).with(call.likely_prompt_tokens).with(call.likely);
     insert.next();
     if (!insert.good()) {
       return database_->error();
     }
     reservation.id = database_->last_id();
     return {};
-  }));
+  };
+  RETURN_IF_ERROR(database_->alone(enter));
   return reservation;
 }
 
 Result<void> Ledger::settle(int64_t id, const SettledCall& call) {
   return database_->alone([&]() -> Result<void> {
     Statement update(database_->handle(),
-                     "UPDATE calls SET settled=1, prompt_tokens=?, completion_tokens=?, "
-                     "estimated=?, cost=?, latency_ms=?, first_token_ms=?, request_id=?, error=? "
-                     "WHERE id=? AND settled=0");
+                     "UPDATE calls SET settled=?, prompt_tokens=?, completion_tokens=?, "
+                     "estimated=?, cost=?, latency_ms=?, first_token_ms=?, request_id=?, error=?, "
+                     "cached_tokens=?, upper_bound=? WHERE id=? AND settled<>1");
+    update.with(kSettled);
     update.with(call.prompt_tokens).with(call.completion_tokens).with(int64_t{call.estimated});
     update.with(call.cost).with(call.latency_ms).with(call.first_token_ms);
-    update.with(call.request_id).with(call.error).with(id);
+    update.with(call.request_id).with(call.error);
+    update.with(call.cached_tokens).with(int64_t{call.cost_is_upper_bound}).with(id);
     update.next();
     if (!update.good()) {
       return database_->error();
@@ -290,13 +458,14 @@ Result<std::vector<LedgerSum>> Ledger::sums(int64_t since, LedgerGroup group) {
                    std::string("SELECT ") + by +
                        " AS g, COUNT(*), SUM(error <> ''), SUM(settled = 0), SUM(cost IS NULL), "
                        "SUM(estimated), SUM(prompt_tokens), SUM(completion_tokens), SUM(cost), "
-                       "AVG(CASE WHEN first_token_ms > 0 THEN first_token_ms END) "
+                       "AVG(CASE WHEN first_token_ms > 0 THEN first_token_ms END), "
+                       "SUM(cached_tokens), SUM(upper_bound) "
                        "FROM calls WHERE at >= ? GROUP BY g ORDER BY g");
     rows.with(since);
     while (rows.next()) {
       sums.push_back({rows.text(0), rows.number(1), rows.number(2), rows.number(3), rows.number(4),
                       rows.number(5), rows.number(6), rows.number(7), rows.number(8),
-                      rows.number(9)});
+                      rows.number(9), rows.number(10), rows.number(11)});
     }
     if (!rows.good()) {
       return database_->error();

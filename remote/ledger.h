@@ -24,11 +24,17 @@ struct PlannedCall {
   std::string reason;                // why it goes there
   int64_t at = 0;                    // Unix time in ms
   std::optional<NanoDollars> worst;  // none: nobody knows
+  // The call can be made for less, down to this, by asking for a shorter answer; none: only for its worst cost.
+  std::optional<NanoDollars> least = {};
+  // What it comes to if nothing more is heard of it: its prompt, and their price.
+  int64_t likely_prompt_tokens = 0;
+  std::optional<NanoDollars> likely = {};
 };
 
 struct Reservation {
   int64_t id = 0;
-  std::string refused;  // not empty: a cap would not hold; a sentence
+  std::string refused;      // not empty: a cap would not hold; a sentence
+  NanoDollars granted = 0;  // what it may cost: the worst, or less where `least` allows that
 };
 
 // How it ended.
@@ -40,20 +46,24 @@ struct SettledCall {
   int64_t latency_ms = 0;
   int64_t first_token_ms = 0;
   std::string request_id;
-  std::string error;  // the class of the error; empty: none
+  std::string error;          // the class of the error; empty: none
+  int64_t cached_tokens = 0;  // of the prompt
+  bool cost_is_upper_bound = false;
 };
 
 struct LedgerSum {
   std::string group;
   int64_t calls = 0;
   int64_t failed = 0;
-  int64_t unsettled = 0;  // not ended yet, or their process was killed: counted at their worst cost
+  int64_t unsettled = 0;  // not ended yet: counted at their worst cost
   int64_t unpriced = 0;
   int64_t estimated = 0;
   int64_t prompt_tokens = 0;
   int64_t completion_tokens = 0;
   NanoDollars cost = 0;
   int64_t mean_first_token_ms = 0;
+  int64_t cached_tokens = 0;
+  int64_t upper_bounds = 0;  // calls that cost this much at most
 };
 
 enum class LedgerGroup : uint8_t { kAll, kProvider, kModel, kDay };
@@ -71,17 +81,27 @@ struct Speed {
 
 class Ledger {
  public:
-  // Makes file and folder if need be. Errors name the file.
+  // Makes file and folder if need be. Nobody but the user may read the file, whoever could before. Errors name the file
+  // and say what to do.
   static Result<Ledger> open(const std::filesystem::path& path);
+  // One that fails for this reason, whatever it is asked.
+  static Ledger unusable(const Error& why);
 
   Ledger(Ledger&&) noexcept;
-  Ledger& operator=(Ledger&&) = delete;
+  Ledger& operator=(Ledger&&) noexcept;
   ~Ledger();
 
   // Enters the call at its worst cost, unless a cap forbids it: what is spent plus this would exceed it. No two processes can pass with
   // what is left for one.
   Result<Reservation> reserve(const PlannedCall& call, const BudgetCaps& caps);
+  // What has come of the answer so far, in case nothing more is heard of the call.
+  Result<void> note_progress(int64_t id, int64_t completion_tokens,
+                             std::optional<NanoDollars> likely);
+  // Of a call that was settled already the first settlement stays.
   Result<void> settle(int64_t id, const SettledCall& call);
+  // Books the calls whose process is gone by what they likely cost, and returns how many there were. Where it cannot be known
+  // whether the process is gone, a day must have passed since the call began, or `unknown_too` be set. reserve() does the same.
+  Result<int64_t> settle_abandoned(int64_t now, bool unknown_too);
   // Calls from `since` (Unix time in ms) on.
   Result<std::vector<LedgerSum>> sums(int64_t since, LedgerGroup group);
 
@@ -116,8 +136,10 @@ class Ledger {
  private:
   class Database;
   // What caps of days and months say; within a transaction of the caller.
-  Result<std::string> refusal_by_sums(const PlannedCall& call, const BudgetCaps& caps);
+  Result<std::string> refusal_by_sums(const PlannedCall& call, const BudgetCaps& caps,
+                                      NanoDollars& granted);
   explicit Ledger(std::unique_ptr<Database> database);
+  Result<int64_t> book_abandoned(int64_t now, bool unknown_too);
 
   std::unique_ptr<Database> database_;
 };

@@ -17,7 +17,8 @@ struct ProviderModel {
   // US dollars a million tokens; none: unknown, which is never taken for free.
   std::optional<double> price_in;
   std::optional<double> price_out;
-  std::string priced_on;  // YYYY-MM-DD: prices are as old as this
+  std::optional<double> price_cached;  // of tokens of the prompt that come from the server's cache
+  std::string priced_on;               // YYYY-MM-DD: prices are as old as this
   std::string price_source;
 };
 

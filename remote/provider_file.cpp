@@ -5,6 +5,7 @@
 
 #include "engine/base/ascii.h"
 #include "remote/strict_json.h"
+#include "remote/url.h"
 
 namespace tern {
 namespace {
@@ -22,6 +23,7 @@ void read_price(StrictObject& json, ProviderModel& model) {
   constexpr double kMost = 1e6;  // dollars a million tokens: a dollar a token
   json.number("in", model.price_in, 0, kMost);
   json.number("out", model.price_out, 0, kMost);
+  json.number("cached_input", model.price_cached, 0, kMost);
   json.text("date", model.priced_on);
   json.text("source", model.price_source);
   if (!model.price_in || !model.price_out) {
@@ -67,6 +69,20 @@ bool is_base_url(std::string_view url) {
   return web && !host_of(url).empty() && url.find_first_of("@?# \t\r\n") == std::string_view::npos;
 }
 
+// Prices are those of the server that they were entered for: another one has others. The address of its balance would get
+// the other one's key.
+void forget_what_is_of_another_host(const std::string& host, Provider& provider) {
+  if (host == host_of(provider.base_url)) {
+    return;
+  }
+  provider.balance_url.clear();
+  for (ProviderModel& model : provider.models) {
+    model.price_in = model.price_out = model.price_cached = {};
+    model.priced_on.clear();
+    model.price_source.clear();
+  }
+}
+
 void read_url(StrictObject& json, const char* name, std::string& url) {
   std::string given = url;
   json.text(name, given);
@@ -91,7 +107,9 @@ void read_provider(StrictObject& json, Provider& provider) {
     json.fail_at("kind", "expected openai (any server with its API) or local, found " + kind + ".");
   }
   provider.kind = kind == "local" ? ProviderKind::kLocal : ProviderKind::kOpenAi;
+  const std::string host = host_of(provider.base_url);
   read_url(json, "base_url", provider.base_url);
+  forget_what_is_of_another_host(host, provider);
   json.text("base_url_variable", provider.base_url_variable);
   read_url(json, "balance_url", provider.balance_url);
   json.text("key_variable", provider.key_variable);
@@ -222,8 +240,10 @@ Result<void> apply_environment(ProviderSet& set,
                    "something else."};
     }
     if (url != provider.base_url) {
+      const std::string host = host_of(provider.base_url);
       provider.base_url = url;
       provider.balance_url.clear();
+      forget_what_is_of_another_host(host, provider);
     }
   }
   return {};
@@ -264,6 +284,13 @@ std::string host_of(std::string_view url) {
   }
   url.remove_prefix(scheme + 3);
   return std::string(url.substr(0, url.find_first_of("/?#")));
+}
+
+std::string destination_of(const Provider& provider) {
+  const std::string where = host_of(provider.base_url) + " (" + provider.name + ")";
+  return is_safe_for_keys(provider.base_url)
+             ? where
+             : where + " over plain http, unencrypted: everybody on the way can read them";
 }
 
 }  // namespace tern

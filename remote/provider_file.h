@@ -42,5 +42,7 @@ std::string complaint_on_header(const std::string& name, const std::string& valu
 
 // The host (and port) of an address, for messages.
 std::string host_of(std::string_view url);
+// "api.example.org (name)", for telling the user where prompts go, and whether others can read them on the way.
+std::string destination_of(const Provider& provider);
 
 }  // namespace tern

@@ -5,6 +5,7 @@
 
 #include "remote/answer_reader.h"
 #include "remote/api_call.h"
+#include "remote/budget.h"
 
 namespace tern {
 namespace {
@@ -19,13 +20,10 @@ double random_jitter() {
   return std::uniform_real_distribution<double>(0, 1)(engine);
 }
 
+// What an estimate of the prompt's tokens is made from, the same as before anything is sent.
 size_t prompt_bytes(const Request& request) {
-  size_t bytes = request.prompt.size();
-  constexpr size_t kAround = 16;  // what a template puts around a message: about four tokens
-  for (const Message& message : request.messages) {
-    bytes += message.content.size() + message.extra.size() + kAround;
-  }
-  return bytes;
+  constexpr int64_t kBytesOfAToken = 4;  // as estimated_tokens counts them
+  return static_cast<size_t>(kBytesOfAToken * likely_prompt_tokens(request));
 }
 
 // When what came, and for how long what is left is waited for.
@@ -106,7 +104,8 @@ std::optional<Failure> judge(const ApiCall& call, AnswerReader& reader, const Ht
 
 // One exchange whose answer is a completion.
 std::optional<Failure> ask(ApiCall& call, HttpRequest http, size_t bytes_asked,
-                           Completion& completion) {
+                           ApiOutcome& outcome) {
+  Completion& completion = outcome.completion;
   AnswerReader reader(call.sinks().text, call.sinks().reasoning);
   Watch watch(call, reader);
   ApiCall::Answer answer;
@@ -122,6 +121,7 @@ std::optional<Failure> ask(ApiCall& call, HttpRequest http, size_t bytes_asked,
     failure->error.delivered = reader.delivered();
     return failure;
   }
+  outcome.cached_tokens = reader.answer().cached_tokens();
   watch.put_times(completion.usage);
   completion.served.model = reader.answer().model();
   completion.served.request_id = request_id_of(answer.http.response);
@@ -180,7 +180,7 @@ class RemoteCompleter::Asking {
       : owner_(owner), call_(call), request_(request), model_(model) {}
 
   // One attempt, and at once another one without whatever the server refuses by name.
-  std::optional<Failure> attempt(Completion& completion) {
+  std::optional<Failure> attempt(ApiOutcome& outcome) {
     const Provider& provider = owner_.provider_;
     for (;;) {
       const Result<ChatBody> body = write_chat_request(request_, model_, owner_.quirks(),
@@ -190,7 +190,7 @@ class RemoteCompleter::Asking {
       }
       note(body->left_out);
       std::optional<Failure> failure =
-          ask(call_, http_of(body->json), prompt_bytes(request_), completion);
+          ask(call_, http_of(body->json), prompt_bytes(request_), outcome);
       if (!failure || !owner_.learn(failure->error, *body)) {
         return failure;
       }
@@ -239,12 +239,12 @@ ApiOutcome RemoteCompleter::complete(const Request& request, const std::string& 
     return outcome;
   }
   Asking asking(*this, call, request, model);
-  outcome.error =
-      call.repeat([&] { return asking.attempt(outcome.completion); }, provider_.retries);
+  outcome.error = call.repeat([&] { return asking.attempt(outcome); }, provider_.retries);
+  outcome.unanswered = call.unanswered();
   outcome.completion.served.provider = provider_.name;
-  if (outcome.completion.served.model.empty()) {
-    outcome.completion.served.model = model;
-  }
+  Served& served = outcome.completion.served;
+  served.request_id = redact_keys(served.request_id, key_.value);
+  served.model = served.model.empty() ? model : redact_keys(served.model, key_.value);
   return outcome;
 }
 

@@ -141,8 +141,7 @@ class Planner {
   std::string not_allowed() const {
     std::string hosts;
     for (const RemoteSide& side : remotes_) {
-      hosts += (hosts.empty() ? "" : ", ") + host_of(side.provider->base_url) + " (" +
-               side.provider->name + ")";
+      hosts += (hosts.empty() ? "" : ", ") + destination_of(*side.provider);
     }
     return "This would send your prompts to " + hosts +
            ". If you agree, say so with --allow-remote, or once for all with \"allow_remote\": "

@@ -4,6 +4,8 @@
 #include <utility>
 
 #include "remote/api_error.h"
+#include "remote/booking.h"
+#include "remote/dialect_openai.h"
 #include "remote/time_text.h"
 
 namespace tern {
@@ -28,12 +30,20 @@ std::string called(const RouteStep& step) {
   return step.provider + " (" + step.model + ")";
 }
 
-// An answer without anything in it that was not meant to be so.
-bool is_empty(const Completion& completion) {
+// An answer without anything in it that was not meant to be so. A model may also spend all tokens that it is allowed on
+// reasoning that its server does not show.
+bool is_empty(const Completion& completion, const Request& request) {
+  const bool ended = completion.reason == StopReason::kEndOfText ||
+                     (completion.reason == StopReason::kLength && request.max_tokens != 0);
   return completion.text.empty() && completion.reasoning.empty() && completion.tool_calls.empty() &&
-         completion.reason == StopReason::kEndOfText;
+         ended;
 }
 
+// A call that may be made: its entry in the ledger, and what it may cost.
+struct Admission {
+  PlannedCall call;
+  Reservation reservation;
+};
 // Until when a provider whose quota is used up is not asked: as it says, unless no quota is renewed
 // so late, as with a date of 2099.
 int64_t quota_until(const ApiError& error, int64_t now) {
@@ -53,6 +63,7 @@ ClassPolicy policy_of(ApiErrorClass kind) {
     case ApiErrorClass::kQuota:
     case ApiErrorClass::kContextLength:
     case ApiErrorClass::kModelNotFound:
+    case ApiErrorClass::kLocal:
     case ApiErrorClass::kBadRequest:
       return {.fail_over = true, .counts = false};
     case ApiErrorClass::kRateLimit:
@@ -96,17 +107,21 @@ class Router::Walk {
         if (only_ && *only_ != i) {
           continue;
         }
-        const Result<Reservation> admitted = admit(step);
+        const Result<Admission> admitted = admit(step);
         if (!admitted) {
-          return failed(own(ApiErrorClass::kServer, admitted.error().message));
+          // What is not written down cannot be kept within a budget either.
+          no_ledger_ = true;
+          passed_over_.push_back(step.provider + ": it is not asked without a ledger. " +
+                                 admitted.error().message);
+          continue;
         }
-        if (!admitted->refused.empty()) {
-          passed_over_.push_back(step.provider + ": " + admitted->refused);
+        if (!admitted->reservation.refused.empty()) {
+          passed_over_.push_back(step.provider + ": " + admitted->reservation.refused);
           continue;
         }
         asked = true;
         const bool others = !only_ && another_can(i);
-        ApiOutcome outcome = ask(step, admitted->id, others);
+        ApiOutcome outcome = ask(step, *admitted, others);
         if (is_final(step, outcome, i + 1 < route_.steps.size() && !only_)) {
           return finished(step, std::move(outcome));
         }
@@ -176,20 +191,21 @@ class Router::Walk {
   }
 
   // Whether a step may be taken now; if so, the call is entered into the ledger.
-  Result<Reservation> admit(const RouteStep& step) {
-    Reservation reservation;
+  Result<Admission> admit(const RouteStep& step) {
+    Admission admission;
+    Reservation& reservation = admission.reservation;
     if (is_too_small(step)) {
       reservation.refused =
           "its context is no larger than " + std::to_string(least_context_) + " tokens";
     }
     if (step.local || !reservation.refused.empty()) {
-      return reservation;
+      return admission;
     }
     ASSIGN_OR_RETURN(const int64_t exhausted,
                      router_.ledger_.exhausted_until(router_.address_of(step), now()));
     if (exhausted > now()) {
       reservation.refused = "its quota is exhausted until " + utc_text(exhausted);
-      return reservation;
+      return admission;
     }
     BreakerAnswer answer;
     RETURN_IF_ERROR(change(step, [&](BreakerState& state) { answer = may_ask(state, now()); }));
@@ -197,24 +213,56 @@ class Router::Walk {
       soonest_ = soonest_ == 0 ? answer.again_at : std::min(soonest_, answer.again_at);
       reservation.refused = "it failed too often lately, and is asked again in " +
                             duration_text(answer.again_at - now());
-      return reservation;
+      return admission;
     }
-    const PlannedCall call{step.provider, step.model, route_.reason, now(),
-                           worst_cost(listed(step), request_)};
-    Result<Reservation> reserved = router_.ledger_.reserve(call, router_.setup_.caps);
+    admission.call = planned_call(step, listed(step), request_, router_.setup_.caps);
+    admission.call.reason = route_.reason;
+    admission.call.at = now();
+    const Result<Reservation> reserved =
+        router_.ledger_.reserve(admission.call, router_.setup_.caps);
     if (!reserved || !reserved->refused.empty()) {
       // The call is not made: if it was to be the probe, another may be.
       RETURN_IF_ERROR(change(step, note_neither));
     }
-    return reserved;
+    ASSIGN_OR_RETURN(reservation, reserved);
+    return admission;
   }
 
   Result<void> change(const RouteStep& step, const std::function<void(BreakerState&)>& how) {
     return router_.ledger_.change_breaker(router_.address_of(step), step.model, how);
   }
 
-  ApiOutcome ask(const RouteStep& step, int64_t id, bool others) {
+  // The request as this step gets it: a budget may limit the answer.
+  Request request_for(const RouteStep& step, const Admission& admission) const {
+    Request request = request_;
+    const int32_t most =
+        affordable_tokens(listed(step), request_, admission.call, admission.reservation.granted);
+    if (most >= 0) {
+      request.max_tokens = most;
+      notice("there is a budget and no -n: " + step.provider + " may write " +
+             std::to_string(most) + " tokens at most.");
+    }
+    return request;
+  }
+
+  // What has come is noted from time to time, for whoever settles the call if this process is killed.
+  void note_progress(const RouteStep& step, int64_t id) {
+    constexpr int64_t kEveryMs = 2'000;
+    const int64_t now_ms = router_.clock_.monotonic_ms();
+    if (step.local || (noted_ms_ != 0 && now_ms - noted_ms_ < kEveryMs)) {
+      return;
+    }
+    noted_ms_ = now_ms;
+    // A failure will show when the call is settled.
+    static_cast<void>(router_.ledger_.note_progress(
+        id, estimated_tokens(delivered_), likely_cost(listed(step), request_, delivered_)));
+  }
+
+  ApiOutcome ask(const RouteStep& step, const Admission& admission, bool others) {
     announce(step);
+    const Request request = request_for(step, admission);
+    const int64_t id = admission.reservation.id;
+    noted_ms_ = 0;
     const int64_t began = router_.clock_.monotonic_ms();
     int64_t first_token_ms = 0;
     delivered_ = 0;
@@ -224,6 +272,7 @@ class Router::Walk {
           first_token_ms = std::max<int64_t>(1, router_.clock_.monotonic_ms() - began);
         }
         delivered_ += piece.size();
+        note_progress(step, id);
         return !sink || sink(piece);
       };
     };
@@ -233,7 +282,7 @@ class Router::Walk {
     sinks.text = counting(sinks_.text);
     sinks.reasoning = counting(sinks_.reasoning);
     ApiOutcome outcome =
-        router_.setup_.backends.at(step.provider)(request_, step.model, sinks, deadline_ms_);
+        router_.setup_.backends.at(step.provider)(request, step.model, sinks, deadline_ms_);
     if (outcome.error) {
       outcome.error->provider = step.provider;
     }
@@ -255,7 +304,7 @@ class Router::Walk {
     }
     const Provider* provider = router_.setup_.providers.find(step.provider);
     if (!step.local && provider != nullptr && router_.first_time(step.provider)) {
-      notice("prompts go to " + host_of(provider->base_url) + " (" + step.provider + ").");
+      notice("prompts go to " + destination_of(*provider) + ".");
     }
     if (restarted_) {
       const std::string line =
@@ -283,40 +332,18 @@ class Router::Walk {
   // What the call cost, and what it says about the provider.
   Result<void> book(const RouteStep& step, int64_t id, int64_t latency, int64_t first_token_ms,
                     ApiOutcome& outcome) {
-    SettledCall call;
+    SettledCall call = settled_call(listed(step), request_, outcome, delivered_);
     call.latency_ms = latency;
     call.first_token_ms = first_token_ms;
-    if (outcome.error) {
-      const ApiError& error = *outcome.error;
-      call.error = name_of(error.kind);
-      call.request_id = error.request_id;
-      call.estimated = delivered_ > 0;
-      // A server that refused, or was never reached, charges nothing; what broke off is charged, as a rule.
-      if (delivered_ > 0) {
-        call.prompt_tokens = likely_prompt_tokens(request_);
-        call.completion_tokens = estimated_tokens(delivered_);
-      }
-    } else {
-      const Completion& completion = outcome.completion;
-      call.request_id = completion.served.request_id;
-      call.prompt_tokens = completion.usage.prompt_tokens;
-      call.completion_tokens = completion.usage.completion_tokens;
-      call.estimated = completion.usage.estimated;
-    }
-    const ProviderModel* model = listed(step);
-    if (call.prompt_tokens + call.completion_tokens == 0) {
-      call.cost = 0;
-    } else if (model != nullptr) {
-      call.cost = cost_of(*model, call.prompt_tokens, call.completion_tokens);
-    }
     if (outcome.error) {  // what it comes to so far, for a caller who broke it off
       Usage& usage = outcome.completion.usage;
       usage.prompt_tokens = static_cast<int32_t>(call.prompt_tokens);
       usage.completion_tokens = static_cast<int32_t>(call.completion_tokens);
-      usage.estimated = true;
+      usage.estimated = call.estimated;
       usage.first_token_seconds = static_cast<double>(first_token_ms) * 1e-3;
     }
     outcome.completion.served.cost_known = call.cost.has_value();
+    outcome.cost_is_upper_bound = call.cost_is_upper_bound;
     outcome.completion.served.cost_usd = dollars(call.cost.value_or(0));
     RETURN_IF_ERROR(router_.ledger_.settle(id, call));
     if (outcome.error && outcome.error->kind == ApiErrorClass::kQuota) {
@@ -338,17 +365,13 @@ class Router::Walk {
   }
 
   // Whether this is what the caller gets; else the next one is asked.
-  bool is_final(const RouteStep& step, const ApiOutcome& outcome, bool more) {
+  bool is_final(const RouteStep& step, ApiOutcome& outcome, bool more) {
     if (!outcome.error) {
       // A model of this machine that ends at once has said what it has to say.
-      if (!is_empty(outcome.completion) || (step.local && !more)) {
+      if (!is_empty(outcome.completion, request_) || (step.local && !more)) {
         return true;
       }
-      errors_.push_back(empty_answer(step.provider));
-      if (more) {
-        notice("an empty answer came; the next one is asked.");
-      }
-      return false;
+      outcome.error = empty_answer(step, outcome.completion);
     }
     const ApiError& error = *outcome.error;
     if (!policy_of(error.kind).fail_over || error.ours || (delivered_ > 0 && !may_restart(error))) {
@@ -373,12 +396,16 @@ class Router::Walk {
     return false;
   }
 
-  static ApiError empty_answer(const std::string& provider) {
-    ApiError error =
-        own(ApiErrorClass::kProtocol, provider +
-                                          ": the answer is empty: it has neither text nor calls of "
-                                          "functions. Ask again, or another provider.");
-    error.provider = provider;
+  static ApiError empty_answer(const RouteStep& step, const Completion& completion) {
+    ApiError error = own(ApiErrorClass::kServer,
+                         step.provider + ": the answer is empty" +
+                             (completion.reason == StopReason::kLength
+                                  ? ": all tokens that it may have went to hidden reasoning. "
+                                    "Allow more with -n, or ask another provider."
+                                  : ". Ask again, or ask another provider."));
+    error.provider = step.provider;
+    error.status = 200;
+    error.request_id = completion.served.request_id;
     return error;
   }
 
@@ -438,7 +465,10 @@ class Router::Walk {
       for (const std::string& each : passed_over_) {
         all += (all.empty() ? "" : "; ") + each;
       }
-      return failed(own(ApiErrorClass::kQuota, "Nobody was asked: " + all + "."));
+      const ApiErrorClass kind = no_ledger_      ? ApiErrorClass::kLocal
+                                 : soonest_ != 0 ? ApiErrorClass::kServer
+                                                 : ApiErrorClass::kQuota;
+      return failed(own(kind, "Nobody was asked: " + all + (all.ends_with('.') ? "" : ".")));
     }
     ApiError last = errors_.back();
     if (errors_.size() + passed_over_.size() > 1) {
@@ -468,7 +498,9 @@ class Router::Walk {
   };
   std::vector<Deferred> deferred_;  // who asked for more time than was granted
   std::optional<size_t> only_;      // the step that is asked once more
-  int64_t soonest_ = 0;  // Unix time in ms at which a breaker lets somebody be asked; 0: none
+  int64_t soonest_ = 0;   // Unix time in ms at which a breaker lets somebody be asked; 0: none
+  int64_t noted_ms_ = 0;  // when the ledger was told of what had come (monotonic); 0: it was not
+  bool no_ledger_ = false;
   bool restarted_ = false;
   std::string broke_off_;
 };
@@ -504,6 +536,27 @@ Result<Route> Router::plan(const Request& request) const {
   return decide_route(setup_.policy, wanted, local, remotes);
 }
 
+// Why nobody can be asked: no key, a prompt that fits nowhere, or what else the request or the settings say.
+ApiErrorClass Router::class_of_refusal(const Request& request) const {
+  bool keys = false;
+  bool windows = false;
+  for (const std::string& name : setup_.policy.chain) {
+    const Provider* provider = setup_.providers.find(name);
+    if (provider == nullptr || name == kLocalName || !setup_.policy.allow_remote) {
+      continue;
+    }
+    keys = keys || setup_.unusable.contains(name);
+    const ProviderModel* model =
+        find_model(*provider, request.model.empty() ? provider->default_model : request.model);
+    windows = windows ||
+              (model != nullptr && model->context > 0 &&
+               likely_prompt_tokens(request) + std::max(0, request.max_tokens) > model->context);
+  }
+  return keys      ? ApiErrorClass::kAuth
+         : windows ? ApiErrorClass::kContextLength
+                   : ApiErrorClass::kBadRequest;
+}
+
 std::string Router::address_of(const RouteStep& step) const {
   const Provider* provider = setup_.providers.find(step.provider);
   return provider == nullptr ? step.provider : provider->base_url;
@@ -525,8 +578,9 @@ Result<std::string> Router::obstacle(const RouteStep& step, const Request& reque
   }
   const Provider* provider = setup_.providers.find(step.provider);
   const ProviderModel* model = provider == nullptr ? nullptr : find_model(*provider, step.model);
-  return ledger_.refusal({step.provider, step.model, "", now, worst_cost(model, request)},
-                         setup_.caps);
+  PlannedCall call = planned_call(step, model, request, setup_.caps);
+  call.at = now;
+  return ledger_.refusal(call, setup_.caps);
 }
 
 Result<Route> Router::outlook(const Request& request) const {
@@ -541,7 +595,7 @@ ApiOutcome Router::route(const Request& request, const Sinks& sinks, int64_t dea
   Result<Route> planned = plan(request);
   if (!planned) {
     ApiOutcome outcome;
-    outcome.error = own(ApiErrorClass::kBadRequest, planned.error().message);
+    outcome.error = own(class_of_refusal(request), planned.error().message);
     return outcome;
   }
   if (setup_.planned) {

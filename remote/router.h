@@ -63,6 +63,7 @@ class Router final : public Completer {
 
  private:
   class Walk;
+  ApiErrorClass class_of_refusal(const Request& request) const;
   // Why a step would be passed over now; empty: it would be asked.
   Result<std::string> obstacle(const RouteStep& step, const Request& request) const;
   // The address of a step's server, by which the ledger keeps what is learnt of it.

@@ -67,6 +67,7 @@ struct HttpOutcome {
       {};  // of a failure: names the host, never a path, a query or a header's value
   HttpLimit limit = HttpLimit::kNone;
   bool refused = false;  // nothing listens at this port
+  bool sent = false;     // the whole request went out
 
   explicit operator bool() const noexcept { return failure == HttpFailure::kNone; }
 };

@@ -274,7 +274,7 @@ Result<void> bench(Options options) {
         std::snprintf(percent, sizeof percent, "%3.0f %% ", 100 * done);
         status.show(percent + what);
       }
-      return !interrupted();
+      return !stop_wanted();
     });
     RETURN_IF_ERROR(runner.prepare());
     runner.measure(options.repetitions);

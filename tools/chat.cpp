@@ -15,6 +15,7 @@
 #include "tools/line_editor.h"
 #include "tools/local_model.h"
 #include "tools/nearest.h"
+#include "tools/offload.h"
 #include "tools/option_group.h"
 #include "tools/word_wrap.h"
 
@@ -43,6 +44,8 @@ class Chat {
     return {};
   }
 
+  // The first turn that failed, which is reported already.
+  const std::optional<Failure>& failed() const { return failed_; }
   std::string describe() const { return backend_->describe(); }
 
   // Obeys a command, or answers. False: leave.
@@ -51,7 +54,11 @@ class Chat {
       return true;  // a blank line asks nothing
     }
     if (!line.starts_with('/')) {
-      report(answer(line));
+      const Ending answered = answer(line);
+      report(answered);
+      if (answered.failure() != nullptr && !failed_) {
+        failed_ = Failure{"", answered.failure()->kind};
+      }
       return true;
     }
     const auto [name, rest] = split_word(line);
@@ -92,9 +99,9 @@ class Chat {
                  " /help lists them; a message that begins with / needs a blank before it."};
   }
 
-  static void report(const Result<void>& done) {
-    if (!done) {
-      print_error(done.error().message);
+  static void report(const Ending& ending) {
+    if (ending.failure() != nullptr) {
+      print_error(ending.failure()->message);
     }
   }
 
@@ -109,40 +116,40 @@ class Chat {
 
   // ---- answers ---------------------------------------------------------------------------------
 
-  Result<void> answer(const std::string& text) {
+  Ending answer(const std::string& text) {
     const std::vector<Message> before = messages_;
     messages_.push_back({"user", text, ""});
-    const Result<void> answered = answer_last();
-    if (!answered) {
+    Ending answered = answer_last();
+    if (answered.failure() != nullptr) {
       messages_ = before;  // what could not be answered is not part of the conversation
     }
     return answered;
   }
 
-  Result<void> answer_last() {
+  Ending answer_last() {
     Request request;
     RETURN_IF_ERROR(options_.sampling.apply(request));
     request.local_only = options_.remote.local_only;
     RETURN_IF_ERROR(make_room());
-    clear_interrupt();
     WordWrap wrap(options_.columns());
     const auto show = [&wrap](std::string_view piece) {
       print(wrap.push(piece));
-      return !interrupted();
+      return !stop_wanted();
     };
+    ApiOutcome outcome;
     Completion whole;
     while (true) {
       request.messages = messages_;
       if (whole.text.empty()) {
         backend_->note(request);
       }
-      Result<Completion> completed = backend_->complete(request, show);
-      if (!completed) {
+      outcome = backend_->complete(request, show);
+      if (outcome.error) {
         print(wrap.finish());
         end_text();
-        return completed.error();
+        return failure_of(*outcome.error);
       }
-      const Completion& part = *completed;
+      const Completion& part = outcome.completion;
       whole.text += part.text;
       used_ = static_cast<size_t>(part.usage.prompt_tokens) +
               static_cast<size_t>(part.usage.completion_tokens);
@@ -150,6 +157,7 @@ class Chat {
       whole.reason = part.reason;
       whole.served = part.served;
       whole.notes = part.notes;
+      whole.tool_calls = part.tool_calls;
       if (messages_.back().role == "assistant") {
         messages_.back().content = whole.text;
       } else {
@@ -166,7 +174,8 @@ class Chat {
     if (whole.reason == StopReason::kContextFull) {
       print_notice("the context is full and the answer ends here: -c N gives more room.");
     }
-    backend_->summarize(whole, options_.model.verbose);
+    outcome.completion = whole;
+    backend_->summarize(outcome, options_.model.verbose);
     return {};
   }
 
@@ -314,6 +323,7 @@ class Chat {
   bool shift_;
   std::unique_ptr<ChatBackend> backend_;
   std::vector<Message> messages_;
+  std::optional<Failure> failed_;
   size_t used_ = 0;  // tokens of the context after the last answer
   bool told_of_drop_ = false;
 };
@@ -466,6 +476,7 @@ std::string read_quoted(LineEditor& editor, std::string message) {
 
 // A line, joined with those after it while it ends in a backslash or a quotation is open.
 std::optional<std::string> read_message(LineEditor& editor, const std::string& used) {
+  const EndAtOnce while_waiting;
   std::optional<std::string> message = editor.read("> ", used);
   if (message && message->starts_with(kQuotes)) {
     return read_quoted(editor, std::move(*message));
@@ -483,7 +494,7 @@ std::optional<std::string> read_message(LineEditor& editor, const std::string& u
 
 }  // namespace
 
-Result<void> hold_conversation(const TalkOptions& options, bool single_turn, bool shift) {
+Ending hold_conversation(const TalkOptions& options, bool single_turn, bool shift) {
   Chat chat(options, shift);
   RETURN_IF_ERROR(chat.open());
   if (stdin_is_terminal()) {
@@ -497,7 +508,17 @@ Result<void> hold_conversation(const TalkOptions& options, bool single_turn, boo
     message = read_message(editor, chat.used());
   }
   while (message && chat.handle(*message) && std::ferror(stdout) == 0 && !single_turn) {
+    if (stdin_is_terminal()) {
+      clear_interrupt();  // Ctrl-C ended the answer; all other signals end the conversation
+    }
+    if (stop_wanted()) {
+      break;
+    }
     message = read_message(editor, chat.used());
+  }
+  // A script learns of a turn that failed; a person has read it.
+  if (!stdin_is_terminal() && chat.failed()) {
+    return *chat.failed();
   }
   return {};
 }
@@ -517,7 +538,7 @@ Action declare_chat(CLI::App& app) {
   app.add_flag("--context-shift,!--no-context-shift", options->shift,
                "At the end of the context drop the oldest turns (default), or refuse");
   app.add_flag("--conversation", options->conversation, "What this command does anyway");
-  return [options]() -> Result<void> {
+  return [options]() -> Ending {
     RETURN_IF_ERROR(options->talk.settle());
     return hold_conversation(options->talk, options->single_turn, options->shift);
   };

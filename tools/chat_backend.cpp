@@ -16,11 +16,21 @@ class LocalBackend final : public ChatBackend {
   LocalBackend(const TalkOptions& options, std::unique_ptr<LocalCompleter> completer)
       : options_(options), completer_(std::move(completer)) {}
 
-  Result<Completion> complete(const Request& request, const Completer::Sink& sink) override {
-    return completer_->complete(request, sink);
+  ApiOutcome complete(const Request& request, const Completer::Sink& sink) override {
+    ApiOutcome outcome;
+    Result<Completion> completion = completer_->complete(request, sink);
+    if (completion) {
+      outcome.completion = std::move(*completion);
+    } else {  // what the user asked for cannot be served, such as a message longer than the context
+      outcome.error.emplace();
+      outcome.error->kind = ApiErrorClass::kBadRequest;
+      outcome.error->message = completion.error().message;
+    }
+    return outcome;
   }
 
-  void summarize(const Completion& completion, bool verbose) override {
+  void summarize(const ApiOutcome& outcome, bool verbose) override {
+    const Completion& completion = outcome.completion;
     if (verbose) {
       print_summary(completion, model().bytes_per_token());  // with the notes
       return;
@@ -85,7 +95,7 @@ class RoutedBackend final : public ChatBackend {
         model_(std::move(model)),
         extra_(std::move(extra)) {}
 
-  Result<Completion> complete(const Request& request, const Completer::Sink& sink) override {
+  ApiOutcome complete(const Request& request, const Completer::Sink& sink) override {
     Request routed = request;
     routed.model = model_;
     routed.extra = extra_;
@@ -94,17 +104,16 @@ class RoutedBackend final : public ChatBackend {
       thoughts.end();
       return sink(piece);
     };
-    Result<Completion> completion = offload_->complete(
+    ApiOutcome outcome = offload_->complete(
         routed, answer, [&](std::string_view piece) { return thoughts.show(piece); });
     thoughts.end();
-    calls_ = completion ? completion->tool_calls : std::vector<ToolCall>();
-    return completion;
+    return outcome;
   }
 
-  void summarize(const Completion& completion, bool) override {
-    print_tool_calls(calls_);
-    if (completion.served.provider != kLocalName) {
-      print_remote_summary(completion);
+  void summarize(const ApiOutcome& outcome, bool) override {
+    print_tool_calls(outcome.completion.tool_calls);
+    if (outcome.completion.served.provider != kLocalName) {
+      print_remote_summary(outcome);
     }
   }
 
@@ -126,7 +135,6 @@ class RoutedBackend final : public ChatBackend {
   std::unique_ptr<Offload> offload_;
   std::string model_;  // as providers are asked for it
   std::string extra_;  // further fields of each request
-  std::vector<ToolCall> calls_;
 };
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "engine/api/completer.h"
+#include "remote/api_outcome.h"
 #include "tools/talk_options.h"
 
 namespace tern::cli {
@@ -13,9 +14,9 @@ namespace tern::cli {
 class ChatBackend {
  public:
   virtual ~ChatBackend() = default;
-  virtual Result<Completion> complete(const Request& request, const Completer::Sink& sink) = 0;
+  virtual ApiOutcome complete(const Request& request, const Completer::Sink& sink) = 0;
   // What is to be said of an answer when it is over.
-  virtual void summarize(const Completion& completion, bool verbose) = 0;
+  virtual void summarize(const ApiOutcome& outcome, bool verbose) = 0;
   // Tokens of the messages in this model's template; nothing where that is not known before somebody is asked.
   virtual std::optional<Result<size_t>> count(const std::vector<Message>& messages) = 0;
   virtual size_t context() const = 0;  // 0: not known

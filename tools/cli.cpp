@@ -2,9 +2,7 @@
 
 #include <unistd.h>
 
-#include <atomic>
 #include <cmath>
-#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -345,37 +343,6 @@ Result<Session> create_session(const LoadedModel& loaded, int context, uint64_t 
     print_notice(session.plan().notice);
   }
   return session;
-}
-
-namespace {
-
-std::atomic<bool> g_interrupted = false;
-static_assert(std::atomic<bool>::is_always_lock_free,
-              "a signal handler may touch only lock-free atomics");
-
-void on_interrupt(int) {
-  if (g_interrupted.exchange(true)) {
-    ::_exit(130);  // what shells report for a program that Ctrl-C ended
-  }
-}
-
-}  // namespace
-
-void catch_interrupts(int also) {
-  struct sigaction action {};
-  action.sa_handler = on_interrupt;
-  sigemptyset(&action.sa_mask);
-  ::sigaction(SIGINT, &action, nullptr);
-  if (also != 0) {
-    ::sigaction(also, &action, nullptr);
-  }
-}
-
-bool interrupted() {
-  return g_interrupted;
-}
-void clear_interrupt() {
-  g_interrupted = false;
 }
 
 ProgressBar::ProgressBar(std::string label)

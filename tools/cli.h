@@ -11,12 +11,13 @@
 #include "engine/base/result.h"
 #include "engine/session/session.h"
 #include "tools/console.h"
+#include "tools/ending.h"
 #include "tools/number_option.h"
 
 namespace tern::cli {
 
-// What a command does once its options are read. Errors are printed and become exit code 2.
-using Action = std::function<Result<void>()>;
+// What a command does once its options are read. A failure is printed, and its kind is the exit code.
+using Action = std::function<Ending()>;
 
 // A command declares its options on its subcommand and returns its action.
 struct Command {
@@ -112,12 +113,6 @@ Result<std::optional<I2sLayout>> parse_i2s_layout(const std::string& name);
 Result<std::optional<Activations>> parse_activations(const std::string& name);
 // Where the default model lies: TERN_MODEL, or the one that comes with Tern.
 Result<std::string> default_model_path();
-
-// From here on Ctrl-C sets interrupted() instead of ending the program; a second one ends it. `also`: another signal that does
-// (SIGTERM).
-void catch_interrupts(int also = 0);
-bool interrupted();
-void clear_interrupt();
 
 // A bar on the terminal's last line of stderr: drawn after two seconds, cleared at the end. Silent on a pipe.
 class ProgressBar {

@@ -1,7 +1,6 @@
 // tern convert: a model in whatever form as a GGUF file of another weight type.
 
 #include <algorithm>
-#include <csignal>
 #include <cstdio>
 #include <optional>
 
@@ -125,7 +124,7 @@ Result<void> convert(const Options& options) {
   // More than the system runs at once would only take turns.
   convert.threads =
       std::min(options.threads > 0 ? options.threads : default_thread_count(), usable_cpu_count());
-  catch_interrupts(SIGTERM);
+  catch_interrupts();
   ConvertReport report;
   {
     ProgressBar bar("converting");

@@ -28,6 +28,7 @@ struct CostCommand {
   std::string by;
   bool json = false;
   bool plan = false;
+  bool settle = false;
   std::string tokens = "10M";
   std::string in_out;
   std::string model;  // of this machine, whose speed was measured
@@ -86,18 +87,54 @@ Result<LedgerGroup> parse_group(const std::string& by) {
   return Error{"--by: expected provider, model or day, found " + by + "."};
 }
 
-Result<void> show_spent(const CostCommand& command) {
+// "1 call", "2 calls".
+std::string counted(int64_t count, const std::string& what) {
+  return std::to_string(count) + " " + what + (count == 1 ? "" : "s");
+}
+
+// How far the figures are to be believed.
+void print_doubts(int64_t unsettled, int64_t unpriced, int64_t estimated, int64_t upper_bounds) {
+  const auto say = [](int64_t count, const char* what) {
+    if (count > 0) {
+      print_report_f("%s %s\n", counted(count, "call").c_str(), what);
+    }
+  };
+  say(unsettled,
+      "under way, or of a process that may still run: counted at the most that can be "
+      "charged. `tern cost --settle` books them by an estimate.");
+  say(unpriced, "without a known price: not counted.");
+  say(estimated, "with estimated tokens.");
+  say(upper_bounds,
+      "with tokens from the provider's cache, counted at the full price: the cost is "
+      "the most that can have been charged.");
+}
+
+// After booking what is left of calls whose process is gone.
+Result<std::vector<LedgerSum>> read_sums(bool settle, int64_t since, LedgerGroup group) {
+  ASSIGN_OR_RETURN(Ledger ledger, open_ledger());
+  ASSIGN_OR_RETURN(const int64_t booked, ledger.settle_abandoned(SystemClock().unix_ms(), settle));
+  if (booked > 0 || settle) {
+    print_message_f("%s whose process is gone: booked by an estimate\n",
+                    counted(booked, "call").c_str());
+  }
+  return ledger.sums(since, group);
+}
+
+Ending show_spent(const CostCommand& command) {
   ASSIGN_OR_RETURN(const int64_t since, parse_since(command.since));
   ASSIGN_OR_RETURN(const LedgerGroup group, parse_group(command.by));
-  ASSIGN_OR_RETURN(Ledger ledger, Ledger::open(ledger_path()));
-  ASSIGN_OR_RETURN(const std::vector<LedgerSum> sums, ledger.sums(since, group));
+  const auto sums = read_sums(command.settle, since, group);
+  if (!sums) {
+    return Failure{sums.error().message, FailureKind::kMachine};
+  }
   Json list = Json::array();
   std::vector<std::vector<std::string>> rows = {
       {"", "CALLS", "FAILED", "PROMPT TOKENS", "ANSWER TOKENS", "COST", "FIRST TOKEN"}};
   int64_t unsettled = 0;
   int64_t unpriced = 0;
   int64_t estimated = 0;
-  for (const LedgerSum& sum : sums) {
+  int64_t upper_bounds = 0;
+  for (const LedgerSum& sum : *sums) {
     rows.push_back({plain_line(sum.group, 100), std::to_string(sum.calls),
                     std::to_string(sum.failed), std::to_string(sum.prompt_tokens),
                     std::to_string(sum.completion_tokens), dollars_text(sum.cost),
@@ -108,35 +145,39 @@ Result<void> show_spent(const CostCommand& command) {
                     {"unsettled", sum.unsettled},
                     {"unpriced", sum.unpriced},
                     {"estimated", sum.estimated},
+                    {"upper_bounds", sum.upper_bounds},
                     {"prompt_tokens", sum.prompt_tokens},
+                    {"cached_tokens", sum.cached_tokens},
                     {"completion_tokens", sum.completion_tokens},
                     {"cost_usd", dollars(sum.cost)},
                     {"mean_first_token_ms", sum.mean_first_token_ms}});
     unsettled += sum.unsettled;
     unpriced += sum.unpriced;
     estimated += sum.estimated;
+    upper_bounds += sum.upper_bounds;
   }
   if (command.json) {
     print_json(list);
     return {};
   }
-  if (sums.empty()) {
+  if (sums->empty()) {
     print_report_f("No calls in %s.\n", ledger_path().c_str());
     return {};
   }
   print_table(rows);
-  if (unsettled > 0) {
-    print_report_f("%s not ended, or killed with its process: counted at the most it can cost.\n",
-                   count_text(unsettled, "call").c_str());
-  }
-  if (unpriced > 0) {
-    print_report_f("%s no known price: not counted.\n",
-                   (count_text(unpriced, "call") + (unpriced == 1 ? " has" : " have")).c_str());
-  }
-  if (estimated > 0) {
-    print_report_f("The tokens of %s are estimates.\n", count_text(estimated, "call").c_str());
-  }
+  print_doubts(unsettled, unpriced, estimated, upper_bounds);
   return {};
+}
+
+// None where nobody has measured it. A plan needs no ledger.
+std::optional<Speed> measured_speed(const std::string& path) {
+  Result<Ledger> ledger = open_ledger();
+  const auto speed = ledger ? ledger->speed(path) : ledger.error();
+  if (!speed) {
+    print_notice(speed.error().message);
+    return {};
+  }
+  return *speed;
 }
 
 Result<CostPlan> plan_of(const CostCommand& command, const RemoteSettings& settings) {
@@ -149,17 +190,14 @@ Result<CostPlan> plan_of(const CostCommand& command, const RemoteSettings& setti
   plan.price_per_kwh =
       command.price_per_kwh.value_or(settings.config.price_per_kwh.value_or(kUsualPrice));
   plan.machine_cost = command.machine_cost;
-  ASSIGN_OR_RETURN(Ledger ledger, Ledger::open(ledger_path()));
   const Result<std::string> path =
       command.model.empty() ? default_model_path() : resolve_model(command.model);
-  if (path) {
-    ASSIGN_OR_RETURN(const std::optional<Speed> measured, ledger.speed(*path));
-    if (measured) {
-      plan.prompt_speed = measured->prompt;
-      plan.generation_speed = measured->generation;
-    }
-  } else if (!command.model.empty()) {
+  if (!path && !command.model.empty()) {
     return path.error();
+  }
+  if (const std::optional<Speed> measured = path ? measured_speed(*path) : std::nullopt) {
+    plan.prompt_speed = measured->prompt;
+    plan.generation_speed = measured->generation;
   }
   plan.generation_speed = command.speed.value_or(plan.generation_speed);
   plan.prompt_speed = command.prompt_speed.value_or(
@@ -254,7 +292,7 @@ void print_plan(const CostPlan& plan, const CostTable& table) {
   print_report_f("Prices are entries of providers.json, as old as their dates; check them.\n");
 }
 
-Result<void> show_plan(const CostCommand& command) {
+Ending show_plan(const CostCommand& command) {
   ASSIGN_OR_RETURN(const RemoteSettings settings, command.remote.settings());
   ASSIGN_OR_RETURN(const CostPlan plan, plan_of(command, settings));
   const CostTable table = plan_costs(plan, settings.providers);
@@ -275,6 +313,9 @@ Action declare_cost(CLI::App& app) {
   app.add_option("--by", command->by, "One line for each provider, model or day")
       ->type_name("WHAT");
   app.add_flag("--json", command->json, "As JSON");
+  app.add_flag("--settle", command->settle,
+               "Book open calls by an estimate, also those of which it is not known whether their "
+               "process still runs");
   app.add_flag("--plan", command->plan, "What tokens would cost, elsewhere and here");
   app.add_option("--tokens", command->tokens, "With --plan: how many, as 10M")->type_name("N");
   app.add_option("--in-out", command->in_out,

@@ -155,7 +155,7 @@ Result<std::optional<ForeignEmbeddings>> embed_elsewhere(const RemoteOptions& re
   }
   std::string wanted = names.remote;
   ASSIGN_OR_RETURN(std::vector<std::string> chain, candidates(*settings, wanted));
-  ASSIGN_OR_RETURN(Ledger ledger, Ledger::open(ledger_path()));
+  ASSIGN_OR_RETURN(Ledger ledger, open_ledger());
   Embedding embedding(std::move(ledger), *settings, std::move(chain));
   catch_interrupts();
   const double seconds = settings->config.deadline;

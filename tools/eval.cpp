@@ -151,7 +151,7 @@ class Evaluation {
       std::vector<EvalScore> scores;
       for (const EvalRequest& request : item.requests) {
         ASSIGN_OR_RETURN(const std::optional<EvalScore> score,
-                         scorer_.score(request, [] { return !interrupted(); }));
+                         scorer_.score(request, [] { return !stop_wanted(); }));
         if (!score) {
           return false;
         }

@@ -155,6 +155,7 @@ void LocalEngine::measure(Session& session) {
 
 Result<LocalCompleter*> LocalEngine::load() {
   if (!completer_) {
+    const EndAtOnce while_loading;
     ASSIGN_OR_RETURN(const LoadedModel loaded, load_model(options_));
     ASSIGN_OR_RETURN(const uint64_t draft, speculation_.draft_memory(options_, context_));
     ASSIGN_OR_RETURN(Session session, create_session(loaded, context_, draft));
@@ -176,7 +177,7 @@ ApiOutcome LocalEngine::complete(const Request& request, const Sinks& sinks) {
   ApiOutcome outcome;
   const auto fail = [&](const Error& error) {
     outcome.error.emplace();
-    outcome.error->kind = ApiErrorClass::kServer;
+    outcome.error->kind = ApiErrorClass::kLocal;
     outcome.error->message = error.message;
     return outcome;
   };

@@ -36,6 +36,7 @@ Result<void> write_logits(const LogitsOptions& options) {
     return Error{"--tokens: expected at most " + std::to_string(session.room()) +
                  " tokens, found " + std::to_string(options.tokens.size()) + "."};
   }
+  catch_interrupts();
   Result<void> written;
   session.append_each(
       options.tokens,
@@ -45,8 +46,11 @@ Result<void> write_logits(const LogitsOptions& options) {
         }
         return written.has_value();
       },
-      [&] { return written.has_value(); });
+      [&] { return written.has_value() && !interrupted(); });
   RETURN_IF_ERROR(written);
+  if (interrupted()) {
+    return Error{"Interrupted; nothing was written."};
+  }
   RETURN_IF_ERROR(file.commit());
   print_message_f("%s: %zu x %d float32\n", options.output.c_str(), options.tokens.size(),
                   loaded.model->config().vocab);

@@ -35,26 +35,44 @@ constexpr Command kCommands[] = {
     {"tune", "Measure which kernels and thread counts are fastest here", declare_tune},
 };
 
-constexpr int kBadInput = 2;
+// Whether the output is to be JSON, so that an error is JSON too.
+bool wants_json(const CLI::App& app) {
+  for (const CLI::Option* option : app.get_options()) {
+    const bool format = option->get_type_name() == "FORMAT" && option->count() > 0 &&
+                        option->as<std::string>().starts_with("json");
+    if (format || (option->check_lname("json") && option->count() > 0)) {
+      return true;
+    }
+  }
+  const auto subcommands = app.get_subcommands();
+  return std::ranges::any_of(subcommands, [](const CLI::App* sub) { return wants_json(*sub); });
+}
+
+// The same of arguments that could not be understood.
+bool mentions_json(int argc, char** argv) {
+  return std::any_of(argv, argv + argc,
+                     [](const char* each) { return each == std::string("--json"); });
+}
 
 int run_tern(int argc, char** argv) {
   CLI::App app("Tern runs ternary language models on the CPU.", "tern");
   app.set_version_flag("--version", std::string("tern ") + kVersion);
+  app.footer(exit_code_help());
   app.option_defaults()->take_last();  // so that what an alias of the shell gives can be overridden
-  app.failure_message([](const CLI::App* at, const CLI::Error& error) {
-    return "error: " + CLI::FailureMessage::simple(at, error);
+  std::string refused;
+  app.failure_message([&refused](const CLI::App* at, const CLI::Error& error) {
+    refused = CLI::FailureMessage::simple(at, error);
+    return std::string();
   });
   Action chosen;
   for (const Command& command : kCommands) {
     CLI::App* sub = app.add_subcommand(command.name, command.summary);
     sub->callback([&chosen, action = command.declare(*sub)] { chosen = action; });
   }
-  bool good = true;
   add_help(app);
   Result<Arguments> arguments = read_arguments(app, {argv + 1, argv + argc});
   if (!arguments) {
-    print_error(arguments.error().message);
-    return kBadInput;
+    return finish(Failure{arguments.error().message}, mentions_json(argc, argv));
   }
   for (const std::string& note : arguments->notes) {
     print_notice(note);
@@ -64,20 +82,22 @@ int run_tern(int argc, char** argv) {
     app.parse(std::move(arguments->words));
   } catch (const CLI::ParseError& error) {
     std::ostringstream help;
-    std::ostringstream messages;
-    good = app.exit(error, help, messages) == 0;
+    std::ostringstream unused;
+    const bool good = app.exit(error, help, unused) == 0;
     print_data(help.str());
-    print_message_f("%s", messages.str().c_str());
-    chosen = [] { return Result<void>(); };
+    while (refused.ends_with('\n')) {
+      refused.pop_back();
+    }
+    return good ? finish({}, false) : finish(Failure{refused}, mentions_json(argc, argv));
   }
-  Result<void> done = chosen();
-  if (done) {
-    done = flush_stdout();
+  const bool json = wants_json(app);
+  try {
+    return finish(chosen(), json);
+  } catch (const std::bad_alloc&) {
+    return finish(Failure{"out of memory. Use a smaller model or a shorter context (-c).",
+                          FailureKind::kMachine},
+                  json);
   }
-  if (!done) {
-    print_error(done.error().message);
-  }
-  return good && done ? 0 : kBadInput;
 }
 
 }  // namespace
@@ -85,10 +105,9 @@ int run_tern(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   tern::cli::claim_standard_streams();
+  tern::cli::prepare_endings();
   try {
     return tern::cli::run_tern(argc, argv);
-  } catch (const std::bad_alloc&) {
-    tern::cli::print_error("out of memory. Use a smaller model or a shorter context (-c).");
   } catch (const std::exception& error) {
     tern::cli::print_error(error.what());
   }

@@ -1,7 +1,10 @@
 #include "tools/offload.h"
 
 #include <cstdio>
+#include <nlohmann/json.hpp>
 
+#include "remote/api_error.h"
+#include "remote/time_text.h"
 #include "tools/version.h"
 
 namespace tern::cli {
@@ -12,6 +15,39 @@ void show_route(const Route& route) {
                   route.steps.front().model.c_str(), route.reason.c_str());
 }
 
+FailureKind kind_of(const ApiError& error) {
+  if (error.delivered) {
+    return FailureKind::kPartial;
+  }
+  switch (error.kind) {
+    case ApiErrorClass::kAuth:
+    case ApiErrorClass::kPermission:
+      return FailureKind::kAuth;
+    case ApiErrorClass::kQuota:
+      return FailureKind::kQuota;
+    case ApiErrorClass::kRateLimit:
+      return FailureKind::kRateLimit;
+    case ApiErrorClass::kContextLength:
+      return FailureKind::kContext;
+    case ApiErrorClass::kModelNotFound:
+    case ApiErrorClass::kBadRequest:
+      return FailureKind::kInput;
+    case ApiErrorClass::kContentPolicy:
+      return FailureKind::kContent;
+    case ApiErrorClass::kTimeout:
+      return FailureKind::kTimeout;
+    case ApiErrorClass::kNetwork:
+      return FailureKind::kNetwork;
+    case ApiErrorClass::kServer:
+    case ApiErrorClass::kProtocol:
+      return FailureKind::kServer;
+    case ApiErrorClass::kLocal:
+    case ApiErrorClass::kCancelled:
+      return FailureKind::kMachine;
+  }
+  return FailureKind::kServer;
+}
+
 }  // namespace
 
 Offload::Offload(Ledger ledger) : ledger_(std::move(ledger)), transport_(user_agent()) {}
@@ -19,8 +55,13 @@ Offload::Offload(Ledger ledger) : ledger_(std::move(ledger)), transport_(user_ag
 Result<std::unique_ptr<Offload>> Offload::create(const RemoteSettings& settings,
                                                  const ModelOptions& model, const ModelNames& names,
                                                  const SpeculationFlags& speculation, int context) {
-  ASSIGN_OR_RETURN(Ledger ledger, Ledger::open(ledger_path()));
-  std::unique_ptr<Offload> offload(new Offload(std::move(ledger)));
+  Result<Ledger> ledger = open_ledger();
+  if (!ledger) {
+    // This machine needs none; the router asks nobody else without one, and says so.
+    print_notice(ledger.error().message + " Until then other providers are not asked.");
+    ledger = Ledger::unusable(ledger.error());
+  }
+  std::unique_ptr<Offload> offload(new Offload(std::move(*ledger)));
   offload->deadline_ms_ = static_cast<int64_t>(settings.config.deadline * 1e3);
   RouterSetup setup;
   setup.providers = settings.providers;
@@ -83,23 +124,39 @@ RouterSetup::Backend Offload::backend_of(Provider provider, ApiKey key) {
   };
 }
 
-Result<Completion> Offload::complete(const Request& request, const Completer::Sink& sink,
-                                     const Completer::Sink& reasoning) {
+ApiOutcome Offload::complete(const Request& request, const Completer::Sink& sink,
+                             const Completer::Sink& reasoning) {
   Sinks sinks;
   sinks.text = sink;
   sinks.reasoning = reasoning;
   sinks.notice = print_notice;
-  sinks.cancelled = [] { return interrupted(); };
+  sinks.cancelled = [] { return stop_wanted(); };
   const int64_t deadline = deadline_ms_ == 0 ? 0 : clock_.monotonic_ms() + deadline_ms_;
   ApiOutcome outcome = router_->route(request, sinks, deadline);
   if (outcome.error && outcome.error->kind == ApiErrorClass::kCancelled) {
     // The user's wish, as with a model of this machine: what came is the answer.
     outcome.completion.text = outcome.error->partial_text;
     outcome.completion.reason = StopReason::kCancelled;
-  } else if (outcome.error) {
-    return Error{outcome.error->message};
+    outcome.error.reset();
   }
-  return std::move(outcome.completion);
+  return outcome;
+}
+
+Failure failure_of(const ApiError& error) {
+  using Json = nlohmann::ordered_json;
+  Json details = {{"provider", error.provider.empty() ? Json() : Json(error.provider)},
+                  {"status", error.status == 0 ? Json() : Json(error.status)},
+                  {"retry_after", Json()},
+                  {"partial_text", error.partial_text.empty() ? Json() : Json(error.partial_text)},
+                  {"request_id", error.request_id.empty() ? Json() : Json(error.request_id)}};
+  if (error.retry_after_ms) {
+    details["retry_after"] = static_cast<double>(*error.retry_after_ms) * 1e-3;  // seconds
+  }
+  if (error.resets_at) {
+    details["resets_at"] = utc_text(*error.resets_at);
+  }
+  return Failure{error.message, kind_of(error),
+                 details.dump(-1, ' ', false, Json::error_handler_t::replace)};
 }
 
 std::string user_agent() {

@@ -10,6 +10,7 @@
 #include "remote/remote_completer.h"
 #include "remote/router.h"
 #include "remote/system_clock.h"
+#include "tools/ending.h"
 #include "tools/local_engine.h"
 #include "tools/remote_options.h"
 
@@ -23,8 +24,8 @@ class Offload {
                                                  const SpeculationFlags& speculation, int context);
 
   // Streams to `sink`; Ctrl-C ends it. Notices go to stderr.
-  Result<Completion> complete(const Request& request, const Completer::Sink& sink,
-                              const Completer::Sink& reasoning = {});
+  ApiOutcome complete(const Request& request, const Completer::Sink& sink,
+                      const Completer::Sink& reasoning = {});
   // Who would be asked, and who would be passed over now.
   Result<Route> outlook(const Request& request) const { return router_->outlook(request); }
   // Whether it is this machine that is asked now, or was last.
@@ -45,6 +46,9 @@ class Offload {
   int64_t deadline_ms_ = 0;
   bool local_answers_ = false;
 };
+
+// With its exit code, and what a script may want to know of it.
+Failure failure_of(const ApiError& error);
 
 // "tern/0.1.0", as servers see it.
 std::string user_agent();

@@ -88,7 +88,7 @@ Result<void> predict(Session& session, const Windows& windows,
                      windows.chunks);
           return result.has_value();
         },
-        [] { return !interrupted(); });
+        [] { return !stop_wanted(); });
     if (!finished) {
       break;
     }

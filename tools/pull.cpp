@@ -31,6 +31,40 @@ struct Options {
   int silence = 60;
 };
 
+FailureKind kind_of(const HttpOutcome& outcome) {
+  const int32_t status = outcome.response.status;
+  if (outcome.failure == HttpFailure::kTimeout || status == 408 || status == 504) {
+    return FailureKind::kTimeout;
+  }
+  if (outcome.failure == HttpFailure::kRequest) {
+    return FailureKind::kInput;
+  }
+  if (!outcome) {
+    return FailureKind::kNetwork;
+  }
+  return status == 401 || status == 403 ? FailureKind::kAuth
+         : status == 429                ? FailureKind::kRateLimit
+         : status >= 500                ? FailureKind::kServer
+                                        : FailureKind::kInput;
+}
+
+// Remembers how the latest exchange ended, which tells what kind of failure ended the download.
+class NotingTransport final : public Transport {
+ public:
+  explicit NotingTransport(std::string user_agent) : transport_(std::move(user_agent)) {}
+
+  HttpOutcome exchange(const HttpRequest& request, const BodySink& sink) override {
+    HttpOutcome outcome = transport_.exchange(request, sink);
+    kind_ = kind_of(outcome);
+    return outcome;
+  }
+  FailureKind kind() const { return kind_; }
+
+ private:
+  CurlTransport transport_;
+  FailureKind kind_ = FailureKind::kInput;
+};
+
 void say(const std::string& text) {
   print_message(text);
 }
@@ -90,6 +124,8 @@ class Puller {
       store_.trust_others();
     }
   }
+
+  FailureKind failure_kind() const { return transport_.kind(); }
 
   Result<void> run() {
     const Result<std::vector<CatalogModel>> catalog = load_catalog();
@@ -283,12 +319,12 @@ class Puller {
   }
 
   const Options& options_;
-  CurlTransport transport_;
+  NotingTransport transport_;
   ModelStore store_;
   std::string name_;  // in the catalogue
 };
 
-Result<void> pull(Options options) {
+Ending pull(Options options) {
   options.offline = options.offline || !offline_variable().empty();
   options.sha256 = lower(options.sha256);
   if (!options.sha256.empty() &&
@@ -297,7 +333,9 @@ Result<void> pull(Options options) {
     return Error{"--sha256: expected 64 hexadecimal digits, found something else."};
   }
   catch_interrupts();
-  return Puller(options).run();
+  Puller puller(options);
+  const Result<void> done = puller.run();
+  return done ? Ending() : Ending(Failure{done.error().message, puller.failure_kind()});
 }
 
 }  // namespace

@@ -58,7 +58,7 @@ std::string key_text(const Provider& provider) {
   return key->value.empty() ? "not needed" : mask_key(key->value) + " from " + key->source;
 }
 
-Result<void> show_providers(const RemoteCommand& command, const RemoteSettings& settings) {
+Ending show_providers(const RemoteCommand& command, const RemoteSettings& settings) {
   Json list = Json::array();
   std::vector<std::vector<std::string>> rows = {{"PROVIDER", "ADDRESS", "KEY", "MODEL", "CONTEXT",
                                                  "USD A MILLION TOKENS", "PRICED ON", "SOURCE"}};
@@ -124,8 +124,8 @@ std::string name_of_server(const ProviderSet& set, const std::string& address) {
 
 // Forgets what was learnt of servers: breakers, exhausted quotas and refused fields. What was spent
 // stays.
-Result<void> reset(const RemoteCommand& command, const RemoteSettings& settings) {
-  ASSIGN_OR_RETURN(Ledger ledger, Ledger::open(ledger_path()));
+Ending reset(const RemoteCommand& command, const RemoteSettings& settings) {
+  ASSIGN_OR_RETURN(Ledger ledger, open_ledger());
   const std::string& name = command.options.provider;
   const Provider* provider = settings.providers.find(name);
   if (!name.empty() && (provider == nullptr || provider->kind == ProviderKind::kLocal)) {
@@ -137,14 +137,17 @@ Result<void> reset(const RemoteCommand& command, const RemoteSettings& settings)
   return {};
 }
 
-Result<void> show_status(const RemoteCommand& command, const RemoteSettings& settings) {
-  ASSIGN_OR_RETURN(Ledger ledger, Ledger::open(ledger_path()));
+Ending show_status(const RemoteCommand& command, const RemoteSettings& settings) {
+  Result<Ledger> ledger = open_ledger();
   const int64_t now = SystemClock().unix_ms();
-  ASSIGN_OR_RETURN(const std::vector<BreakerRow> breakers, ledger.breakers());
+  const auto breakers = ledger ? ledger->breakers() : ledger.error();
+  if (!breakers) {
+    return Failure{breakers.error().message, FailureKind::kMachine};
+  }
   Json list = Json::array();
   std::vector<std::vector<std::string>> rows = {
       {"PROVIDER", "MODEL", "STATE", "CALLS LATELY", "FAILED"}};
-  for (const BreakerRow& row : breakers) {
+  for (const BreakerRow& row : *breakers) {
     const auto failed = std::ranges::count(row.state.recent, true, &BreakerCall::failed);
     const std::string state = state_text(seen_at(row.state, now), now);
     const std::string provider = name_of_server(settings.providers, row.address);
@@ -159,7 +162,7 @@ Result<void> show_status(const RemoteCommand& command, const RemoteSettings& set
   }
   Json exhausted = Json::object();
   for (const Provider& provider : settings.providers.providers) {
-    ASSIGN_OR_RETURN(const int64_t until, ledger.exhausted_until(provider.base_url, now));
+    ASSIGN_OR_RETURN(const int64_t until, ledger->exhausted_until(provider.base_url, now));
     if (until > now) {
       exhausted[provider.name] = utc_text(until);
     }
@@ -174,7 +177,7 @@ Result<void> show_status(const RemoteCommand& command, const RemoteSettings& set
   }
   print_report_f("route: %s; prompts may leave this machine: %s\n", settings.config.route.c_str(),
                  settings.config.allow_remote ? "yes" : "no (--allow-remote)");
-  if (breakers.empty()) {
+  if (breakers->empty()) {
     print_report_f("No calls so far.\n");
   } else {
     print_table(rows);
@@ -215,57 +218,75 @@ bool lets_everybody_in(Provider provider, const Sinks& sinks) {
   return !nobody.knock(sinks).error;
 }
 
-Result<void> check_keys(const RemoteCommand& command, const RemoteSettings& settings) {
+Ending check_keys(const RemoteCommand& command, const RemoteSettings& settings) {
   ASSIGN_OR_RETURN(const std::vector<Provider> providers, chosen(command, settings));
+  Json list = Json::array();
   std::string wrong;
-  for (const Provider& provider : providers) {
-    const auto refuse = [&](const std::string& message) {
-      print_report_f("%s: %s\n", provider.name.c_str(), message.c_str());
+  std::optional<FailureKind> first;
+  const auto tell = [&](const Provider& provider, const std::string& text, const Failure* error) {
+    list.push_back(
+        {{"provider", provider.name}, {"accepted", error == nullptr}, {"message", text}});
+    if (!command.json) {
+      print_report_f("%s: %s\n", provider.name.c_str(), text.c_str());
+    }
+    if (error != nullptr) {
       wrong += (wrong.empty() ? "" : ", ") + provider.name;
-    };
+      first = first.value_or(error->kind);
+    }
+  };
+  for (const Provider& provider : providers) {
     const Result<ApiKey> key = load_api_key(provider);
     if (!key) {
-      refuse(key.error().message);
+      const Failure error{key.error().message, FailureKind::kAuth};
+      tell(provider, error.message, &error);
       continue;
     }
     Client client(provider, *key);
     const KnockOutcome outcome = client.completer.knock(client.sinks);
     if (outcome.error) {
+      const Failure error = failure_of(*outcome.error);
       // The message begins with the name.
-      refuse(outcome.error->message.substr(provider.name.size() + 2));
+      tell(provider, error.message.substr(provider.name.size() + 2), &error);
       continue;
     }
     const std::string models = outcome.lists_models
                                    ? count_text(static_cast<int64_t>(outcome.models), "model")
                                    : "it has no list of models";
     const bool open = lets_everybody_in(provider, client.sinks);
-    if (open && !key->value.empty()) {
-      print_report_f("%s: it answers without a key too (%s): whether it takes %s is not known\n",
-                     provider.name.c_str(), models.c_str(), mask_key(key->value).c_str());
-    } else {
-      print_report_f("%s: accepted (%s), %s\n", provider.name.c_str(), key_text(provider).c_str(),
-                     models.c_str());
+    tell(provider,
+         open && !key->value.empty()
+             ? "it answers without a key too (" + models + "): whether it takes " +
+                   mask_key(key->value) + " is not known"
+             : "accepted (" + key_text(provider) + "), " + models,
+         nullptr);
+  }
+  if (wrong.empty()) {
+    if (command.json) {
+      print_json(list);
     }
+    return {};
   }
-  if (!wrong.empty()) {
-    return Error{"no access to " + wrong + "."};
-  }
-  return {};
+  return Failure{"no access to " + wrong + ".", *first,
+                 Json{{"providers", list}}.dump(-1, ' ', false, Json::error_handler_t::replace)};
 }
 
-Result<void> list_models(const RemoteCommand& command, const RemoteSettings& settings) {
+Ending list_models(const RemoteCommand& command, const RemoteSettings& settings) {
   ASSIGN_OR_RETURN(const std::vector<Provider> providers, chosen(command, settings));
   Json list = Json::array();
   std::vector<std::vector<std::string>> rows = {
       {"PROVIDER", "MODEL", "OWNER", "USD A MILLION TOKENS"}};
-  std::string failed;
+  std::optional<Failure> failed;
   for (const Provider& provider : providers) {
     const Result<ApiKey> key = load_api_key(provider);
-    std::string error = key ? "" : key.error().message;
-    if (key) {
+    std::optional<Failure> error;
+    if (!key) {
+      error = Failure{key.error().message, FailureKind::kAuth};
+    } else {
       Client client(provider, *key);
       const ModelsOutcome outcome = client.completer.models(client.sinks);
-      error = outcome.error ? outcome.error->message : "";
+      if (outcome.error) {
+        error = failure_of(*outcome.error);
+      }
       for (const RemoteModel& model : outcome.models) {
         const ProviderModel* known = find_model(provider, model.id);
         rows.push_back({provider.name, plain_line(model.id, 100), plain_line(model.owner, 60),
@@ -276,13 +297,13 @@ Result<void> list_models(const RemoteCommand& command, const RemoteSettings& set
                         {"context", model.context}});
       }
     }
-    if (!error.empty()) {
-      print_notice(key ? error : provider.name + ": " + error);
+    if (error) {
+      print_notice(key ? error->message : provider.name + ": " + error->message);
       failed = error;
     }
   }
-  if (list.empty() && !failed.empty()) {
-    return Error{"no provider named its models."};
+  if (list.empty() && failed) {
+    return Failure{"no provider named its models.", failed->kind, failed->details};
   }
   if (command.json) {
     print_json(list);
@@ -297,7 +318,7 @@ std::string field_text(const nlohmann::json& body, const char* name) {
   return found == body.end() || found->is_structured() ? "not said" : plain_line(found->dump(), 60);
 }
 
-Result<void> show_balance(const RemoteCommand& command, const RemoteSettings& settings) {
+Ending show_balance(const RemoteCommand& command, const RemoteSettings& settings) {
   ASSIGN_OR_RETURN(std::vector<Provider> providers, chosen(command, settings));
   std::erase_if(providers, [](const Provider& each) { return each.balance_url.empty(); });
   if (providers.empty()) {
@@ -309,12 +330,12 @@ Result<void> show_balance(const RemoteCommand& command, const RemoteSettings& se
   for (const Provider& provider : providers) {
     const Result<ApiKey> key = load_api_key(provider);
     if (!key) {
-      return key.error().in(provider.name);
+      return Failure{provider.name + ": " + key.error().message, FailureKind::kAuth};
     }
     Client client(provider, *key);
     const BodyOutcome outcome = client.completer.get(provider.balance_url, client.sinks);
     if (outcome.error) {
-      return Error{outcome.error->message};
+      return failure_of(*outcome.error);
     }
     const nlohmann::json body = parse_json(outcome.body);
     if (!body.is_object()) {
@@ -335,7 +356,7 @@ Result<void> show_balance(const RemoteCommand& command, const RemoteSettings& se
 struct Part {
   const char* name;
   const char* summary;
-  Result<void> (*run)(const RemoteCommand&, const RemoteSettings&);
+  Ending (*run)(const RemoteCommand&, const RemoteSettings&);
 };
 
 constexpr Part kParts[] = {
@@ -347,7 +368,7 @@ constexpr Part kParts[] = {
     {"providers", "Check and print the configuration (opens no connection)", show_providers},
 };
 
-Result<void> run_part(const RemoteCommand& command) {
+Ending run_part(const RemoteCommand& command) {
   ASSIGN_OR_RETURN(const RemoteSettings settings, command.options.settings());
   catch_interrupts();
   const std::string& offline = settings.policy.offline;

@@ -223,4 +223,12 @@ std::filesystem::path ledger_path() {
   return xdg_file("XDG_STATE_HOME", ".local/state", "remote.db");
 }
 
+Result<Ledger> open_ledger() {
+  const std::filesystem::path path = ledger_path();
+  std::error_code ignored;  // what cannot be made shows when the file is opened
+  std::filesystem::create_directories(path.parent_path(), ignored);
+  std::filesystem::permissions(path.parent_path(), std::filesystem::perms::owner_all, ignored);
+  return Ledger::open(path);
+}
+
 }  // namespace tern::cli

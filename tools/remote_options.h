@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/base/result.h"
+#include "remote/ledger.h"
 #include "remote/provider_file.h"
 #include "remote/route.h"
 #include "remote/user_config.h"
@@ -61,5 +62,7 @@ struct RemoteOptions {
 std::filesystem::path config_file(std::string_view name);
 // tern/remote.db in XDG_STATE_HOME or ~/.local/state. Empty without a home folder.
 std::filesystem::path ledger_path();
+// Opens it, in a folder that nobody else may look into.
+Result<Ledger> open_ledger();
 
 }  // namespace tern::cli

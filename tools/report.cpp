@@ -33,6 +33,16 @@ std::string speculation_report(const Usage& usage) {
   return report;
 }
 
+// Whether nothing was made before the user ended it, and nothing can be summed up.
+bool ended_early(const Completion& completion) {
+  const bool early = completion.reason == StopReason::kCancelled &&
+                     completion.usage.prompt_tokens + completion.usage.completion_tokens == 0;
+  if (early) {
+    print_message("cancelled before an answer began");
+  }
+  return early;
+}
+
 }  // namespace
 
 const char* reason_name(StopReason reason) {
@@ -65,6 +75,9 @@ double generation_speed(const Usage& usage) {
 }
 
 void print_summary(const Completion& completion, size_t bytes_per_token) {
+  if (ended_early(completion)) {
+    return;
+  }
   const Usage& usage = completion.usage;
   const double speed = generation_speed(usage);
   // An accepted guess came without a pass of its own.
@@ -83,11 +96,21 @@ void print_summary(const Completion& completion, size_t bytes_per_token) {
   }
 }
 
-void print_remote_summary(const Completion& completion) {
+void print_remote_summary(const ApiOutcome& outcome) {
+  const Completion& completion = outcome.completion;
+  if (ended_early(completion)) {
+    return;
+  }
   const Usage& usage = completion.usage;
   const Served& served = completion.served;
-  const std::string cost = served.cost_known ? dollars_text(nano_dollars(served.cost_usd))
-                                             : std::string("cost unknown (no price)");
+  std::string cost = served.cost_known ? dollars_text(nano_dollars(served.cost_usd))
+                                       : std::string("cost unknown (no price)");
+  if (outcome.cached_tokens > 0) {
+    cost += (outcome.cost_is_upper_bound ? " at most, as " : " with ") +
+            std::to_string(outcome.cached_tokens) + " tokens of the prompt" +
+            (outcome.cost_is_upper_bound ? " came from a cache whose price is not known"
+                                         : " from the cache");
+  }
   print_message_f(
       "\nprompt %d tokens; generated %d tokens%s, %.1f tokens/s (%s); first token after "
       "%.0f ms; %s %s, %s\n",

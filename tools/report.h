@@ -5,6 +5,7 @@
 
 #include "engine/api/message.h"
 #include "engine/run/head_screen.h"
+#include "remote/api_outcome.h"
 
 namespace tern::cli {
 
@@ -16,7 +17,7 @@ double generation_speed(const Usage& usage);  // tokens/s after the first token
 void print_summary(const Completion& completion, size_t bytes_per_token);
 
 // One line on stderr of an answer from elsewhere: tokens, speed, who answered, what it cost.
-void print_remote_summary(const Completion& completion);
+void print_remote_summary(const ApiOutcome& outcome);
 
 // One line on stderr: how much of the output head screening left out. Nothing if it was never screened.
 void print_head_stats(const HeadStats& stats);

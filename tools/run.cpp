@@ -69,7 +69,7 @@ class Show {
         print_line({{"text", piece}, {"done", false}});
       }
     }
-    return !interrupted() && std::ferror(stdout) == 0;
+    return !stop_wanted() && std::ferror(stdout) == 0;
   }
 
   // The whole answer with its figures, in the form that was asked for.
@@ -122,8 +122,8 @@ void add_messages(Request& request, const RunOptions& options, const std::string
 }
 
 // The same where others may answer: the model of this machine is loaded only if it is asked.
-Result<void> run_routed(const RunOptions& options, const RemoteSettings& settings,
-                        const std::string& prompt, Request& request) {
+Ending run_routed(const RunOptions& options, const RemoteSettings& settings,
+                  const std::string& prompt, Request& request) {
   const TalkOptions& talk = options.talk;
   ASSIGN_OR_RETURN(const ModelNames names, talk.remote.names(talk.model.path, &settings));
   ASSIGN_OR_RETURN(const auto offload,
@@ -138,7 +138,7 @@ Result<void> run_routed(const RunOptions& options, const RemoteSettings& setting
   catch_interrupts();
   Show show(options, prompt);
   Thoughts thoughts;
-  const Result<Completion> answered = offload->complete(
+  const ApiOutcome outcome = offload->complete(
       request,
       [&](std::string_view piece) {
         thoughts.end();
@@ -151,19 +151,21 @@ Result<void> run_routed(const RunOptions& options, const RemoteSettings& setting
         return options.json || options.json_lines || thoughts.show(piece);
       });
   thoughts.end();
-  if (!answered) {
+  if (outcome.error) {
     if (show.begun()) {
       show.end();
     }
-    return answered.error();
+    return failure_of(*outcome.error);
   }
-  const Completion& completion = *answered;
+  const Completion& completion = outcome.completion;
   const Served& served = completion.served;
   nlohmann::ordered_json json = json_of(completion, served.model, request);
   json["provider"] = served.provider;
   json["request_id"] = served.request_id;
   json["route_reason"] = served.route_reason;
   json["cost_usd"] = served.cost_known ? nlohmann::ordered_json(served.cost_usd) : nullptr;
+  json["cost_is_upper_bound"] = outcome.cost_is_upper_bound;
+  json["cached_tokens"] = outcome.cached_tokens;
   json["estimated"] = completion.usage.estimated;
   if (!completion.reasoning.empty()) {
     json["reasoning"] = completion.reasoning;
@@ -176,16 +178,20 @@ Result<void> run_routed(const RunOptions& options, const RemoteSettings& setting
   if (!options.json && !options.json_lines) {
     print_tool_calls(completion.tool_calls);
   }
+  if (completion.reason == StopReason::kContentFilter) {
+    print_error(served.provider + " withheld the rest of the answer (content filter).");
+    return Failure{"", FailureKind::kContent};
+  }
   if (const LocalCompleter* local = offload->local().completer();
       local != nullptr && served.provider == kLocalName) {
     print_summary(completion, local->session().model().bytes_per_token());
   } else {
-    print_remote_summary(completion);
+    print_remote_summary(outcome);
   }
   return {};
 }
 
-Result<void> run_here(const RunOptions& options, const std::string& prompt, Request& request) {
+Ending run_here(const RunOptions& options, const std::string& prompt, Request& request) {
   const TalkOptions& talk = options.talk;
   RETURN_IF_ERROR(talk.remote.calls.expect_none());
   ASSIGN_OR_RETURN(const ModelNames names, talk.remote.names(talk.model.path, nullptr));
@@ -218,7 +224,7 @@ Result<void> run_here(const RunOptions& options, const std::string& prompt, Requ
   return {};
 }
 
-Result<void> run(RunOptions options) {
+Ending run(RunOptions options) {
   TalkOptions& talk = options.talk;
   RETURN_IF_ERROR(talk.settle());
   // As llama-cli and `ollama run`: without a prompt, at a terminal, this is a conversation.

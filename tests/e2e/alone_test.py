@@ -128,7 +128,7 @@ class NoHome(Case):
         as_stranger = {"tern": copy, "cwd": writable, "user": STRANGER, "group": STRANGER, "extra_groups": []}
         self.tern("run", "-m", model, "-n", "1", "Once", **as_stranger)
         self.assertIn("no home folder", self.tern("pull", "bitnet-2b-4t", code=2, **as_stranger).stderr)
-        self.assertIn("no home folder", self.tern("cost", code=2, **as_stranger).stderr)
+        self.assertIn("no home folder", self.tern("cost", code=3, **as_stranger).stderr)
         self.assertIn("no home folder", self.tern("tune", code=2, **as_stranger).stderr)
         self.tern("list", **as_stranger)
         self.assertEqual(os.listdir(writable), [])

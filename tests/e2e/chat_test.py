@@ -131,7 +131,7 @@ class Pipe(Case):
         self.assertIn("19", last)
         self.assertNotIn("Message▁0▁", last)
 
-        refused = self.chat(text, "-c", "128", "--no-context-shift").stderr.decode()
+        refused = self.chat(text, "-c", "128", "--no-context-shift", code=2).stderr.decode()
         self.assertIn("the context has room for 128", refused)
 
     def test_a_long_answer_goes_on_past_the_end_of_the_context(self):
@@ -144,7 +144,7 @@ class Pipe(Case):
         with open(self.path("once.jinja"), "w") as file:
             file.write("{% if messages|length > 2 %}{{ raise_exception('only one turn') }}{% endif %}"
                        "{% for m in messages %}{{ m.content }}{% endfor %}")
-        said = self.chat("One\nTwo\n/reset\nThree\n", "--chat-template-file", self.path("once.jinja")).stderr.decode()
+        said = self.chat("One\nTwo\n/reset\nThree\n", "--chat-template-file", self.path("once.jinja"), code=2).stderr.decode()
         self.assertIn("only one turn", said)
         self.assertIn("/reset starts the conversation anew", said)
         self.assertEqual(said.count("error:"), 1)

@@ -57,7 +57,10 @@ class Case(unittest.TestCase):
 
     def refused(self, *arguments, expect, **options):
         done = self.run_tern(*arguments, code=2, **options)
-        self.assertEqual(done.stdout, b"")
+        if "--json" in arguments:  # then a failure is an object there
+            self.assertEqual(json.loads(done.stdout)["error"]["class"], "bad input")
+        else:
+            self.assertEqual(done.stdout, b"")
         for words in [expect] if isinstance(expect, str) else expect:
             self.assertIn(words, done.stderr.decode())
 

@@ -261,15 +261,15 @@ class StandardOutput(Case):
             self.skipTest("device nodes cannot be made here")
         for command in self.COMMANDS:
             with self.subTest(command), open(full, "wb", buffering=0) as out:
-                done = self.tern(*[MODEL if word == "MODEL" else word for word in command], code=2, stdout=out)
+                done = self.tern(*[MODEL if word == "MODEL" else word for word in command], code=3, stdout=out)
                 self.assertIn(b"cannot write", done.stderr)
 
     def test_a_closed_one_is_an_error_and_no_other_file(self):
-        done = self.tern("--version", code=2, preexec_fn=lambda: os.close(1))
+        done = self.tern("--version", code=3, preexec_fn=lambda: os.close(1))
         self.assertIn(b"cannot write", done.stderr)
         # The file of logits must not get the number of standard output, where text goes.
         self.tern("perplexity", "-m", MODEL, "-f", self.write("text", b"Once upon a time. " * 40), "-c", "16", "--chunks", "1",
-                  "--save-logits", self.path("a"), code=2, preexec_fn=lambda: os.close(1))
+                  "--save-logits", self.path("a"), code=3, preexec_fn=lambda: os.close(1))
         self.tern("perplexity", "-m", MODEL, "-f", self.path("text"), "-c", "16", "--chunks", "1",
                   "--save-logits", self.path("b"))
         self.assertEqual(self.read("a"), self.read("b"))

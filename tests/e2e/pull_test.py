@@ -101,7 +101,7 @@ class Pulling(Case):
 
     def test_gives_up_and_goes_on_later(self):
         self.hub.cuts = [500000, 0]
-        self.pull("me/tiny", "--retries", "0", code=2, says=["500 kB are kept"])
+        self.pull("me/tiny", "--retries", "0", code=9, says=["500 kB are kept"])
         self.assertIn("unfinished", self.tern("list")[0])
         _, err = self.tern("run", "-m", "me/tiny", "x", code=2)
         self.assertIn("has not ended", err)
@@ -110,7 +110,7 @@ class Pulling(Case):
 
     def test_changed_file_starts_anew(self):
         self.hub.cuts = [500000, 0]
-        self.pull("me/tiny", "--retries", "0", code=2)
+        self.pull("me/tiny", "--retries", "0", code=9)
         self.data = self.data[::-1]
         self.hub.repos["me/tiny"]["tiny.gguf"] = self.data
         self.assert_whole(self.pull("me/tiny"))
@@ -123,7 +123,7 @@ class Pulling(Case):
 
     def test_part_that_is_too_long(self):
         self.hub.cuts = [500000, 0]
-        self.pull("me/tiny", "--retries", "0", code=2)
+        self.pull("me/tiny", "--retries", "0", code=9)
         part = [name for name in self.files() if name.endswith(".part")][0]
         with open(os.path.join(self.folder.name, part), "ab") as file:
             file.write(bytes(len(self.data)))
@@ -138,7 +138,7 @@ class Pulling(Case):
 
     def test_damaged_part_is_found_out(self):
         self.hub.cuts = [500000, 0]
-        self.pull("me/tiny", "--retries", "0", code=2)
+        self.pull("me/tiny", "--retries", "0", code=9)
         part = os.path.join(self.folder.name, [n for n in self.files() if n.endswith(".part")][0])
         with open(part, "r+b") as file:
             file.write(b"not what was there")
@@ -157,7 +157,7 @@ class Pulling(Case):
         # A file outside the hub, whose part is already whole: the server has nothing after its end.
         url = self.hub.store_url + "/me/tiny/tiny.gguf"
         self.hub.cuts = [len(self.data) - 1, 0]
-        self.pull(url, "--retries", "0", code=2)
+        self.pull(url, "--retries", "0", code=9)
         part = os.path.join(self.folder.name, [n for n in self.files() if n.endswith(".part")][0])
         with open(part, "ab") as file:
             file.write(self.data[-1:])
@@ -188,7 +188,7 @@ class Pulling(Case):
         time.sleep(0.3)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=5)
-        self.assertEqual(process.returncode, 2, err)
+        self.assertEqual(process.returncode, 130, err)
         self.assertIn("are kept", err)
         self.hub.stall = False
         self.assert_whole(self.pull("me/tiny"))
@@ -196,7 +196,7 @@ class Pulling(Case):
 
     def test_stalled_server(self):
         self.hub.stall = True
-        self.pull("me/tiny", "--timeout", "1", "--retries", "0", code=2, says=["silent for 1 s"])
+        self.pull("me/tiny", "--timeout", "1", "--retries", "0", code=8, says=["silent for 1 s"])
 
     def test_two_at_once(self):
         self.hub.slow = 1
@@ -308,11 +308,11 @@ class Access(Case):
 
     def test_refusals_say_what_to_do(self):
         self.hub.token = TOKEN
-        self.pull("me/tiny", code=2, says=["no such model", "HF_TOKEN"])
+        self.pull("me/tiny", code=5, says=["no such model", "HF_TOKEN"])
         self.hub.info["me/tiny"] = {"gated": "manual"}
-        self.pull("me/tiny", code=2, says=["Accept its licence at " + self.hub.url + "/me/tiny", "set HF_TOKEN"])
+        self.pull("me/tiny", code=5, says=["Accept its licence at " + self.hub.url + "/me/tiny", "set HF_TOKEN"])
         self.environment["HF_TOKEN"] = "hf_another"
-        self.pull("me/tiny", code=2, says=["HF_TOKEN is set"])
+        self.pull("me/tiny", code=5, says=["HF_TOKEN is set"])
         self.environment["HF_TOKEN"] = "two words"
         self.pull("me/tiny", code=2, says=["HF_TOKEN: expected"])
         del self.environment["HF_TOKEN"]
@@ -320,7 +320,7 @@ class Access(Case):
         self.pull("me/other", code=2, says=["no such model"])
         self.pull("me/tiny:other.gguf", code=2, says=["tiny.gguf  2.47 MB"])
         self.hub.status["/main"] = (429, {"Retry-After": "300"})
-        self.pull("me/tiny", code=2, says=["300 s", "HF_TOKEN"])
+        self.pull("me/tiny", code=7, says=["300 s", "HF_TOKEN"])
         self.pull("nonsense", code=2, says=["tern list --all"])
         self.assertEqual([n for n in self.files() if "gguf" in n], [])
 

@@ -24,6 +24,10 @@ OTHER_KEY = "sk-OtherOtherOtherOtherOtherAbCd"
 DOWN = {"status": 503, "body": {"error": {"message": "the upstream is down"}}}
 
 
+def priced(model, price_in, price_out, context=131072, **more):
+    return {"id": model, "context": context, "price": {"in": price_in, "out": price_out, "date": "2026-11-30", "source": "test", **more}}
+
+
 class Case(unittest.TestCase):
     def setUp(self):
         self.folder = tempfile.TemporaryDirectory(prefix="tern-remote-")
@@ -38,8 +42,10 @@ class Case(unittest.TestCase):
             HOLYSHEEP_BASE_URL=self.sheep.url, HOLYSHEEP_API_KEY=KEY, OPENAI_BASE_URL=self.open.url,
             OPENAI_API_KEY=OTHER_KEY, XDG_CONFIG_HOME=self.folder.name + "/config", TERN_MODEL=MODEL,
             XDG_STATE_HOME=self.folder.name + "/state", XDG_CACHE_HOME=self.folder.name + "/cache")
-        # Retries are the client's own matter, and have tests of their own.
-        self.write("providers.json", {"providers": [{"name": "holysheep", "retries": 0}, {"name": "openai", "retries": 0}]})
+        # Retries are the client's own matter, and have tests of their own. Prices hold for the address beside them.
+        self.write("providers.json", {"providers": [
+            {"name": "holysheep", "base_url": self.sheep.url, "retries": 0, "models": [priced("deepseek-v3.2", 0.42, 0.42)]},
+            {"name": "openai", "base_url": self.open.url, "retries": 0, "models": [priced("gpt-4.1", 2, 8, 1047576)]}]})
 
     def write(self, name, value):
         path = os.path.join(self.folder.name, "config", "tern", name)
@@ -128,7 +134,7 @@ class Answers(Case):
 
     def test_a_cut_stream_is_an_error_with_its_partial_text(self):
         self.sheep.plays = [{"text": "one two three four", "cut": 2}]
-        out, _ = self.remote(code=2, says=["error:"])
+        out, _ = self.remote(code=4, says=["error:"])
         self.assertEqual(out, "one two\n")
         self.assertEqual(self.asked(), [1, 0])
 
@@ -145,7 +151,7 @@ class Answers(Case):
             out, err = self.tern("run", "-m", MODEL, "-n", "8", "--temp", "0", "Once upon a time", "--allow-remote",
                                  *route, says=["local (tern-tiny.gguf) answered"])
             self.assertEqual(out, local)
-        out, _ = self.remote(code=2, says=["Nobody answered"])
+        out, _ = self.remote(code=12, says=["Nobody answered"])
 
     def test_quota_is_remembered(self):
         reset = int(time.time() * 1000) + 3600_000
@@ -172,7 +178,7 @@ class Answers(Case):
         began = time.time()
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=10)
-        self.assertEqual(process.returncode, 0, err)
+        self.assertEqual(process.returncode, 130, err)
         self.assertIn("(cancelled)", err)
         self.assertLess(time.time() - began, 5)
         for _ in range(100):
@@ -251,15 +257,17 @@ class Money(Case):
         self.tern("cost", "--by", "name", code=2)
 
     def test_caps_hold_before_sending(self):
-        self.remote("-n", "20", "--max-cost", "0.000001", code=2, says=["the budget of $0.000001", "a call"])
+        self.remote("-n", "20", "--max-cost", "0.000001", code=6, says=["the budget of $0.000001", "a call"])
         self.assertEqual([self.sheep.connections, self.open.connections], [0, 0])
         self.remote("-n", "20", "--budget-day", "0.01")
-        self.tern("run", "--provider", "openai", "--allow-remote", "-m", "unheard-of", "Hi", "--budget-day", "1", code=2,
+        self.tern("run", "--provider", "openai", "--allow-remote", "-m", "unheard-of", "Hi", "--budget-day", "1", code=6,
                   says=["not known"])
         self.assertEqual(self.asked(), [1, 0])
 
     def test_plan(self):
         """By hand: 10M tokens at $0.42 and $8 a million; 10M / 20 a second = 138.9 h, at 65 W 9.03 kWh, at $0.15 $1.35."""
+        self.write("providers.json", {})
+        del self.environment["HOLYSHEEP_BASE_URL"], self.environment["OPENAI_BASE_URL"]
         plan = json.loads(self.tern("cost", "--plan", "--tokens", "10M", "--speed", "20", "--json")[0])
         costs = {(row["provider"], row["model"]): row["cost_usd"] for row in plan["remote"]}
         for model, cost in (("deepseek-v3.2", 4.2), ("gemini-2.5-flash", 25), ("gpt-4.1", 80), ("claude-sonnet-4.5", 150)):
@@ -285,9 +293,9 @@ class Providers(Case):
         self.tern("remote", "check-key", says=["holysheep: accepted (cr_S...WxYz from", "openai: accepted", "2 models"])
         self.tern("remote", "models", "--provider", "holysheep", says=["deepseek-v3.2"])
         self.sheep.key = "cr_another"
-        self.tern("remote", "check-key", code=2, says=["401", "no access to holysheep"])
+        self.tern("remote", "check-key", code=5, says=["401", "no access to holysheep"])
         del self.environment["HOLYSHEEP_API_KEY"]
-        self.tern("remote", "check-key", "--provider", "holysheep", code=2, says=["HOLYSHEEP_API_KEY"])
+        self.tern("remote", "check-key", "--provider", "holysheep", code=5, says=["HOLYSHEEP_API_KEY"])
         self.tern("remote", "check-key", "--provider", "nobody", code=2, says=["holysheep, openai, local"])
 
     def test_balance(self):

@@ -83,7 +83,7 @@ class Names(remote_test.Case):
         says = ["deepseek-v3.2 is not on this machine: tern-tiny.gguf answers in its place"]
         self.assertEqual(self.route("--route", "holysheep, local", "-m", "deepseek-v3.2", says=says)[0], local)
         self.environment["TERN_MODEL"] = "/nonexistent.gguf"
-        self.route("--route", "holysheep,local", "-m", "deepseek-v3.2", code=2)
+        self.route("--route", "holysheep,local", "-m", "deepseek-v3.2", code=12)
         for more in (["--route", "holysheep,local"], ["--route", "remote"], ["--route", "auto"]):
             self.assertEqual(self.route(*more, "-m", "deepseek-v3.2", "--local-model", remote_test.MODEL, says=says)[0], local)
         self.write("config.json", {"local_model": remote_test.MODEL, "remote_model": "gpt-4.1"})
@@ -96,7 +96,7 @@ class Names(remote_test.Case):
         _, err = self.route("--route", "remote", "-m", remote_test.MODEL)
         self.assertIn("not asked: holysheep: there is no API key. Put one into the environment variable HOLYSHEEP_API_KEY.", err)
         self.assertNotIn("holysheep: holysheep", err)
-        _, err = self.route("--route", "holysheep", "-m", "deepseek-v3.2", code=2)
+        _, err = self.route("--route", "holysheep", "-m", "deepseek-v3.2", code=5)
         self.assertNotIn("holysheep: holysheep", err)
         self.assertNotIn("..", err)
 
@@ -144,7 +144,7 @@ class Failing(remote_test.Case):
         for play, over in cases:
             self.sheep.plays = [play]
             before = self.asked()
-            self.remote(code=0 if over else 2)
+            self.remote(code=0 if over else 11)
             self.assertEqual([n - b for n, b in zip(self.asked(), before)], [1, 1 if over else 0], play)
 
     def test_a_healthy_one_is_not_kept_waiting(self):
@@ -196,7 +196,7 @@ class Failing(remote_test.Case):
         answer = {"id": "x", "model": "m", "choices": [{"index": 0, "message": {"role": "assistant", "content": None},
                                                         "finish_reason": "stop"}], "usage": {"prompt_tokens": 5, "completion_tokens": 0}}
         self.sheep.plays = [{"status": 200, "body": answer}]
-        self.tern("run", "--route", "holysheep", "--allow-remote", "-m", "deepseek-v3.2", "Hi", code=2, says=["the answer is empty"])
+        self.tern("run", "--route", "holysheep", "--allow-remote", "-m", "deepseek-v3.2", "Hi", code=12, says=["the answer is empty"])
         self.remote(says=["openai (gpt-4.1) answered"])
 
     def test_a_refused_field_is_remembered_between_calls(self):
@@ -268,11 +268,11 @@ class Limits(remote_test.Case):
     def test_limits_are_named_and_set(self):
         self.sheep.plays = [{"text": "late", "delay": 1}]
         base = ["run", "--route", "holysheep", "--allow-remote", "-m", "deepseek-v3.2", "Hi"]
-        self.tern(*base, "--timeout-first-byte", "0.2", code=2,
+        self.tern(*base, "--timeout-first-byte", "0.2", code=8,
                   says=["no answer within 0.2 s", "--timeout-first-byte", "timeouts.first_byte"])
-        self.tern(*base, "--timeout-total", "0.2", code=2, says=["--timeout-total"])
+        self.tern(*base, "--timeout-total", "0.2", code=8, says=["--timeout-total"])
         self.write("config.json", {"timeouts": {"first_byte": 0.2}, "retries": 0})
-        self.tern(*base, code=2, says=["no answer within 0.2 s"])
+        self.tern(*base, code=8, says=["no answer within 0.2 s"])
         self.tern(*base, "--timeout-first-byte", "5")
         self.write("config.json", {"timeouts": {"first": 1}})
         self.tern(*base, code=2, says=["$.timeouts"])
@@ -370,7 +370,7 @@ class Requests(remote_test.Case):
         self.sheep.plays = [refusal(400, "messages: field required")]
         self.tern("remote", "check-key", "--provider", "holysheep", says=["accepted", "no list of models"])
         self.sheep.key = "cr_another"
-        self.tern("remote", "check-key", "--provider", "holysheep", code=2, says=["401"])
+        self.tern("remote", "check-key", "--provider", "holysheep", code=5, says=["401"])
 
     def test_quotes_around_a_key(self):
         self.environment["HOLYSHEEP_API_KEY"] = '"%s"' % KEY

@@ -161,7 +161,7 @@ class Failures(Case):
             time.sleep(0.01)
         child.send_signal(signal.SIGINT)
         self.assertIn(b"Interrupted", child.communicate(timeout=60)[1])
-        self.assertEqual(child.returncode, 2)
+        self.assertEqual(child.returncode, 130)
         self.assertEqual(self.files(), [])
 
 

@@ -22,6 +22,7 @@ struct Read {
   std::string words;
   ServerError error;
   Result<Completion> completion = Completion();
+  int32_t cached = 0;
 };
 
 Read read(const std::vector<std::string_view>& pieces) {
@@ -44,6 +45,7 @@ Read read(const std::vector<std::string_view>& pieces) {
   result.words = reader.words();
   result.error = reader.error();
   result.completion = reader.answer().complete(400);
+  result.cached = reader.answer().cached_tokens();
   // What sinks got is what is kept, whatever happened.
   EXPECT_EQ(result.text, reader.answer().text());
   EXPECT_EQ(result.reasoning, reader.answer().reasoning());
@@ -173,6 +175,67 @@ TEST(Answer, EstimatesTokensThatNobodyCounted) {
   const Read odd = read(
       {event(R"({"choices":[],"usage":{"prompt_tokens":-5,"completion_tokens":1e99}})"), kDone});
   EXPECT_TRUE(odd.completion->usage.estimated);
+  const auto growing_to_zero = read(
+      {event(
+           R"({"choices":[{"index":0,"delta":{"content":"x"}}],"usage":{"prompt_tokens":5,"completion_tokens":1}})"),
+       event(R"({"choices":[],"usage":{"prompt_tokens":0,"completion_tokens":0}})"), kDone});
+  EXPECT_EQ(growing_to_zero.completion->usage.prompt_tokens, 5);
+  EXPECT_FALSE(growing_to_zero.completion->usage.estimated);
+}
+
+struct UsageRow {
+  const char* about;
+  const char* usage;
+  int32_t prompt, cached, answer;
+  bool estimated = false;
+};
+
+// As the documents of these servers show it. The text has 10 bytes, the prompt 400.
+TEST(Answer, UsageOfManyServers) {
+  const UsageRow rows[] = {
+      {"OpenAI",
+       R"({"prompt_tokens":9520,"completion_tokens":4,"total_tokens":9524,"prompt_tokens_details":{"cached_tokens":9519,"audio_tokens":0},"completion_tokens_details":{"reasoning_tokens":0}})",
+       9520, 9519, 4},
+      {"the Responses API",
+       R"({"input_tokens":36,"input_tokens_details":{"cached_tokens":20},"output_tokens":87,"output_tokens_details":{"reasoning_tokens":0},"total_tokens":123})",
+       36, 20, 87},
+      {"DeepSeek",
+       R"({"prompt_tokens":100,"completion_tokens":5,"total_tokens":105,"prompt_cache_hit_tokens":64,"prompt_cache_miss_tokens":36})",
+       100, 64, 5},
+      {"Moonshot", R"({"prompt_tokens":100,"completion_tokens":5,"cached_tokens":32})", 100, 32, 5},
+      {"Anthropic, whose input does not hold what is cached",
+       R"({"input_tokens":21,"cache_creation_input_tokens":0,"cache_read_input_tokens":188086,"output_tokens":393})",
+       188107, 188086, 393},
+      {"Anthropic, writing a cache",
+       R"({"input_tokens":21,"cache_creation_input_tokens":1000,"cache_read_input_tokens":0,"output_tokens":3})",
+       1021, 0, 3},
+      {"Anthropic behind LiteLLM, whose prompt does",
+       R"({"prompt_tokens":120,"completion_tokens":3,"total_tokens":123,"prompt_tokens_details":{"cached_tokens":100},"cache_creation_input_tokens":0,"cache_read_input_tokens":100})",
+       120, 100, 3},
+      {"Gemini and xAI, reasoning in the total alone",
+       R"({"prompt_tokens":10,"completion_tokens":9,"total_tokens":300})", 10, 0, 290},
+      {"zeros beside a text", R"({"prompt_tokens":0,"completion_tokens":0,"total_tokens":0})", 100,
+       0, 3, true},
+      {"a prompt alone", R"({"prompt_tokens":50,"completion_tokens":0})", 50, 0, 3, true},
+      {"more cached than there are",
+       R"({"prompt_tokens":50,"completion_tokens":1,"cached_tokens":80})", 50, 50, 1},
+      {"nulls",
+       R"({"prompt_tokens":50,"completion_tokens":1,"prompt_tokens_details":null,"completion_tokens_details":null})",
+       50, 0, 1},
+      {"nothing of use", R"({"tokens":7})", 100, 0, 3, true},
+  };
+  for (const UsageRow& row : rows) {
+    SCOPED_TRACE(row.about);
+    const std::string text = chunk(R"({"content":"0123456789"})", R"("stop")");
+    const auto got =
+        read({text, event(std::string(R"({"choices":[],"usage":)") + row.usage + "}"), kDone});
+    ASSERT_TRUE(got.completion);
+    const Usage& usage = got.completion->usage;
+    EXPECT_EQ(usage.prompt_tokens, row.prompt);
+    EXPECT_EQ(got.cached, row.cached);
+    EXPECT_EQ(usage.completion_tokens, row.answer);
+    EXPECT_EQ(usage.estimated, row.estimated);
+  }
 }
 
 TEST(Answer, PassesOverWhatIsNoChunkButNotOverADamagedOne) {

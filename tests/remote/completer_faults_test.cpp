@@ -95,6 +95,9 @@ TEST(Completer, RepeatsByClassAndByTheServersWish) {
     EXPECT_EQ(client.clock.waits, refusal.waits) << where;
     EXPECT_EQ(client.api.requests().size(), refusal.waits.size() + 1) << where;
     EXPECT_EQ(called.notices.empty(), refusal.waits.empty()) << called.notices;
+    // A refusal, also one with status 200, says that nothing was worked on.
+    const bool refused = where.find("200 OK") != 0 || where.find("error") != std::string::npos;
+    EXPECT_EQ(called.outcome.unanswered, refused ? 0 : 1) << where;
   }
 }
 
@@ -148,12 +151,16 @@ TEST(Completer, LimitsEachPhaseApart) {
   hasty.timeouts.first_byte_ms = 300;
   hasty.timeouts.idle_ms = 300;
   Client mute({sends_and_waits("")}, hasty);
-  expect_error(mute.call(), Kind::kTimeout, "no answer within 0.3 s");
+  const Called silence = mute.call();
+  expect_error(silence, Kind::kTimeout, "no answer within 0.3 s");
   EXPECT_EQ(mute.api.requests().size(), 2U);
+  EXPECT_EQ(silence.outcome.unanswered, 2);  // both went out whole
   // A stall before the first token is tried again; after it, what came is in the error.
   Client stalls_early({sends_and_waits(events_head() + chunked(": hold on\n\n")), streams(kHello)},
                       hasty);
-  expect_hello(stalls_early.call());
+  const Called second = stalls_early.call();
+  expect_hello(second);
+  EXPECT_EQ(second.outcome.unanswered, 1);
   Client stalls({sends_and_waits(events_head() + chunked(text_event("Hel")))}, hasty);
   const Called half = stalls.call();
   expect_error(half, Kind::kTimeout, "silent for 0.3 s");

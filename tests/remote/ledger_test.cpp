@@ -3,15 +3,19 @@
 #include "remote/ledger.h"
 
 #include <gtest/gtest.h>
+#include <sqlite3.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
 #include <csignal>
 #include <fstream>
+#include <functional>
 #include <iterator>
 #include <thread>
 
+#include "remote/process_mark.h"
 #include "tests/support/temp_folder.h"
 
 namespace tern {
@@ -121,6 +125,129 @@ TEST(Ledger, KeepsWhatWasLearnt) {
   EXPECT_FALSE(ledger.speed("other").value());
 }
 
+TEST(Ledger, TheFirstSettlementStays) {
+  const testing::TempFolder folder;
+  Ledger ledger = std::move(*Ledger::open(folder / "remote.db"));
+  const auto reserved = ledger.reserve(planned(100), {});
+  ASSERT_TRUE(ledger.settle(reserved->id, settled(7)));
+  ASSERT_TRUE(ledger.settle(reserved->id, settled(9)));
+  EXPECT_EQ(ledger.sums(0, LedgerGroup::kAll)->front().cost, 7);
+}
+
+PlannedCall with_estimate(NanoDollars worst, NanoDollars likely, int64_t at = kNow) {
+  PlannedCall call = planned(worst, at);
+  call.likely = likely;
+  call.likely_prompt_tokens = 5;
+  return call;
+}
+
+// Runs `work` in a process of its own, and ends that as a crash does.
+void in_a_process_that_dies(const std::function<void()>& work) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    work();
+    ::kill(::getpid(), SIGKILL);
+  }
+  ::waitpid(child, nullptr, 0);
+}
+
+TEST(Ledger, ACallWhoseProcessDiedIsBookedByItsEstimate) {
+  const testing::TempFolder folder;
+  const std::filesystem::path path = folder / "remote.db";
+  in_a_process_that_dies([&] {
+    auto ledger = Ledger::open(path);
+    const auto call = ledger->reserve(with_estimate(1'000'000, 50), {});
+    static_cast<void>(ledger->note_progress(call->id, 12, 170));
+    static_cast<void>(ledger->reserve(with_estimate(2'000'000, 60), {}));
+  });
+  Ledger ledger = std::move(*Ledger::open(path));
+  const LedgerSum before = ledger.sums(0, LedgerGroup::kAll)->front();
+  EXPECT_EQ(before.unsettled, 2);
+  EXPECT_EQ(before.cost, 3'000'000);
+  BudgetCaps caps;
+  caps.day = 1000;  // the worst of the two would not leave anything of it
+  const auto mine = ledger.reserve(with_estimate(500, 70), caps);
+  EXPECT_EQ(mine->refused, "");
+  const LedgerSum after = ledger.sums(0, LedgerGroup::kAll)->front();
+  EXPECT_EQ(after.unsettled, 1);  // this process still runs
+  EXPECT_EQ(after.cost, 170 + 60 + 500);
+  EXPECT_EQ(after.estimated, 2);
+  EXPECT_EQ(after.completion_tokens, 12);
+  EXPECT_EQ(ledger.settle_abandoned(kNow, true).value(), 0);
+  // What this process says of its own call counts.
+  ASSERT_TRUE(ledger.settle(mine->id, settled(9)));
+  EXPECT_EQ(ledger.sums(0, LedgerGroup::kAll)->front().cost, 170 + 60 + 9);
+}
+
+void run_sql(const std::filesystem::path& path, const std::string& sql) {
+  sqlite3* handle = nullptr;
+  ASSERT_EQ(sqlite3_open(path.c_str(), &handle), SQLITE_OK);
+  ASSERT_EQ(sqlite3_exec(handle, sql.c_str(), nullptr, nullptr, nullptr), SQLITE_OK)
+      << sqlite3_errmsg(handle);
+  sqlite3_close(handle);
+}
+
+// As the first version wrote it, with a call that never ended.
+constexpr char kOldLedger[] = R"(CREATE TABLE calls(
+  id INTEGER PRIMARY KEY, at INTEGER NOT NULL, provider TEXT NOT NULL, model TEXT NOT NULL, reason TEXT NOT NULL,
+  settled INTEGER NOT NULL DEFAULT 0, prompt_tokens INTEGER NOT NULL DEFAULT 0, completion_tokens INTEGER NOT NULL DEFAULT 0,
+  estimated INTEGER NOT NULL DEFAULT 0, cost INTEGER, latency_ms INTEGER NOT NULL DEFAULT 0,
+  first_token_ms INTEGER NOT NULL DEFAULT 0, request_id TEXT NOT NULL DEFAULT '', error TEXT NOT NULL DEFAULT '');
+INSERT INTO calls(at, provider, model, reason, cost) VALUES(1772366400000, 'openai', 'gpt-4.1', 'r', 8380000000);)";
+
+TEST(Ledger, AnOldLedgerIsReadAndItsOpenCallsEnd) {
+  const testing::TempFolder folder;
+  run_sql(folder / "remote.db", kOldLedger);
+  Ledger ledger = std::move(*Ledger::open(folder / "remote.db"));
+  // Whose call it was nobody knows: it stays for a day, or until the user says so.
+  EXPECT_EQ(ledger.settle_abandoned(kNow + kDay, false).value(), 0);
+  EXPECT_EQ(ledger.sums(0, LedgerGroup::kAll)->front().unsettled, 1);
+  EXPECT_EQ(ledger.settle_abandoned(kNow, true).value(), 1);
+  EXPECT_EQ(ledger.sums(0, LedgerGroup::kAll)->front().unsettled, 0);
+  run_sql(folder / "remote.db", "UPDATE calls SET settled = 0");
+  EXPECT_EQ(ledger.settle_abandoned(kNow + kDay + 1, false).value(), 1);
+}
+
+TEST(Ledger, MarksTellProcessesApart) {
+  EXPECT_EQ(presence_of(process_mark()), Presence::kRunning);
+  std::string of_child;
+  int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);
+  in_a_process_that_dies([&] {
+    const std::string mark = process_mark();
+    EXPECT_EQ(::write(ends[1], mark.data(), mark.size()), static_cast<ssize_t>(mark.size()));
+  });
+  char text[512];
+  const ssize_t count = ::read(ends[0], text, sizeof text);
+  of_child.assign(text, static_cast<size_t>(std::max<ssize_t>(count, 0)));
+  ::close(ends[0]);
+  ::close(ends[1]);
+  EXPECT_EQ(presence_of(of_child), Presence::kGone);
+  // The same number, given to a process that began at another time.
+  const std::string own = process_mark();
+  EXPECT_EQ(presence_of(own.substr(0, own.rfind(' ')) + " 1"), Presence::kGone);
+  EXPECT_EQ(presence_of("another" + own), Presence::kUnknown);  // machine
+  EXPECT_EQ(presence_of(""), Presence::kUnknown);
+}
+
+TEST(Ledger, NobodyElseMayReadIt) {
+  const testing::TempFolder folder;
+  const auto mode = [&](const char* name) {
+    struct stat info {};
+    return ::stat((folder / name).c_str(), &info) == 0 ? info.st_mode & 0777U : 0;
+  };
+  {
+    Ledger ledger = std::move(*Ledger::open(folder / "new.db"));
+    ASSERT_TRUE(ledger.reserve(planned(1), {}));
+    EXPECT_EQ(mode("new.db"), 0600U);
+    EXPECT_EQ(mode("new.db-wal"), 0600U);
+  }
+  run_sql(folder / "old.db", kOldLedger);
+  ASSERT_EQ(::chmod((folder / "old.db").c_str(), 0644), 0);
+  ASSERT_TRUE(Ledger::open(folder / "old.db"));
+  EXPECT_EQ(mode("old.db"), 0600U);
+}
+
 // Makes calls of 10 each until none is allowed any more or it is killed; counts them in a file of its own.
 void spend(const std::filesystem::path& path, const BudgetCaps& caps,
            const std::filesystem::path& count) {
@@ -183,6 +310,7 @@ TEST(Ledger, WhatIsNoLedgerIsRefused) {
   const auto ledger = Ledger::open(folder / "remote.db");
   ASSERT_FALSE(ledger);
   EXPECT_NE(ledger.error().message.find("remote.db"), std::string::npos);
+  EXPECT_NE(ledger.error().message.find("damaged: move the file away"), std::string::npos);
 }
 
 }  // namespace

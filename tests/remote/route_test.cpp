@@ -114,6 +114,60 @@ TEST(Providers, TheEnvironmentNamesOtherServers) {
   EXPECT_EQ(set.find("holysheep")->balance_url, "");  // or the key would go to a host nobody named
   EXPECT_EQ(set.find("openai")->base_url, "https://api.openai.com/v1");
   EXPECT_FALSE(apply_environment(set, [](const std::string&) { return "holysheep.ai"; }));
+  // Another server has other prices.
+  EXPECT_FALSE(find_model(*set.find("holysheep"), "deepseek-v3.2")->price_in);
+  EXPECT_EQ(find_model(*set.find("openai"), "gpt-4.1")->price_in, 2);
+}
+
+TEST(ProviderFile, APriceHoldsForTheHostThatItWasEnteredFor) {
+  const auto priced_after = [](const char* file, const std::string& variable) {
+    ProviderSet set;
+    EXPECT_TRUE(add_providers(set, "shipped.json", R"({"providers": [
+        {"name": "p", "base_url": "https://api.test/v1", "base_url_variable": "URL", "models": [
+          {"id": "m", "price": {"in": 1, "out": 2, "cached_input": 0.5, "date": "2026-01-01", "source": "s"}}]}]})"));
+    const auto added = add_providers(set, "own.json", file);
+    EXPECT_TRUE(added) << added.error().message;
+    EXPECT_TRUE(apply_environment(set, [&](const std::string&) { return variable; }));
+    const ProviderModel& model = set.providers[0].models[0];
+    EXPECT_EQ(model.price_in.has_value(), model.price_cached.has_value());
+    return model.price_in.value_or(0);
+  };
+  EXPECT_EQ(priced_after("{}", ""), 1);
+  EXPECT_EQ(priced_after("{}", "https://api.test/v2/"), 1);
+  EXPECT_EQ(priced_after("{}", "https://proxy.test/v1"), 0);
+  EXPECT_EQ(priced_after("{}", "http://api.test:8080/v1"), 0);
+  EXPECT_EQ(
+      priced_after(R"({"providers": [{"name": "p", "base_url": "http://127.0.0.1:1/v1"}]})", ""),
+      0);
+  constexpr char kOwn[] =
+      R"({"providers": [{"name": "p", "base_url": "https://proxy.test/v1", "models": [
+      {"id": "m", "price": {"in": 7, "out": 2, "cached_input": 0, "date": "2026-01-01", "source": "s"}}]}]})";
+  EXPECT_EQ(priced_after(kOwn, ""), 7);
+  EXPECT_EQ(priced_after(kOwn, "https://proxy.test/v1"), 7);
+  EXPECT_EQ(priced_after(kOwn, "https://another.test/v1"), 0);
+}
+
+TEST(ProviderFile, AKeyOfAnotherServerDoesNotGoToTheBalanceOfTheFirst) {
+  ProviderSet set;
+  ASSERT_TRUE(add_providers(set, "shipped.json", R"({"providers": [
+      {"name": "p", "base_url": "https://api.test/v1", "balance_url": "https://test/balance"}]})"));
+  ASSERT_TRUE(add_providers(set, "own.json", R"({"providers": [{"name": "p", "retries": 1}]})"));
+  EXPECT_EQ(set.providers[0].balance_url, "https://test/balance");
+  ASSERT_TRUE(add_providers(
+      set, "own.json", R"({"providers": [{"name": "p", "base_url": "https://proxy.test/v1"}]})"));
+  EXPECT_EQ(set.providers[0].balance_url, "");
+}
+
+TEST(ProviderFile, SaysWherePromptsGoAndHow) {
+  Provider provider;
+  provider.name = "p";
+  provider.base_url = "https://api.test/v1";
+  EXPECT_EQ(destination_of(provider), "api.test (p)");
+  provider.base_url = "http://127.0.0.1:8080/v1";
+  EXPECT_EQ(destination_of(provider), "127.0.0.1:8080 (p)");
+  provider.base_url = "http://192.168.0.7:8080/v1";
+  EXPECT_NE(destination_of(provider).find("192.168.0.7:8080 (p) over plain http, unencrypted"),
+            std::string::npos);
 }
 
 // One row: what is asked, and who is to be asked in which order.
@@ -470,10 +524,16 @@ TEST(Breaker, ObeysRetryAfterAndOutlivesAProbeThatNeverEnds) {
 
 TEST(Budget, MoneyIsExact) {
   ProviderModel model;
-  EXPECT_FALSE(cost_of(model, 1, 1));  // unknown is not free
+  EXPECT_FALSE(cost_of(model, {1, 0, 1}));  // unknown is not free
   model.price_in = 2;
   model.price_out = 8;
-  EXPECT_EQ(cost_of(model, 1000, 500), 6'000'000);  // $0.002 + $0.004
+  EXPECT_EQ(cost_of(model, {1000, 0, 500})->amount, 6'000'000);  // $0.002 + $0.004
+  EXPECT_FALSE(cost_of(model, {1000, 0, 500})->is_upper_bound);
+  EXPECT_TRUE(cost_of(model, {1000, 600, 500})->is_upper_bound);
+  EXPECT_EQ(cost_of(model, {1000, 600, 500})->amount, 6'000'000);
+  model.price_cached = 0.5;
+  EXPECT_EQ(cost_of(model, {1000, 600, 500})->amount, 5'100'000);  // 0.0008 + 0.0003 + 0.004
+  EXPECT_EQ(cost_of(model, {1000, 5000, 0})->amount, 500'000);     // no more than there are
   EXPECT_EQ(dollars_text(6'000'000), "$0.006000");
   EXPECT_EQ(dollars_text(4'200'000'000), "$4.20");
   EXPECT_EQ(nano_dollars(0.42), 420'000'000);

@@ -20,6 +20,8 @@ struct Play {
   std::optional<Kind> error;
   std::optional<int64_t> retry_after_ms;
   std::optional<int64_t> resets_at;
+  std::string reasoning = {};
+  int32_t unanswered = 0;
   std::optional<int64_t> worth_waiting_ms = {};
 };
 
@@ -42,9 +44,9 @@ class RouterTest : public ::testing::Test {
       {"name": "desk", "base_url": "http://127.0.0.1:1/v1", "default_model": "any"},
       {"name": "local", "kind": "local"}], "chain": ["sheep", "open"]})"));
     for (const char* name : {"sheep", "open", "desk", "local"}) {
-      setup_.backends[name] = [this, name](const Request&, const std::string& model,
+      setup_.backends[name] = [this, name](const Request& request, const std::string& model,
                                            const Sinks& sinks,
-                                           int64_t) { return play(name, model, sinks); };
+                                           int64_t) { return play(name, request, model, sinks); };
     }
     setup_.local = [](const Request&, Wanted&) {
       return LocalSide{true, "here", "", 500, true, 0, 0};
@@ -54,8 +56,10 @@ class RouterTest : public ::testing::Test {
     request_.max_tokens = 10;
   }
 
-  ApiOutcome play(const std::string& name, const std::string& model, const Sinks& sinks) {
+  ApiOutcome play(const std::string& name, const Request& request, const std::string& model,
+                  const Sinks& sinks) {
     asked_ += name + "/" + model + " ";
+    max_tokens_ = request.max_tokens;
     granted_.push_back(sinks.most_asked_wait_ms);
     clock_.now_ms += 10;
     ApiOutcome outcome;
@@ -63,6 +67,10 @@ class RouterTest : public ::testing::Test {
     const Play next = plays.empty() ? says("from " + name) : plays.front();
     if (!plays.empty()) {
       plays.pop_front();
+    }
+    outcome.unanswered = next.unanswered;
+    if (!next.reasoning.empty() && sinks.reasoning) {
+      sinks.reasoning(next.reasoning);
     }
     if (!next.text.empty() && sinks.text) {
       sinks.text(next.text);
@@ -125,6 +133,7 @@ class RouterTest : public ::testing::Test {
   std::vector<int64_t> granted_;  // how long each that was asked might wait
   std::string shown_;
   std::string notices_;
+  int32_t max_tokens_ = 0;  // as the latest provider was asked
   int64_t deadline_ = 0;
   bool allow_ = true;
 };
@@ -188,6 +197,154 @@ TEST_F(RouterTest, NothingIsDeliveredTwice) {
   EXPECT_EQ(outcome.error->partial_text, "half an ans");
   EXPECT_EQ(books().estimated, 1);
   EXPECT_GT(books().cost, 0);
+}
+
+// "hello" of "user": 9 bytes, so 3 tokens, and 4 for the template. An answer of 11 bytes: 3 tokens.
+TEST_F(RouterTest, AnAnswerThatBreaksOffIsBookedByAnEstimate) {
+  plays_["sheep"] = {fails(Kind::kNetwork, "half an ans")};
+  const ApiOutcome outcome = ask("remote");
+  EXPECT_EQ(books().prompt_tokens, 7);
+  EXPECT_EQ(books().completion_tokens, 3);
+  EXPECT_EQ(books().cost, 7 * 1000 + 3 * 2000);
+  EXPECT_EQ(books().unsettled, 0);
+  EXPECT_EQ(books().mean_first_token_ms, 10);  // the clock's step
+  EXPECT_EQ(outcome.completion.usage.prompt_tokens, 7);
+}
+
+TEST_F(RouterTest, ReasoningAloneIsAnAnswerThatBrokeOff) {
+  plays_["sheep"] = {fails(Kind::kNetwork)};
+  plays_["sheep"].front().reasoning = "let me think";  // 12 bytes: 3 tokens
+  ask("remote");
+  EXPECT_EQ(asked_, "sheep/small ");
+  EXPECT_EQ(books().cost, 7 * 1000 + 3 * 2000);
+}
+
+TEST_F(RouterTest, EachAttemptThatNoErrorAnsweredCountsItsPrompt) {
+  plays_["sheep"] = {fails(Kind::kTimeout)};
+  plays_["sheep"].front().unanswered = 3;
+  expect("sheep", "sheep/small ", "sheep said no");
+  EXPECT_EQ(books().prompt_tokens, 21);
+  EXPECT_EQ(books().cost, 21 * 1000);
+  EXPECT_EQ(books().estimated, 1);
+  plays_["sheep"] = {says("from sheep")};
+  plays_["sheep"].front().unanswered = 1;  // one was lost before the answer, of 100 and 10 tokens
+  expect("sheep", "sheep/small ", "from sheep");
+  EXPECT_EQ(books().cost, 21 * 1000 + (7 + 100) * 1000 + 10 * 2000);
+  EXPECT_EQ(books().estimated, 2);
+}
+
+TEST_F(RouterTest, TheFirstTokenIsTimed) {
+  ask("remote");
+  EXPECT_EQ(books().mean_first_token_ms, 10);
+}
+
+TEST_F(RouterTest, AQuotaWithoutATimeRestsForTenMinutes) {
+  plays_["sheep"] = {fails(Kind::kQuota)};
+  expect("remote", "sheep/small open/large ", "from open");
+  clock_.now_ms += 10 * 60'000 - 100;
+  expect("remote", "open/large ", "from open");
+  clock_.now_ms += 100;
+  expect("remote", "sheep/small ", "from sheep");
+}
+
+TEST_F(RouterTest, ARefusedReservationGivesTheProbeBack) {
+  for (int i = 0; i < 5; ++i) {
+    plays_["sheep"] = {fails(Kind::kServer)};
+    expect("sheep", "sheep/small ", "sheep said no");
+  }
+  clock_.now_ms += kBreakerPause;
+  setup_.caps.call = 1;
+  expect("sheep", "", "the budget of");
+  setup_.caps.call = {};
+  clock_.waits.clear();
+  expect("sheep", "sheep/small ", "from sheep");
+  EXPECT_TRUE(clock_.waits.empty());
+}
+
+TEST_F(RouterTest, ABudgetWithoutALimitSendsWhatItAllows) {
+  request_.max_tokens = -1;
+  // The prompt takes at most 25 tokens, 25 micro-dollars; two of each further one make a token.
+  setup_.caps.call = nano_dollars(225e-6);
+  expect("sheep", "sheep/small ", "from sheep");
+  EXPECT_EQ(max_tokens_, 100);
+  EXPECT_NE(notices_.find("sheep may write 100 tokens at most"), std::string::npos) << notices_;
+  // What was spent is missing then: 100 + 10 tokens were, $0.00012.
+  setup_.caps.call = {};
+  setup_.caps.day = nano_dollars((120 + 225) * 1e-6);
+  expect("sheep", "sheep/small ", "from sheep");
+  EXPECT_EQ(max_tokens_, 100);
+  // No more than the context, or than what every model can write.
+  setup_.caps.day = nano_dollars(100);
+  expect("sheep", "sheep/small ", "from sheep");
+  EXPECT_EQ(max_tokens_, 1000);
+  expect("open", "open/large ", "from open");
+  EXPECT_EQ(max_tokens_, 4096);
+  // Fewer than 16 are of no use: 25 + 32 micro-dollars.
+  setup_.caps = {};
+  setup_.caps.call = nano_dollars(56e-6);
+  expect("sheep", "", "even a short answer can cost $0.000057");
+  setup_.caps.call = nano_dollars(57e-6);
+  expect("sheep", "sheep/small ", "from sheep");
+  EXPECT_EQ(max_tokens_, 16);
+  setup_.caps = {};
+  expect("sheep", "sheep/small ", "from sheep");
+  EXPECT_EQ(max_tokens_, -1);
+}
+
+TEST_F(RouterTest, ACallIsReservedAtWhatItMayCost) {
+  request_.max_tokens = -1;
+  setup_.caps.call = nano_dollars(225e-6);
+  setup_.backends["sheep"] = [this](const Request&, const std::string&, const Sinks&, int64_t) {
+    EXPECT_EQ(books().unsettled, 1);
+    EXPECT_EQ(books().cost, 225'000);
+    ApiOutcome outcome;
+    outcome.completion.text = "from sheep";
+    return outcome;
+  };
+  ask("sheep");
+}
+
+TEST_F(RouterTest, CachedTokensHaveTheirPrice) {
+  ProviderModel& model = setup_.providers.providers[0].models[0];
+  setup_.backends["sheep"] = [](const Request&, const std::string&, const Sinks&, int64_t) {
+    ApiOutcome outcome;
+    outcome.completion.text = "from sheep";
+    outcome.completion.usage.prompt_tokens = 9520;
+    outcome.cached_tokens = 9519;
+    outcome.completion.usage.completion_tokens = 10;
+    return outcome;
+  };
+  const ApiOutcome full = ask("sheep");
+  EXPECT_TRUE(full.cost_is_upper_bound);
+  EXPECT_EQ(books().cost, 9520 * 1000 + 10 * 2000);
+  EXPECT_EQ(books().upper_bounds, 1);
+  model.price_cached = 0.1;
+  const ApiOutcome less = ask("sheep");
+  EXPECT_FALSE(less.cost_is_upper_bound);
+  EXPECT_EQ(books().cost, 9520 * 1000 + 10 * 2000 + 1000 + 9519 * 100 + 10 * 2000);
+  EXPECT_EQ(books().upper_bounds, 1);
+  EXPECT_EQ(books().cached_tokens, 2 * 9519);
+}
+
+TEST_F(RouterTest, WithoutALedgerThisMachineAloneIsAsked) {
+  ledger_ = Ledger::unusable(Error{"remote.db: damaged."});
+  expect("auto", "local/here ", "from local");
+  expect("sheep,local", "local/here ", "from local");
+  EXPECT_NE(notices_.find("local (here) answered"), std::string::npos);
+  const ApiOutcome outcome = ask("sheep");
+  ASSERT_FALSE(outcome);
+  EXPECT_EQ(asked_, "");
+  EXPECT_EQ(outcome.error->kind, Kind::kLocal);
+  EXPECT_NE(outcome.error->message.find("remote.db: damaged."), std::string::npos);
+}
+
+TEST_F(RouterTest, AnEmptyAnswerOfTheOnlyOneIsAnError) {
+  plays_["sheep"] = {says("")};
+  const ApiOutcome outcome = ask("sheep");
+  ASSERT_FALSE(outcome);
+  EXPECT_EQ(outcome.error->kind, Kind::kServer);
+  EXPECT_NE(outcome.error->message.find("sheep: the answer is empty"), std::string::npos);
+  EXPECT_EQ(books().cost, 120'000);  // and was paid
 }
 
 TEST_F(RouterTest, ARestartIsMarked) {
@@ -436,6 +593,7 @@ TEST_F(RouterTest, WhoHasNoKeyIsNotAsked) {
   EXPECT_NE(notices_.find("not asked: sheep: SHEEP_KEY is not set."), std::string::npos)
       << notices_;
   expect("sheep", "", "SHEEP_KEY is not set");
+  EXPECT_EQ(ask("sheep").error->kind, Kind::kAuth);
 }
 
 }  // namespace

@@ -1,12 +1,12 @@
 """A server on 127.0.0.1 with OpenAI's API, that misbehaves as a test tells it and counts what it did.
 
 Each chat request takes the next entry of `plays` (the last one stays): a dict with
-  text      what is answered, a word a chunk
+  text      what is answered, a word a chunk; `empty`: nothing is
   status    answered instead, with `body` (a dict or a string) and `headers`
   cut       after so many chunks the connection is closed
   delay     seconds before the first byte; `pace`: seconds between chunks
-  usage     False: no usage chunk
-  deltas    what a stream carries before the text: a list of deltas
+  usage     False: no usage chunk; a dict: this one
+  deltas    what a stream carries before the text: a list of deltas; `events`: whole chunks before the end
 `fault(n)`, if set, gives the play of the n-th chat request instead.
 """
 
@@ -128,10 +128,12 @@ class Api:
             self._send(handler, play["status"], play.get("body", {"error": {"message": "no"}}), play.get("headers", {}))
             return
         # Empty: what the client wrote last, so that it can tell whose answer it got.
-        text = play.get("text") or body["messages"][-1]["content"]
+        text = "" if play.get("empty") else play.get("text") or body["messages"][-1]["content"]
         words = [word if i == 0 else " " + word for i, word in enumerate(text.split(" "))]
         prompt = sum(len(message["content"]) for message in body["messages"])
         usage = {"prompt_tokens": prompt, "completion_tokens": len(words), "total_tokens": prompt + len(words)}
+        if isinstance(play.get("usage"), dict):
+            usage = play["usage"]
         model = body["model"]
         if not body.get("stream"):
             self._send(handler, 200, {"model": model, "usage": usage, "choices": [
@@ -152,7 +154,10 @@ class Api:
                     return
                 self._event(handler, chunk({"content": word}, model=model))
                 time.sleep(play.get("pace", 0))
-            self._event(handler, chunk({}, "stop", model=model))
+            for event in play.get("events", []):
+                self._event(handler, {"id": "1", "model": model, **event})
+            if "events" not in play:
+                self._event(handler, chunk({}, "stop", model=model))
             if play.get("usage", True):
                 self._event(handler, {"id": "1", "model": model, "choices": [], "usage": usage})
             self._raw(handler, b"data: [DONE]\n\n")
