@@ -26,6 +26,7 @@ struct Command {
   Action (*declare)(CLI::App& app);
 };
 
+Action declare_batch(CLI::App& app);
 Action declare_bench(CLI::App& app);
 Action declare_chat(CLI::App& app);
 Action declare_convert(CLI::App& app);

@@ -25,6 +25,9 @@ constexpr Examples kExamples[] = {
     {"chat",
      "  tern chat -m model.gguf --system \"Answer briefly.\"\n"
      "  tern chat -m model.gguf -c 4096 -p \"Hello\""},
+    {"batch",
+     "  tern batch requests.jsonl answers.jsonl -m model.gguf\n"
+     "  tern batch requests.jsonl answers.jsonl --route holysheep --allow-remote --parallel 8"},
     {"bench",
      "  tern bench -m a.gguf,b.gguf -p 512 -n 128\n"
      "  tern bench -m a.gguf -t 1,2,4 -o json"},

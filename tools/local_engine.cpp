@@ -74,19 +74,26 @@ Result<std::string> LocalEngine::path() const {
   return options_.path.empty() ? default_model_path() : resolve_model(options_.path);
 }
 
-Result<void> LocalEngine::look_at_file(const std::string& file, const Request& request,
-                                       Wanted& wanted, LocalSide& side) const {
-  ASSIGN_OR_RETURN(const TensorFile tensors, TensorFile::open(file));
-  ASSIGN_OR_RETURN(const Tokenizer tokenizer, Tokenizer::from_file(tensors));
-  wanted.prompt_tokens = count_tokens(tokenizer, request);
-  ASSIGN_OR_RETURN(const MemoryPlan plan, plan_for_file(tensors, options_, context_));
+Result<const LocalEngine::Seen*> LocalEngine::look_at_file(const std::string& file) {
+  if (!seen_) {
+    ASSIGN_OR_RETURN(const TensorFile tensors, TensorFile::open(file));
+    ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::from_file(tensors));
+    ASSIGN_OR_RETURN(const MemoryPlan plan, plan_for_file(tensors, options_, context_));
+    seen_.emplace(Seen{std::move(tokenizer), plan});
+  }
+  return &*seen_;
+}
+
+void LocalEngine::judge_size(const Seen& seen, const Request& request, Wanted& wanted,
+                             LocalSide& side) const {
+  const MemoryPlan& plan = seen.plan;
+  wanted.prompt_tokens = count_tokens(seen.tokenizer, request);
   side.context = plan.context;
   if (!plan.fits()) {
     side.fits = false;
     side.why_not = side.model + " needs " + human_bytes(plan.least()) + " of memory here (" +
                    parts_of(plan) + "), and " + human_bytes(plan.available) + " are free";
   }
-  return {};
 }
 
 // Zeros: nobody has measured it.
@@ -96,6 +103,7 @@ Speed LocalEngine::known_speed(const std::string& file) {
 }
 
 LocalSide LocalEngine::look(const Request& request, Wanted& wanted) {
+  const std::lock_guard lock(look_mutex_);
   LocalSide side;
   const Result<std::string> file = path();
   std::error_code ignored;
@@ -109,17 +117,23 @@ LocalSide LocalEngine::look(const Request& request, Wanted& wanted) {
     side.why_not = "this machine's models take no " + field;
     return side;
   }
-  if (const Result<void> seen = look_at_file(*file, request, wanted, side); !seen) {
+  const Result<const Seen*> seen = look_at_file(*file);
+  if (!seen) {
     side.why_not = without_stop(seen.error().message);
     return side;
   }
+  judge_size(**seen, request, wanted, side);
   side.known = true;
   if (!not_here_.empty()) {
     side.stand_in = true;
     side.why_not = not_here_ + " is not on this machine";
   }
   Speed speed = known_speed(*file);
-  if (speed.prompt <= 0 && offload_after_ > 0 && side.fits && !side.stand_in && load()) {
+  const auto measure_now = [&] {
+    const std::lock_guard answering(answer_mutex_);
+    return static_cast<bool>(load());
+  };
+  if (speed.prompt <= 0 && offload_after_ > 0 && side.fits && !side.stand_in && measure_now()) {
     speed = known_speed(*file);
   }
   side.prompt_speed = speed.prompt;
@@ -174,6 +188,7 @@ bool LocalEngine::continues_text() const {
 }
 
 ApiOutcome LocalEngine::complete(const Request& request, const Sinks& sinks) {
+  const std::lock_guard lock(answer_mutex_);
   ApiOutcome outcome;
   const auto fail = [&](const Error& error) {
     outcome.error.emplace();

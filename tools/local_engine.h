@@ -2,6 +2,7 @@
 // The model of this machine as one of several that may answer: looked at without loading it, loaded when it is asked.
 
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 
@@ -25,6 +26,7 @@ class LocalEngine {
               const SpeculationFlags& speculation, int context, const Provider* local,
               Ledger& ledger, double offload_after);
 
+  // Both may be called by several threads. One answer is made at a time.
   LocalSide look(const Request& request, Wanted& wanted);
   ApiOutcome complete(const Request& request, const Sinks& sinks);
   // Null: it was not asked.
@@ -37,8 +39,13 @@ class LocalEngine {
   Result<LocalCompleter*> load();
   void measure(Session& session);
   Speed known_speed(const std::string& file);
-  Result<void> look_at_file(const std::string& file, const Request& request, Wanted& wanted,
-                            LocalSide& side) const;
+  // What the file says, read once: a conversation or a batch asks again and again.
+  struct Seen {
+    Tokenizer tokenizer;
+    MemoryPlan plan;
+  };
+  Result<const Seen*> look_at_file(const std::string& file);
+  void judge_size(const Seen& seen, const Request& request, Wanted& wanted, LocalSide& side) const;
 
   ModelOptions options_;  // its path is this machine's own name for the model
   std::string not_here_;  // as ModelNames has it
@@ -46,6 +53,9 @@ class LocalEngine {
   int context_;
   Ledger& ledger_;
   double offload_after_;
+  std::mutex look_mutex_;  // of seen_
+  std::optional<Seen> seen_;
+  std::mutex answer_mutex_;  // of what is below
   std::optional<LocalCompleter> completer_;
   bool answered_ = false;
 };

@@ -14,6 +14,7 @@ namespace tern::cli {
 namespace {
 
 constexpr Command kCommands[] = {
+    {"batch", "Answer many requests from a file, here or elsewhere", declare_batch},
     {"bench", "Measure speed, beside what the machine allows", declare_bench},
     {"run", "Complete a prompt", declare_run},
     {"chat", "Hold a conversation", declare_chat},

@@ -1,6 +1,7 @@
 #pragma once
 // Everything that `tern run`, `chat` and `route` need to ask others: router, ledger, transports and the model of this machine.
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <string>
@@ -44,7 +45,7 @@ class Offload {
   std::unique_ptr<LocalEngine> local_;
   std::unique_ptr<Router> router_;
   int64_t deadline_ms_ = 0;
-  bool local_answers_ = false;
+  std::atomic<bool> local_answers_ = false;
 };
 
 // With its exit code, and what a script may want to know of it.
